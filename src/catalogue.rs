@@ -168,13 +168,13 @@ macro_rules! rows {
         BackendHealthy = "tokenbeat.backend_healthy", None, OptionalGauge, Target [], Always,
             "Whether the server says that it is healthy, at backend.health; absent without that setting, and if it does not answer.";
         SloEvents = "tokenbeat.slo_events", None, Counter, Run [Slo: NamedCells], Always,
-            "Requests that count in an SLO; an answer without the measured value does not. The SLO all is goodput.";
+            "Requests (for an SLO on journeys: journeys) that count in an SLO; an answer without the measured value does not. The SLO all is goodput.";
         SloErrors = "tokenbeat.slo_errors", None, Counter, Run [Slo: NamedCells], Always,
-            "Requests that missed an SLO; a failed request counts as an error in every SLO.";
+            "Requests or journeys that missed an SLO; a failed one counts as an error in every SLO that judges it.";
         SloObjective = "tokenbeat.slo_objective", Ratio, Gauge, Run [Slo: NamedCells], Always,
-            "Share of requests that must meet an SLO.";
+            "Share of requests or journeys that must meet an SLO.";
         SloThreshold = "tokenbeat.slo_threshold", Seconds, Gauge, Run [Slo: NamedCells], Always,
-            "Time below which a request is good; the constant part of it if it grows with the prompt.";
+            "Time below which a request or journey is good; the constant part of it if it grows with the prompt.";
         SloThresholdPerToken = "tokenbeat.slo_threshold_per_input_token", Seconds, Gauge, Run [Slo: NamedCells], Always,
             "What each input token of a request adds to the time below which it is good, for objectives that grow with the prompt.";
         SloThresholdTokens = "tokenbeat.slo_threshold_tokens", TokensPerSecond, Gauge, Run [Slo: NamedCells], Always,

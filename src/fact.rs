@@ -111,12 +111,13 @@ pub enum Fact {
 }
 
 impl Fact {
-    /// Adds what this fact says about requests to a tally; other facts change nothing.
+    /// Adds what this fact says about requests, and how journeys were judged, to a tally; other facts change nothing.
     pub fn count_in<D: Distribution>(&self, tally: &mut Tally<D>) {
         match self {
             Self::Offered { warm_up, .. } => tally.offered(*warm_up),
             Self::Skipped { warm_up, reason, .. } => tally.skipped(*warm_up, *reason),
             Self::Ended { request, .. } => tally.ended(request),
+            Self::JourneyEnded { journey, .. } => tally.journey_ended(journey),
             Self::LoadActive { time, .. } => tally.load_active(*time),
             _ => {}
         }

@@ -186,6 +186,9 @@ impl Sink for Summary {
                 }
             }
             Fact::JourneyEnded { journey, .. } => {
+                if let Some(mut tally) = self.at(&journey.place) {
+                    fact.count_in(&mut tally);
+                }
                 if let Some(mut journeys) = self.journeys(&journey.place) {
                     journeys.take(journey);
                 }

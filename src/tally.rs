@@ -50,7 +50,7 @@ impl Split {
 /// How often an objective was judged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct JudgedCounts {
-    /// Number of requests judged.
+    /// Number of requests or journeys judged.
     pub events: u64,
     /// Number of these that missed the objective.
     pub errors: u64,
@@ -195,6 +195,13 @@ impl<D: Distribution> Tally<D> {
             if request.observed.streamed {
                 self.streamed(request);
             }
+        }
+    }
+
+    /// Counts how a journey that has ended was judged.
+    pub fn journey_ended(&mut self, journey: &Journey) {
+        for verdict in &journey.verdicts {
+            self.judged.entry(Arc::clone(&verdict.slo)).or_default().count(verdict.met);
         }
     }
 

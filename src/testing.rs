@@ -83,7 +83,13 @@ pub(crate) fn stage(name: &str, warm_up: bool) -> Stage {
 
 /// A profile with a check, objectives of each kind and a budget.
 pub(crate) fn profile(name: &str, stages: Vec<Stage>) -> Profile {
-    let slo = |name: &str, metric, bound| Objective { name: name.into(), metric, bound, objective: 0.99 };
+    let slo = |name: &str, metric, bound| Objective {
+        name: name.into(),
+        metric,
+        step: None,
+        bound,
+        objective: 0.99,
+    };
     Profile {
         name: name.into(),
         schedule: schedule(Trigger::Every { period: Duration::from_mins(2), at_start: false }),

@@ -290,7 +290,8 @@ pub enum Cache {
     Reuse,
 }
 
-/// The metric of an objective. A failed request counts against every objective.
+/// The metric of an objective. A failed request counts against every objective on requests, a failed journey against
+/// every objective on journeys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SloMetric {
@@ -314,11 +315,15 @@ pub enum SloMetric {
     RequestDuration,
     /// From the instant at which the request was due to the end.
     ResponseTime,
+    /// The journey did not fail.
+    JourneyAvailability,
+    /// How long the user of a journey waited: the sum of the response times of its steps.
+    JourneyDuration,
 }
 
 impl SloMetric {
     /// All metrics.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Availability,
         Self::TimeToFirstByte,
         Self::TimeToFirstChunk,
@@ -329,6 +334,8 @@ impl SloMetric {
         Self::OutputPace,
         Self::RequestDuration,
         Self::ResponseTime,
+        Self::JourneyAvailability,
+        Self::JourneyDuration,
     ];
 
     /// Its name in the config.
@@ -344,7 +351,19 @@ impl SloMetric {
             Self::OutputPace => "output_pace",
             Self::RequestDuration => "request_duration",
             Self::ResponseTime => "response_time",
+            Self::JourneyAvailability => "journey_availability",
+            Self::JourneyDuration => "journey_duration",
         }
+    }
+
+    /// Whether it is a metric of journeys; all others are of requests.
+    pub const fn is_of_journeys(self) -> bool {
+        matches!(self, Self::JourneyAvailability | Self::JourneyDuration)
+    }
+
+    /// Whether it says only that something did not fail, and so has no bound.
+    pub const fn is_availability(self) -> bool {
+        matches!(self, Self::Availability | Self::JourneyAvailability)
     }
 }
 

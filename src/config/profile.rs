@@ -181,14 +181,19 @@ pub struct Slo {
     pub name: String,
     /// Metric of the objective.
     pub metric: SloMetric,
-    /// A request is good if its value is below this time, such as `800ms`. The time may grow with the number of input
-    /// tokens of the request: `300ms + 0.2ms/token`. Used with all metrics except `availability` and `output_pace`.
+    /// Step of the `scenario` whose requests are judged, by its name. Not used with the metrics of journeys. Default:
+    /// the requests of all steps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// A request (or journey) is good if its value is below this time, such as `800ms`. The time may grow with the
+    /// number of input tokens of the request: `300ms + 0.2ms/token`. Used with all metrics except `availability`,
+    /// `journey_availability` and `output_pace`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub below: Option<TimeLimit>,
     /// A request is good if its value is above this number of tokens per second. Used with `output_pace`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub above: Option<f64>,
-    /// Share of the requests that must be good, such as `99.5%`.
+    /// Share of the requests (or journeys) that must be good, such as `99.5%`.
     pub objective: Percentage,
 }

@@ -31,6 +31,7 @@ use crate::exchange::{Ask, Call, ToolCall};
 use crate::fact::Fact;
 use crate::plan::Plan;
 use crate::state;
+use crate::tally::RunTally;
 use crate::testing::Build;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -230,6 +231,12 @@ impl Facts {
             |_, fact| {
                 if let Fact::RunEnded { summary, .. } = fact { Some(Arc::clone(summary)) } else { None }
             },
+        )
+    }
+
+    pub(super) fn tallies(&self) -> Vec<Arc<RunTally>> {
+        self.collect(
+            |_, fact| if let Fact::RunEnded { tally, .. } = fact { Some(Arc::clone(tally)) } else { None },
         )
     }
 

@@ -22,6 +22,7 @@ use crate::scenario::{
     UserSession,
 };
 use crate::seed;
+use crate::slo;
 use ongoing::{Interruption, OngoingJourney};
 use rand::RngCore as _;
 use rand_chacha::ChaCha8Rng;
@@ -327,7 +328,8 @@ impl ScenarioUser {
             let detail = told.map(|(at, (_, what))| {
                 format!("{} {}: {what}", if at.set_up { "set-up step" } else { "step" }, at.step.name)
             });
-            let ended = open.end(outcome, detail);
+            let slos = &self.stage.run.runtime.plan.profile.slos;
+            let ended = open.end(outcome, detail, |journey| slo::journey_verdicts(slos, journey));
             if let Some((journey, tries)) = ended.zip(end.failed_set_ups) {
                 self.log_set_up(&journey, tries, end.pause);
             }
@@ -380,6 +382,7 @@ impl ScenarioUser {
             input_tokens: 0,
             output_tokens: 0,
             cost: None,
+            verdicts: Vec::new(),
         };
         let sink = Arc::<super::record::Record>::clone(&stage.run.record);
         journey.open = Some(Box::new(OpenJourney::new(sink, Arc::clone(&stage.place), record)));

@@ -1,6 +1,6 @@
 //! The record of a journey: one iteration of a scenario's steps by one user.
 
-use super::{Outcome, RunRef, SeriesKey, TraceIds};
+use super::{Outcome, RunRef, SeriesKey, TraceIds, Verdict};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
@@ -44,4 +44,6 @@ pub struct Journey {
     pub output_tokens: u64,
     /// Cost of all these requests, in the agent's currency, as far as known; `None` without a price.
     pub cost: Option<f64>,
+    /// Verdicts of the objectives on journeys; empty in a warm-up and for outcomes that do not judge the target.
+    pub verdicts: Vec<Verdict>,
 }

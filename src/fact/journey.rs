@@ -2,7 +2,7 @@
 //! it still records an outcome.
 
 use super::{Fact, Sink};
-use crate::event::{Failure, Journey, Outcome, Place, Request};
+use crate::event::{Failure, Journey, Outcome, Place, Request, Verdict};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -34,6 +34,7 @@ impl OpenJourney {
             input_tokens: 0,
             output_tokens: 0,
             cost: None,
+            verdicts: Vec::new(),
             ..record
         };
         Self { sink, place, record: Some(record), begun: false, step: None }
@@ -67,12 +68,23 @@ impl OpenJourney {
         }
     }
 
-    /// Ends the journey. Returns `None` if it never began; then nothing is reported.
-    pub fn end(mut self, outcome: Outcome, detail: Option<String>) -> Option<Arc<Journey>> {
-        self.close(outcome, detail)
+    /// Ends the journey, and lets `judge` compare the complete record with the objectives. Returns `None` if it never
+    /// began; then nothing is reported.
+    pub fn end(
+        mut self,
+        outcome: Outcome,
+        detail: Option<String>,
+        judge: impl FnOnce(&Journey) -> Vec<Verdict>,
+    ) -> Option<Arc<Journey>> {
+        self.close(outcome, detail, judge)
     }
 
-    fn close(&mut self, outcome: Outcome, detail: Option<String>) -> Option<Arc<Journey>> {
+    fn close(
+        &mut self,
+        outcome: Outcome,
+        detail: Option<String>,
+        judge: impl FnOnce(&Journey) -> Vec<Verdict>,
+    ) -> Option<Arc<Journey>> {
         let mut record = self.record.take().filter(|_| self.begun)?;
         if record.requests == 0 {
             record.end = Instant::now();
@@ -82,6 +94,7 @@ impl OpenJourney {
         record.ended += record.end.saturating_duration_since(record.due);
         record.failed_step = self.step.take().filter(|_| outcome != Outcome::Ok);
         (record.outcome, record.detail) = (outcome, detail);
+        record.verdicts = judge(&record);
         let record = Arc::new(record);
         let place = Arc::clone(&self.place);
         self.sink.record(&Fact::JourneyEnded { journey: Arc::clone(&record), place });
@@ -93,7 +106,8 @@ impl Drop for OpenJourney {
     fn drop(&mut self) {
         // A panic is a bug of tokenbeat; otherwise the task was dropped, which means it was stopped.
         let failure = if std::thread::panicking() { Failure::Internal } else { Failure::Cancelled };
-        self.close(Outcome::Failed(failure), None);
+        // Neither says anything about the target.
+        self.close(Outcome::Failed(failure), None, |_| Vec::new());
     }
 }
 
@@ -150,6 +164,7 @@ mod tests {
             input_tokens: 0,
             output_tokens: 0,
             cost: None,
+            verdicts: Vec::new(),
         }
     }
 
@@ -186,9 +201,9 @@ mod tests {
     fn each_path_gives_one_end_to_what_began() {
         let seen = Arc::new(Seen::default());
         drop(open(&seen));
-        assert!(open(&seen).end(Outcome::Ok, None).is_none());
-        begun(&seen).end(Outcome::Ok, None);
-        begun(&seen).end(Outcome::Failed(Failure::Check), None);
+        assert!(open(&seen).end(Outcome::Ok, None, |_| Vec::new()).is_none());
+        begun(&seen).end(Outcome::Ok, None, |_| Vec::new());
+        begun(&seen).end(Outcome::Failed(Failure::Check), None, |_| Vec::new());
         drop(begun(&seen));
         let held = begun(&seen);
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
@@ -211,7 +226,11 @@ mod tests {
         for (n, request) in requests.iter().enumerate() {
             journey.add(request, n > 0);
         }
-        let journey = journey.end(Outcome::Ok, None).unwrap();
+        let judge = |journey: &Journey| {
+            vec![Verdict { slo: "short".into(), met: journey.duration < Duration::from_millis(251) }]
+        };
+        let journey = journey.end(Outcome::Ok, None, judge).unwrap();
+        assert!(journey.verdicts[0].met, "judged by the whole record");
         assert_eq!(journey.duration, Duration::from_millis(250), "without the set-up and without thinking");
         assert_eq!((journey.requests, journey.input_tokens, journey.output_tokens), (3, 15, 0));
         assert_eq!(journey.cost, Some(1.5));

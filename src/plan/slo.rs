@@ -11,10 +11,20 @@ pub struct Objective {
     pub name: Arc<str>,
     /// What it measures.
     pub metric: SloMetric,
-    /// The bound that a good request meets; absent for availability.
+    /// The step whose requests it judges; `None` if it judges those of all steps, or journeys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<Arc<str>>,
+    /// The bound that a good request or journey meets; absent for availability.
     pub bound: Option<Bound>,
-    /// Share of requests that must be good, in (0, 1).
+    /// Share of requests or journeys that must be good, in (0, 1).
     pub objective: f64,
+}
+
+impl Objective {
+    /// Whether it judges the requests of this step; the requests of a workload have the step `""`.
+    pub fn judges_requests_of(&self, step: &str) -> bool {
+        !self.metric.is_of_journeys() && self.step.as_deref().is_none_or(|own| own == step)
+    }
 }
 
 /// A bound for good requests.

@@ -284,6 +284,20 @@ fn journeys_are_summed_up_with_what_each_took() {
 }
 
 #[test]
+fn objectives_on_journeys_are_judged_by_journeys() {
+    let fixture = Fixture::of(&rag_plan());
+    let verdict = |met| vec![Verdict { slo: "ttft".into(), met }];
+    let steady = Arc::clone(&fixture.places[1]);
+    for met in [true, true, false] {
+        travel(&fixture.sink, &steady, Outcome::Ok, |journey| journey.verdicts = verdict(met));
+    }
+    let pair = &fixture.summary.report().pairs[0];
+    let judged = &pair.objectives[0];
+    assert_eq!((judged.events, judged.errors, judged.met), (3, 1, Some(false)));
+    assert_eq!((pair.total.offered, pair.total.journeys.as_ref().unwrap().ended), (0, 3));
+}
+
+#[test]
 fn a_scenario_of_which_nothing_happened_has_no_averages() {
     let fixture = Fixture::of(&rag_plan_of(vec![stage("", false)]));
     let report = fixture.summary.report();

@@ -7,7 +7,7 @@ use super::held_back::HeldBack;
 use super::notice::{NoticeContent, NoticeEvent};
 use super::{AgentIdentity, ConfigStatus, Views, read_only};
 use crate::event::{Ledger, Pair};
-use crate::state::{HistoryView, PairStatus, RequestView, Time};
+use crate::state::{HistoryView, ObjectiveView, PairStatus, RequestView, Time};
 use crate::target_state::TargetStateView;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -193,11 +193,13 @@ fn card(
     }
 }
 
-/// The objective's bound for the values on the latency chart; one that grows with the prompt is no line.
+/// The objective's bound for the values on the latency chart, which are those of all steps; a bound that grows with the
+/// prompt is no line.
 fn bound(history: &HistoryView) -> Option<f64> {
     let metric = if history.streamed { "time_to_first_token" } else { "request_duration" };
     let mut objectives = history.window.objectives.iter();
-    objectives.find(|slo| slo.metric == metric && slo.below_per_input_token.is_none())?.below
+    let is_line = |slo: &&ObjectiveView| slo.step.is_none() && slo.below_per_input_token.is_none();
+    objectives.find(|slo| slo.metric == metric && is_line(slo))?.below
 }
 
 /// The newest failure of each kind first, then the other ones, each group newest first.

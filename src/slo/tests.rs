@@ -46,7 +46,7 @@ fn answer(fill: impl FnOnce(&mut Request)) -> Request {
 }
 
 fn objective(metric: SloMetric, bound: Option<Bound>) -> Objective {
-    Objective { name: metric.name().into(), metric, bound, objective: 0.99 }
+    Objective { name: metric.name().into(), metric, step: None, bound, objective: 0.99 }
 }
 
 fn lines(objectives: &[Objective], request: &Request) -> Vec<String> {
@@ -154,4 +154,62 @@ fn a_bound_can_grow_with_the_prompt() {
     // Without a number of tokens there is no bound, except that a failure misses any.
     assert_eq!(of(None, usage, Outcome::Ok), "all true");
     assert_eq!(of(None, usage, Outcome::Failed(Failure::Reset)), "time_to_first_token false, all false");
+}
+
+#[test]
+fn an_objective_of_a_step_judges_its_requests_only() {
+    let of_step = |step: &str, metric, bound| Objective {
+        name: format!("{step}-{}", SloMetric::name(metric)).into(),
+        step: Some(step.into()),
+        ..objective(metric, bound)
+    };
+    let objectives = [
+        objective(SloMetric::Availability, None),
+        of_step("query", SloMetric::RequestDuration, Some(Bound::Below(0.5))),
+        of_step("login", SloMetric::RequestDuration, Some(Bound::Below(2.0))),
+        objective(SloMetric::JourneyDuration, Some(Bound::Below(0.1))),
+        objective(SloMetric::JourneyAvailability, None),
+    ];
+    let at = |step: &str, outcome| {
+        let request = answer(|request| {
+            let place = Arc::make_mut(&mut request.place);
+            place.step = step.into();
+            request.outcome = outcome;
+        });
+        lines(&objectives, &request)
+    };
+    let query = "query-request_duration false";
+    assert_eq!(at("query", Outcome::Ok), ["availability true", query, "all false"]);
+    assert_eq!(at("login", Outcome::Ok), ["availability true", "login-request_duration true", "all true"]);
+    assert_eq!(at("other", Outcome::Ok), ["availability true", "all true"]);
+    let failed = Outcome::Failed(Failure::Reset);
+    let login = "login-request_duration false";
+    assert_eq!(at("login", failed), ["availability false", login, "all false"], "a failure misses its own");
+}
+
+#[test]
+fn journeys_are_judged_by_their_own_objectives() {
+    let place = crate::testing::rag_plan().pairs[0].places[1].clone();
+    let objectives = [
+        objective(SloMetric::RequestDuration, Some(Bound::Below(0.1))),
+        objective(SloMetric::JourneyDuration, Some(Bound::Below(2.5))),
+        objective(SloMetric::JourneyAvailability, None),
+    ];
+    let of = |outcome, change: &dyn Fn(&mut Journey)| {
+        let mut journey = crate::testing::journey(&place, outcome);
+        change(&mut journey);
+        let verdicts = journey_verdicts(&objectives, &journey);
+        verdicts.iter().map(|verdict| format!("{} {}", verdict.slo, verdict.met)).collect::<Vec<_>>()
+    };
+    // It lasts 2.5 s, which is not below itself.
+    assert_eq!(of(Outcome::Ok, &|_| ()), ["journey_duration false", "journey_availability true"]);
+    let shorter = |journey: &mut Journey| journey.duration -= Duration::from_nanos(1);
+    assert_eq!(of(Outcome::Ok, &shorter), ["journey_duration true", "journey_availability true"]);
+    let short = |journey: &mut Journey| journey.duration = Duration::from_millis(1);
+    let failed = Outcome::Failed(Failure::Check);
+    assert_eq!(of(failed, &short), ["journey_duration false", "journey_availability false"]);
+    for failure in [Failure::Cancelled, Failure::Internal] {
+        assert_eq!(of(Outcome::Failed(failure), &|_| ()), [""; 0], "{failure:?} is no event");
+    }
+    assert_eq!(of(Outcome::Ok, &|journey| journey.warm_up = true), [""; 0]);
 }

@@ -160,6 +160,7 @@ impl Sink for HistoryRecorder {
             Fact::Offered { place, .. }
             | Fact::Skipped { place, .. }
             | Fact::Ended { place, .. }
+            | Fact::JourneyEnded { place, .. }
             | Fact::LoadActive { place, .. } => self.take(&place.pair, fact),
             _ => {}
         }

@@ -196,6 +196,7 @@ impl Sink for StateKeeper {
             Fact::Offered { place, .. }
             | Fact::Skipped { place, .. }
             | Fact::Ended { place, .. }
+            | Fact::JourneyEnded { place, .. }
             | Fact::LoadActive { place, .. } => &place.pair,
             _ => return,
         };

@@ -147,6 +147,7 @@ pub(crate) fn journey(place: &Arc<Place>, outcome: Outcome) -> Journey {
         input_tokens: 120,
         output_tokens: 30,
         cost: Some(0.5),
+        verdicts: Vec::new(),
     }
 }
 

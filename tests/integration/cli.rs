@@ -53,6 +53,47 @@ async fn a_run_ends_with_the_verdict_on_its_objectives() {
 }
 
 #[tokio::test]
+async fn a_run_of_a_scenario_ends_with_the_verdict_on_its_steps_and_journeys() {
+    let simulator = Simulator::start();
+    let ask = "ask: { prompt: hello, output_tokens: 4 }";
+    let profile = |slo: &str| {
+        format!(
+            "{{ targets: [t], schedule: {{ manual: {{}} }}, load: [{{ requests: 2 }}], slo: [{slo}], \
+             scenario: {{ steps: [{{ name: first, {ask} }}, {{ name: second, {ask} }}] }} }}"
+        )
+    };
+    let slo = |name: &str, rest: &str| format!("{{ name: {name}, objective: 95%, {rest} }}");
+    let met = [
+        slo("first", "step: first, metric: time_to_first_token, below: 50s"),
+        slo("visit", "metric: journey_duration, below: 100s"),
+        slo("visits", "metric: journey_availability"),
+    ];
+    let config = format!(
+        "server: {{ listen: 127.0.0.1:0 }}\n\
+         targets: {{ t: {{ api: openai-chat, base_url: 'http://{}/v1', model: m }} }}\n\
+         profiles:\n  met: {}\n  step: {}\n  journey: {}\n",
+        simulator.address,
+        profile(&met.join(", ")),
+        profile(&slo("second", "step: second, metric: request_duration, below: 1us")),
+        profile(&slo("visit", "metric: journey_duration, below: 1us")),
+    );
+    for (name, code, rows) in [
+        ("met", 0, vec!["first 2 0", "visit 2 0", "visits 2 0", "all 4 0"]),
+        ("step", 2, vec!["second 2 2", "all 4 2"]),
+        ("journey", 2, vec!["visit 2 2", "all 4 0"]),
+    ] {
+        let ended = run(&config, &["run", name]).await;
+        assert_eq!(ended.code, code, "{name}: {ended:?}");
+        // Name, events and errors.
+        let table = ended.out.lines().skip_while(|line| !line.starts_with("│ objective")).skip(1);
+        let table = table.map(|line| line.replace(" (goodput)", "")).filter(|line| line.starts_with('│'));
+        let words = table.map(|line| line.split_whitespace().skip(1).take(3).collect::<Vec<_>>().join(" "));
+        let seen: Vec<String> = words.collect();
+        assert_eq!(seen, rows, "{}", ended.out);
+    }
+}
+
+#[tokio::test]
 async fn a_run_of_several_profiles_plays_them_in_turn() {
     let simulator = Simulator::start();
     let ended = run(&config(simulator.address), &["run", "met", "bare", "--target", "t"]).await;

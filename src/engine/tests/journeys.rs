@@ -299,6 +299,43 @@ async fn a_journey_is_one_trace_and_sampled_as_a_whole() {
     assert!((20..80).contains(&share), "{share}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn objectives_of_steps_and_journeys_decide_over_a_run() {
+    use crate::plan::{Bound, Objective, SloMetric};
+    let slo = |metric, step: Option<&str>, bound| Objective {
+        name: "slo".into(),
+        metric,
+        step: step.map(Into::into),
+        bound,
+        objective: 0.5,
+    };
+    // The first of four journeys fails at its second step; each request takes 100 ms.
+    let result = async |objective: Objective| {
+        let scenario = Some(scenario(vec![step("login")], vec![step("a"), step("b")]));
+        let build =
+            Build { stages: vec![quota(1.0, 4)], scenario, slos: vec![objective], ..Build::default() };
+        let world = World::new(build, |n| Script {
+            takes: millis(100),
+            outcome: if n == 2 { Outcome::Failed(Failure::Overloaded) } else { Outcome::Ok },
+            ..Script::default()
+        });
+        let summary = world.once().await;
+        let tally = world.facts.tallies().remove(0);
+        let judged = tally.judged.get("slo").copied().unwrap_or_default();
+        assert_eq!(summary.offered, 9);
+        (summary.result.label(), judged.events, judged.errors)
+    };
+    let below = |millis: f64| Some(Bound::Below(millis / 1e3));
+    let duration = SloMetric::RequestDuration;
+    assert_eq!(result(slo(duration, Some("b"), below(150.0))).await, ("ok", 4, 1));
+    assert_eq!(result(slo(duration, Some("b"), below(50.0))).await, ("failed", 4, 4));
+    assert_eq!(result(slo(duration, Some("login"), below(150.0))).await, ("ok", 1, 0));
+    assert_eq!(result(slo(duration, None, below(150.0))).await, ("ok", 9, 1));
+    assert_eq!(result(slo(SloMetric::JourneyAvailability, None, None)).await, ("ok", 4, 1));
+    assert_eq!(result(slo(SloMetric::JourneyDuration, None, below(250.0))).await, ("ok", 4, 1));
+    assert_eq!(result(slo(SloMetric::JourneyDuration, None, below(150.0))).await, ("failed", 4, 4));
+}
+
 /// With real time, threads, the real dispatcher and the real CPU pool.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_step_goes_out_before_its_time_or_without_its_values() {

@@ -90,7 +90,7 @@ async fn checks_look_at_complete_answers_only() {
 
 fn slow_objective() -> Objective {
     let bound = Some(Bound::Below(0.08));
-    Objective { name: "ttft".into(), metric: SloMetric::TimeToFirstToken, bound, objective: 0.99 }
+    Objective { name: "ttft".into(), metric: SloMetric::TimeToFirstToken, step: None, bound, objective: 0.99 }
 }
 
 #[tokio::test(start_paused = true)]

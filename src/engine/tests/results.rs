@@ -6,7 +6,7 @@ use crate::plan::{Objective, SloMetric};
 use crate::testing::rate;
 
 fn availability(objective: f64) -> Vec<Objective> {
-    vec![Objective { name: "up".into(), metric: SloMetric::Availability, bound: None, objective }]
+    vec![Objective { name: "up".into(), metric: SloMetric::Availability, step: None, bound: None, objective }]
 }
 
 async fn summary(build: Build, plot: impl Fn(usize) -> Script + Send + Sync + 'static) -> RunSummary {

@@ -30,7 +30,13 @@ fn search(over: SearchVariable, from: f64, to: f64) -> CapacitySearch {
 /// A search until requests wait for more than 20 ms.
 fn build(search: CapacitySearch) -> Build {
     let bound = Some(Bound::Below(0.06));
-    let ttft = Objective { name: "ttft".into(), metric: SloMetric::TimeToFirstToken, bound, objective: 0.95 };
+    let ttft = Objective {
+        name: "ttft".into(),
+        metric: SloMetric::TimeToFirstToken,
+        step: None,
+        bound,
+        objective: 0.95,
+    };
     Build { search: Some(search), slos: vec![ttft], ..Build::default() }
 }
 

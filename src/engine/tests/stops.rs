@@ -199,7 +199,13 @@ async fn a_value_that_is_not_there() {
 async fn a_request_that_cannot_be_rendered() {
     let steps = vec![step("a"), step("b").at("/b/{{ nowhere }}"), step("c")];
     let limit = Some(Budget { requests: Some(100), tokens: None, cost: None, ..budget() });
-    let up = Objective { name: "up".into(), metric: SloMetric::Availability, bound: None, objective: 0.9 };
+    let up = Objective {
+        name: "up".into(),
+        metric: SloMetric::Availability,
+        step: None,
+        bound: None,
+        objective: 0.9,
+    };
     let build = Build { budget: limit, slos: vec![up], ..build(journeys(2), steps) };
     let world = World::new(build, takes(millis(100)));
     world.once().await;

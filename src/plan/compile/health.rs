@@ -2,7 +2,7 @@
 
 use super::Findings;
 use crate::config::{BrokenParts, Config, KeyPath, Length, nearest};
-use crate::vocabulary::{SloMetric, TargetHealth};
+use crate::vocabulary::TargetHealth;
 
 /// Compiles the rules of one target.
 pub(super) fn compile(
@@ -28,12 +28,13 @@ pub(super) fn check_all(config: &Config, broken: &BrokenParts, findings: &mut Fi
     }
     for (name, target) in &config.targets {
         let Some(slow) = &target.health.slow else { continue };
-        // A search says nothing about the state, and availability is no matter of being slow.
+        // A search says nothing about the state, availability is no matter of being slow, and the state follows from
+        // requests, not from journeys.
         let users = config.profiles.values();
         let users = users.filter(|profile| profile.search.is_none() && profile.targets.contains(name));
         let objectives: Vec<&str> = users
             .flat_map(|profile| &profile.slo)
-            .filter(|slo| slo.metric != SloMetric::Availability)
+            .filter(|slo| !slo.metric.is_availability() && !slo.metric.is_of_journeys())
             .map(|slo| slo.name.as_str())
             .collect();
         if !objectives.contains(&slow.as_str()) {

@@ -26,7 +26,7 @@ pub(super) fn compile(
     let scenario = scenario(written, path, findings);
     let stages = stages(written, scenario.as_ref(), search.as_ref(), path, findings)?;
     let schedule = schedule::compile(&written.schedule, &stages, &path.key("schedule"), findings);
-    let slos = slo::compile(written, &path.key("slo"), findings);
+    let slos = slo::compile(written, scenario.as_ref(), &path.key("slo"), findings);
     let own_budget = written.budget.as_ref().and_then(|b| budget::compile(b, &path.key("budget"), findings));
     let retry = written.retry.as_ref().map(|r| retry::compile(r, &path.key("retry"), findings));
     let fluidity = fluidity::compile(written, &path.key("fluidity"), findings);

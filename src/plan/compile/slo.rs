@@ -1,15 +1,20 @@
 //! Compiles objectives.
 
 use super::{Findings, name};
-use crate::config::{self, KeyPath, Profile, TimeLimit};
-use crate::plan::{BodyForm, Bound, Objective, SloMetric};
+use crate::config::{self, KeyPath, Profile, TimeLimit, nearest};
+use crate::plan::{BodyForm, Bound, Objective, Scenario, SloMetric};
 use std::collections::BTreeSet;
 
 /// The customary fastest burn rate in Prometheus alerts: 2% of a month's error budget in an hour.
 const FAST_BURN: f64 = 14.4;
 
-/// Compiles every objective of a profile.
-pub(super) fn compile(profile: &Profile, path: &KeyPath, findings: &mut Findings) -> Vec<Objective> {
+/// Compiles every objective of a profile. Without a valid scenario, the steps that they name are not checked.
+pub(super) fn compile(
+    profile: &Profile,
+    scenario: Option<&Scenario>,
+    path: &KeyPath,
+    findings: &mut Findings,
+) -> Vec<Objective> {
     let mut names = BTreeSet::new();
     let mut objectives = Vec::new();
     for (index, slo) in profile.slo.iter().enumerate() {
@@ -23,8 +28,21 @@ pub(super) fn compile(profile: &Profile, path: &KeyPath, findings: &mut Findings
             findings.error(&at_name, format!("there is another objective `{}` in this profile", slo.name));
         }
         let metric = slo.metric;
+        if metric.is_of_journeys() && !profile.has_journeys() {
+            let message =
+                format!("{} goes with a `scenario`: single requests are no journeys", metric.name());
+            findings.error(&path.key("metric"), message);
+        }
+        let step = slo.step.as_deref().and_then(|step| {
+            check_step(step, metric, scenario, &path.key("step"), findings);
+            scenario?.all().find(|it| &*it.name == step)
+        });
+        let no_stream = no_stream(profile).map(str::to_owned).or_else(|| {
+            let step = step.filter(|step| !step.streams())?;
+            Some(format!("the step `{}` does not ask for a stream", step.name))
+        });
         if streamed_only(metric)
-            && let Some(why) = no_stream(profile)
+            && let Some(why) = no_stream
         {
             let message = format!("{} is known for streamed answers only, and {why}", metric.name());
             findings.error(&path.key("metric"), message);
@@ -37,10 +55,34 @@ pub(super) fn compile(profile: &Profile, path: &KeyPath, findings: &mut Findings
             );
         }
         if let Ok(bound) = bound(slo, metric, &path, findings) {
-            objectives.push(Objective { name: slo.name.as_str().into(), metric, bound, objective });
+            let step = slo.step.as_deref().map(Into::into);
+            objectives.push(Objective { name: slo.name.as_str().into(), metric, step, bound, objective });
         }
     }
     objectives
+}
+
+/// Checks that an objective may name this step.
+fn check_step(
+    name: &str,
+    metric: SloMetric,
+    scenario: Option<&Scenario>,
+    path: &KeyPath,
+    findings: &mut Findings,
+) {
+    if metric.is_of_journeys() {
+        let message = format!("does not go with {}: a journey is all of its steps", metric.name());
+        return findings.error(path, message);
+    }
+    let Some(scenario) = scenario else { return };
+    let known = || scenario.all().map(|step| &*step.name).filter(|known| !known.is_empty());
+    if known().next().is_none() {
+        findings.error(path, "goes with a `scenario`: the requests of this workload are all of one kind");
+    } else if !known().any(|known| known == name) {
+        let near = nearest(name, known());
+        let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        findings.error(path, format!("there is no step `{name}`{hint}"));
+    }
 }
 
 /// The reason why no answer of a profile is a stream; `None` if there may be streams.
@@ -69,8 +111,13 @@ fn bound(
         Err(())
     };
     match (metric, slo.below, slo.above) {
-        (SloMetric::Availability, None, None) => Ok(None),
-        (SloMetric::Availability, Some(_), _) => fail(&path.key("below"), format!("does not go with {name}")),
+        (_, None, None) if metric.is_availability() => Ok(None),
+        (_, Some(_), _) if metric.is_availability() => {
+            fail(&path.key("below"), format!("does not go with {name}"))
+        }
+        (_, None, Some(_)) if metric.is_availability() => {
+            fail(&path.key("above"), format!("does not go with {name}"))
+        }
         (SloMetric::OutputPace, None, None) => {
             fail(path, format!("{name} needs `above`, in tokens per second"))
         }
@@ -82,13 +129,14 @@ fn bound(
             &path.key("below"),
             format!("does not go with {name}; it takes `above`, in tokens per second"),
         ),
-        (SloMetric::Availability, None, Some(_)) => {
-            fail(&path.key("above"), format!("does not go with {name}"))
-        }
         (_, _, Some(_)) => {
             fail(&path.key("above"), format!("does not go with {name}; it takes `below`, such as 800ms"))
         }
         (_, None, None) => fail(path, format!("{name} needs `below`, such as 800ms")),
+        (SloMetric::JourneyDuration, Some(TimeLimit { per_token: Some(_), .. }), None) => fail(
+            &path.key("below"),
+            format!("must not grow with the prompt for {name}: a journey has several prompts"),
+        ),
         (_, Some(TimeLimit { time, per_token: None }), None) if time.is_zero() => {
             fail(&path.key("below"), "must be more than 0s".to_owned())
         }

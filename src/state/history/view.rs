@@ -117,6 +117,9 @@ pub struct ObjectiveView {
     pub slo: Arc<str>,
     /// The metric that it applies to.
     pub metric: &'static str,
+    /// The step whose requests it judges; absent if it judges those of all steps, or journeys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<Arc<str>>,
     /// Upper limit for a good request, in seconds; the constant part of it if it grows with the prompt.
     pub below: Option<f64>,
     /// What each input token adds to the upper limit, in seconds; absent if it is constant.
@@ -125,7 +128,7 @@ pub struct ObjectiveView {
     pub above: Option<f64>,
     /// Share of requests that must be good.
     pub objective_ratio: f64,
-    /// Number of requests judged.
+    /// Number of requests or journeys judged.
     pub events: u64,
     /// Number of these that were bad.
     pub errors: u64,
@@ -250,6 +253,7 @@ fn objective(slo: &Objective, judged: JudgedCounts) -> ObjectiveView {
     ObjectiveView {
         slo: Arc::clone(&slo.name),
         metric: slo.metric.name(),
+        step: slo.step.clone(),
         below: below.map(|(time, _)| time),
         below_per_input_token: below.and_then(|(_, per_token)| per_token),
         above: slo.bound.and_then(Bound::above),

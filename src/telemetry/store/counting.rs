@@ -57,6 +57,7 @@ impl Counts for Counting {
     fn journey_ended(&self, journey: &Journey) {
         let traces = self.settings.traces(journey.ids, journey.warm_up);
         self.stage.journey_ended(journey, traces.ours());
+        self.pair.judged(&journey.verdicts);
     }
 
     fn load_active(&self, time: Duration) {

@@ -4,7 +4,7 @@ use super::cells::{Cells, about, row};
 use crate::catalogue::When;
 use crate::event::{
     LoadMeasurement, LoadUnit, LoadVerdict, Pair, Request, RunRef, RunResult, RunSummary, SearchEnd,
-    SearchReport, SkippedRun,
+    SearchReport, SkippedRun, Verdict,
 };
 use crate::plan::{Objective, PairPlan};
 use crate::telemetry::value::Trace;
@@ -99,10 +99,15 @@ impl PairSeries {
         }
         cells.get(row::ConnectionsOpened).add(u64::from(request.observed.connection.opened));
         cells.get(row::StaleConnections).add(u64::from(request.observed.connection.stale));
-        for verdict in &request.verdicts {
+        self.judged(&request.verdicts);
+    }
+
+    /// Counts the verdicts on a request or a journey.
+    pub(super) fn judged(&self, verdicts: &[Verdict]) {
+        for verdict in verdicts {
             // A verdict without a cell belongs to an earlier plan.
-            cells.get(row::SloEvents).at(&verdict.slo, |events| events.add(1));
-            cells.get(row::SloErrors).at(&verdict.slo, |errors| errors.add(u64::from(!verdict.met)));
+            self.cells.get(row::SloEvents).at(&verdict.slo, |events| events.add(1));
+            self.cells.get(row::SloErrors).at(&verdict.slo, |errors| errors.add(u64::from(!verdict.met)));
         }
     }
 

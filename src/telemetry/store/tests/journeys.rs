@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::catalogue::Subject;
-use crate::event::{Journey, Place, SeriesKey, Tokens, turn_bucket};
+use crate::event::{Journey, Place, SeriesKey, Tokens, Verdict, turn_bucket};
+use crate::plan::{Bound, Objective, PairPlan, Profile, SloMetric};
 use crate::testing::{journey, post, rag_plan, rag_plan_of, scenario, step, step_place, travel};
 
 /// Stage `warm` of `rag_plan`, and `steady`.
@@ -180,7 +181,7 @@ fn without_a_price_a_journey_has_no_cost() {
     let pair = &plan.pairs[0];
     let target = crate::plan::Target { price: None, tokenizer: None, ..crate::testing::target("app") };
     let (profile, target) = (Arc::clone(&pair.profile), Arc::new(target));
-    plan.pairs = vec![Arc::new(crate::plan::PairPlan::new(profile, Arc::clone(&target), "rev".into()))];
+    plan.pairs = vec![Arc::new(PairPlan::new(profile, Arc::clone(&target), "rev".into()))];
     plan.targets = vec![target];
     let values = Fixture::of(plan).values();
     for metric in [Metric::JourneyCost, Metric::Cost, Metric::TokenCountRatio] {
@@ -288,6 +289,47 @@ fn a_workload_that_becomes_a_scenario_keeps_its_stages() {
     assert_eq!(values.series(Metric::RequestDuration, "step=,"), 0);
     assert_eq!(values.series(Metric::Journeys, "stage=steady"), Outcome::all().count());
     assert!(close(values.sum(Metric::RequestsInFlight, ""), 0.0));
+}
+
+#[test]
+fn objectives_of_steps_and_journeys_have_series_from_the_start_and_count_their_own() {
+    let slo = |name: &str, metric, step: Option<&str>, bound| Objective {
+        name: name.into(),
+        metric,
+        step: step.map(Into::into),
+        bound,
+        objective: 0.9,
+    };
+    let mut plan = rag_plan();
+    let pair = &plan.pairs[0];
+    let slos = vec![
+        slo("query", SloMetric::RequestDuration, Some("query"), Some(Bound::Below(5.0))),
+        slo("visit", SloMetric::JourneyDuration, None, Some(Bound::Below(30.0))),
+    ];
+    let rag = scenario(profile("rag", vec![stage("warm", true), stage("steady", false)]), vec![], vec![]);
+    let profile = Profile { slos, scenario: Arc::clone(&pair.profile.scenario), ..rag };
+    let changed = PairPlan::new(Arc::new(profile), Arc::clone(&pair.target), "rev".into());
+    plan.pairs = vec![Arc::new(changed)];
+    let fixture = Fixture::of(plan);
+    let counts = |slo: &str| {
+        let values = fixture.values();
+        let of = format!("slo={slo}}}");
+        assert_eq!((values.series(Metric::SloEvents, &of), values.series(Metric::SloErrors, &of)), (1, 1));
+        (values.sum(Metric::SloEvents, &of), values.sum(Metric::SloErrors, &of))
+    };
+    assert_eq!((counts("query"), counts("visit"), counts("all")), ((0.0, 0.0), (0.0, 0.0), (0.0, 0.0)));
+    let verdict = |slo: &str, met| Verdict { slo: slo.into(), met };
+    fixture.travel(Outcome::Ok, |journey| journey.verdicts = vec![verdict("visit", true)]);
+    fixture
+        .travel(Outcome::Failed(Failure::Check), |journey| journey.verdicts = vec![verdict("visit", false)]);
+    fixture.travel(Outcome::Failed(Failure::Cancelled), |_| {});
+    play(&fixture.sink, &fixture.step(STEADY, "query", 1), Outcome::Ok, |request| {
+        request.verdicts = vec![verdict("query", true), verdict("all", true)];
+    });
+    assert_eq!((counts("query"), counts("visit"), counts("all")), ((1.0, 0.0), (2.0, 1.0), (1.0, 0.0)));
+    let values = fixture.values();
+    assert!(close(values.sum(Metric::SloThreshold, "slo=visit"), 30.0));
+    assert!(close(values.sum(Metric::SloObjective, "slo=visit"), 0.9));
 }
 
 #[derive(Clone, Copy, Debug)]
