@@ -5,11 +5,27 @@
 mod bets;
 pub mod binomial;
 pub mod change;
+mod delay;
+mod exceedance;
+mod incident;
+mod measure;
+mod monitor;
+mod order;
 mod paired;
 mod proportion;
 pub mod quantile;
 mod rank_sum;
+mod season;
+mod slots;
+mod step;
 
+pub use delay::values_until_told;
+pub use incident::{ChangeKind, ChangeRatio, ChangeTime, DetectedChange};
+pub use measure::Measure;
+pub use monitor::{MonitorRules, SeriesMonitor};
 pub use paired::{EffectInterval, PairedFailures, PairedRatios};
 pub use proportion::{wilson_lower, wilson_upper};
 pub use rank_sum::rank_sum;
+
+#[cfg(test)]
+mod tests;
