@@ -9,6 +9,7 @@ mod delay;
 mod exceedance;
 mod incident;
 mod measure;
+mod model_change;
 mod monitor;
 mod order;
 mod paired;
@@ -22,6 +23,10 @@ mod step;
 pub use delay::values_until_told;
 pub use incident::{ChangeKind, ChangeRatio, ChangeTime, DetectedChange};
 pub use measure::Measure;
+pub use model_change::{
+    AnswerComparison, MAX_REFERENCE, MIN_REFERENCE, ModelAlarm, ModelChangeOptions, ModelVerdict, ModelWatch,
+    PromptAnswer, TokenLogprob,
+};
 pub use monitor::{MonitorRules, SeriesMonitor};
 pub use paired::{EffectInterval, PairedFailures, PairedRatios};
 pub use proportion::{wilson_lower, wilson_upper};
