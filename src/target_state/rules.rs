@@ -2,7 +2,7 @@
 
 use super::machine::{Sign, Thresholds};
 use crate::event::{Failure, Outcome, Request};
-use crate::plan::{PairPlan, Plan, SloMetric, StepAction};
+use crate::plan::{Objective, PairPlan, Plan, SloMetric, StepAction};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub(super) struct TargetRules {
     searching: BTreeSet<Arc<str>>,
     /// The objectives whose misses are slowness.
     slow: BTreeSet<OfProfile>,
-    /// The steps that generate something; empty if none does.
+    /// The steps whose success shows that the target works: those that generate something; empty if none does.
     generating: BTreeSet<OfProfile>,
 }
 
@@ -48,7 +48,7 @@ pub(super) fn of_plan(plan: &Plan, now: Timestamp) -> BTreeMap<Arc<str>, TargetR
             thresholds,
             searching: searches.iter().map(|pair| Arc::clone(&pair.profile.name)).collect(),
             slow: slow(&pairs, health.slow.as_deref()),
-            generating: generating(&pairs),
+            generating: generating(&pairs, health.slow.as_deref()),
         };
         (Arc::clone(&target.name), rules)
     });
@@ -60,25 +60,39 @@ fn hold(pairs: &[&PairPlan], now: Timestamp) -> Duration {
     intervals.min().map_or(MIN_HOLD, |shortest| (shortest * INTERVALS).max(MIN_HOLD))
 }
 
-/// The objectives of this name; without a name, all on the time to first token.
+/// Whether misses of an objective are slowness: it has this name, or without a name, is on the time to first token.
+fn is_on_slowness(slo: &Objective, name: Option<&str>) -> bool {
+    match name {
+        Some(name) => &*slo.name == name,
+        None => slo.metric == SloMetric::TimeToFirstToken,
+    }
+}
+
 fn slow(pairs: &[&PairPlan], name: Option<&str>) -> BTreeSet<OfProfile> {
     let objectives =
         pairs.iter().flat_map(|pair| pair.profile.slos.iter().map(|slo| (&pair.profile.name, slo)));
-    let wanted = objectives.filter(|(_, slo)| match name {
-        Some(name) => &*slo.name == name,
-        None => slo.metric == SloMetric::TimeToFirstToken,
-    });
+    let wanted = objectives.filter(|(_, slo)| is_on_slowness(slo, name));
     wanted.map(|(profile, slo)| (Arc::clone(profile), Arc::clone(&slo.name))).collect()
 }
 
-fn generating(pairs: &[&PairPlan]) -> BTreeSet<OfProfile> {
-    let steps =
-        pairs.iter().flat_map(|pair| pair.profile.scenario.all().map(|step| (&pair.profile.name, step)));
-    let generating = steps.filter(|(_, step)| match &step.action {
-        StepAction::Ask(_) => true,
-        StepAction::Http(step) => step.reading.is_some(),
-    });
-    generating.map(|(profile, step)| (Arc::clone(profile), Arc::clone(&step.name))).collect()
+/// The steps that generate something. If a profile judges slowness at certain steps only, it is these: another step that
+/// is quick must not hide that they are slow.
+fn generating(pairs: &[&PairPlan], slow: Option<&str>) -> BTreeSet<OfProfile> {
+    let of_profile = |pair: &&PairPlan| {
+        let profile = &pair.profile;
+        let steps = profile.scenario.all().filter(|step| match &step.action {
+            StepAction::Ask(_) => true,
+            StepAction::Http(step) => step.reading.is_some(),
+        });
+        let steps: BTreeSet<&Arc<str>> = steps.map(|step| &step.name).collect();
+        let slow = profile.slos.iter().filter(|slo| is_on_slowness(slo, slow));
+        // `None` if one of them judges all steps.
+        let judged: Option<BTreeSet<_>> = slow.map(|slo| slo.step.as_ref()).collect();
+        let judged: BTreeSet<_> = judged.unwrap_or_default().intersection(&steps).copied().collect();
+        let chosen = if judged.is_empty() { steps } else { judged };
+        chosen.into_iter().map(|step| (Arc::clone(&profile.name), Arc::clone(step))).collect::<Vec<_>>()
+    };
+    pairs.iter().flat_map(of_profile).collect()
 }
 
 impl TargetRules {

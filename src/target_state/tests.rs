@@ -173,6 +173,33 @@ async fn a_login_that_succeeds_does_not_hide_an_engine_that_hangs() {
     assert_eq!(states.view()[&target].state, TargetState::Failing, "a login that fails counts");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_quick_step_does_not_hide_that_another_is_slow() {
+    let text = "targets:\n  llama: { api: openai-chat, base_url: 'http://127.0.0.1:1/v1' }\n\
+                profiles:\n  talk:\n    targets: [llama]\n    schedule: { manual: {} }\n    \
+                scenario: { steps: [{ name: title, ask: { prompt: x } }, { name: answer, ask: { prompt: y } }] }\n    \
+                slo: [{ name: first, STEP metric: time_to_first_token, below: 1s, objective: 99% }]\n";
+    let state = |step: &str, quick: &str| {
+        let plan = from_yaml(&text.replace("STEP", step)).unwrap_or_else(|errors| panic!("{errors}"));
+        let place = |step: &str| step_place(&plan.pairs[0], 0, step, 1);
+        let states = TargetStates::new(&plan, Arc::new(Told::default()));
+        let sink: Arc<dyn Sink> = Arc::<TargetStates>::clone(&states);
+        play(&sink, &place("answer"), Outcome::Ok, |_| {});
+        for _ in 0..3 {
+            play(&sink, &place(quick), Outcome::Ok, |_| {});
+            play(&sink, &place("answer"), Outcome::Ok, missed("first"));
+        }
+        let slow = states.view()["llama"].state.label();
+        for _ in 0..3 {
+            play(&sink, &place("title"), Outcome::Failed(Failure::Reset), |_| {});
+        }
+        (slow, states.view()["llama"].state.label())
+    };
+    assert_eq!(state("step: answer,", "title"), ("slow", "failing"), "a failure of any step counts");
+    assert_eq!(state("step: answer,", "answer"), ("ok", "failing"), "every other answer is quick");
+    assert_eq!(state("", "title"), ("ok", "failing"), "all steps together, of which every other is quick");
+}
+
 /// A plan with two targets, of which the second has these settings, and a profile with this schedule.
 fn with(health: &str, schedule: &str) -> Plan {
     let text = format!(
