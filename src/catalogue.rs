@@ -196,9 +196,9 @@ macro_rules! rows {
         BuildInfo = "tokenbeat.build_info", None, Info, Agent [Version: Stated, Revision: Stated, Rustc: Stated, Built: Stated], Always,
             "1. The revision, date and compiler are those of the build; unknown if the build did not set them.";
         ExportFailures = "tokenbeat.telemetry.export_failures", None, ReadCounter, Agent [Signal: Read], Always,
-            "Failed attempts to export by OTLP; absent without OTLP.";
+            "Failed attempts to export by OTLP, or to call the webhook; absent for what is not configured.";
         Dropped = "tokenbeat.telemetry.dropped", None, ReadCounter, Agent [Signal: Read, Reason: Read], Always,
-            "Spans, log records and metric points that were not delivered by OTLP: queue_full, rejected by the receiver, or failed after every attempt; absent without OTLP.";
+            "Spans, log records, metric points and messages of the webhook that were not delivered: queue_full, rejected by the receiver, or failed after every attempt; absent for what is not configured.";
         StateWritesFailed = "tokenbeat.state_writes_failed", None, Counter, Agent [], Always,
             "Failed writes to the state file; their data is kept in memory and written again.";
         StateBytes = "tokenbeat.state_bytes", Bytes, OptionalGauge, Agent [], Always,

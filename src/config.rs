@@ -37,6 +37,7 @@ mod text;
 mod trace;
 mod tree;
 mod validate;
+mod webhook;
 mod workload;
 mod yaml;
 
@@ -84,6 +85,7 @@ pub use text::{
 pub use trace::{TraceFile, TraceWindow};
 pub use tree::Position;
 pub(crate) use validate::nearest;
+pub use webhook::{Webhook, WebhookUrl};
 pub use workload::{
     CachePair, DatasetFile, Popularity, Prompt, PromptFile, SharedPrefix, Synthetic, Workload,
 };

@@ -37,6 +37,7 @@ mod stage;
 mod synthetic;
 mod target;
 mod trace;
+pub mod webhook;
 
 pub use crate::dataset::Dataset;
 pub use crate::trace::RequestTrace;
@@ -160,11 +161,13 @@ pub struct Server {
     pub read_only: bool,
 }
 
-/// What is exported.
+/// What is exported, and who is told of incidents.
 #[derive(Clone, Debug)]
 pub struct Telemetry {
     /// OTLP export.
     pub otlp: Option<otlp::Otlp>,
+    /// Who is told of incidents.
+    pub webhook: Option<Arc<webhook::Webhook>>,
     /// Whether exemplars are exposed, in formats that support them.
     pub exemplars: bool,
     /// Whether native histograms are exposed next to the classic ones, in formats that support them.

@@ -1,8 +1,10 @@
-//! Everything that tokenbeat exports: the store of all metrics and its renderings, spans, and the log.
+//! Everything that tokenbeat exports: the store of all metrics and its renderings, spans, the log, and messages about
+//! incidents.
 //!
 //! Facts arrive through [`crate::fact::Sink`]; nothing here requests them. It must not know configuration files, HTTP
 //! or the engine.
 
+mod export;
 mod exposition;
 mod lag;
 pub mod logs;
@@ -12,10 +14,13 @@ pub mod otlp;
 mod probe;
 mod store;
 mod value;
+mod webhook;
 
+pub use export::{Dropped, Signal, Stats};
 pub use exposition::{Error, Exposition, ScrapeResponse, series_count};
 pub use lag::watch_runtime_lag;
 pub use markdown::markdown;
 pub use probe::render_probe;
 pub use store::{Series, SeriesValue, Snapshot, Store};
 pub use value::{Exemplar, Histogram, HistogramSnapshot};
+pub use webhook::{IncidentWebhook, WebhookTask};

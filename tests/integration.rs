@@ -84,3 +84,5 @@ mod target_state;
 mod traps;
 #[path = "integration/web_port.rs"]
 mod web_port;
+#[path = "integration/webhook.rs"]
+mod webhook;

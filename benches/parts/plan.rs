@@ -41,6 +41,7 @@ pub(crate) fn plan(shape: plan::Shape, scenario: plan::Scenario) -> anyhow::Resu
             probe_interval: Duration::from_secs(10),
         },
         telemetry: plan::Telemetry {
+            webhook: None,
             otlp: None,
             exemplars: false,
             native_histograms: false,

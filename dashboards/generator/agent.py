@@ -30,7 +30,7 @@ def board():
         number("Load not sent", "Share of offered requests that the prober did not send, over the selected range, without those"
                " held back by a budget.", SHARE, f'{mine.increase("tokenbeat_skipped_requests_total", (), **{"reason=~": "in_flight|overrun"})}'
                f' / ({mine.increase("tokenbeat_offered_requests_total")} > 0)', marks=((None, GREEN), (0.01, RED)), decimals=2),
-        number("Failed exports", "Exports over OTLP that failed, over the selected range.", COUNT,
+        number("Failed exports", "Exports over OTLP and calls of the webhook that failed, over the selected range.", COUNT,
                mine.increase("tokenbeat_telemetry_export_failures_total"), marks=NONE_IS_GOOD, decimals=0),
     ])  # fmt: skip
     agents = Row("Agents", [
@@ -84,9 +84,9 @@ def board():
               Line(mine.rate("tokenbeat_skipped_runs_total", ("reason",), how="increase"), "{{reason}}"), stack=True),
     ])  # fmt: skip
     export = Row("Telemetry and state", [
-        lines("Failed exports", "Exports over OTLP that failed, by signal. The scrape is not affected.", COUNT,
+        lines("Failed exports", "Exports over OTLP, and calls of the webhook, that failed, by signal. The scrape is not affected.", COUNT,
               Line(mine.rate("tokenbeat_telemetry_export_failures_total", ("signal",), how="increase"), "{{signal}}")),
-        lines("Dropped telemetry", "Spans, logs and metric points that were dropped, by reason, because the collector is too slow.",
+        lines("Dropped telemetry", "Spans, logs, metric points and messages of the webhook that were dropped, by reason.",
               COUNT, Line(mine.rate("tokenbeat_telemetry_dropped_total", ("signal", "reason"), how="increase"), "{{signal}} {{reason}}")),
         bars("Budgets", "Spent share of each budget in its current period.", SHARE,
              Line(mine.gauge("max", "tokenbeat_budget_spent_ratio", ("location", "scope", "unit")), "{{scope}} {{unit}} {{location}}",

@@ -18,7 +18,7 @@ use crate::server::{
 use crate::state::{BudgetLedger, Events, HistoryRecorder, Recent, StateKeeper, WriteResult};
 use crate::target_state::TargetStates;
 use crate::telemetry::otlp::{self, LogTap};
-use crate::telemetry::{Exposition, Store, watch_runtime_lag};
+use crate::telemetry::{Exposition, IncidentWebhook, Store, WebhookTask, watch_runtime_lag};
 use anyhow::{Context as _, anyhow};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,8 +26,9 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
-/// Time for the last flush of the export and the state file.
+/// Time for the last flush of the export, the webhook and the state file.
 const FLUSH: Duration = Duration::from_secs(5);
 
 /// Options of a daemon that are not in its config.
@@ -55,6 +56,7 @@ pub struct Daemon {
     health: Arc<HealthPoller>,
     keeper: Option<Arc<StateKeeper>>,
     export: Option<(Arc<otlp::Export>, otlp::ExportTasks)>,
+    webhook: (Arc<IncidentWebhook>, WebhookTask),
     traffic: Handle,
     grace: Duration,
 }
@@ -95,6 +97,7 @@ impl Daemon {
         let export = plan.telemetry.otlp.as_ref().map(|otlp| otlp::build(otlp, &plan, &store, tap));
         let export = export.transpose().context("cannot set up the export by OTLP")?;
         let export = export.map(|(export, work)| (Arc::new(export), work));
+        let webhook = IncidentWebhook::new(&plan, &store);
         let events = Arc::new(Events::default());
         let mut sinks: Vec<Arc<dyn Sink>> = vec![
             Arc::<BudgetLedger>::clone(&ledger),
@@ -102,6 +105,7 @@ impl Daemon {
             Arc::<Recent>::clone(&recent),
             Arc::<HistoryRecorder>::clone(&history),
             Arc::<Events>::clone(&events),
+            Arc::<IncidentWebhook>::clone(&webhook.0),
         ];
         sinks.extend(keeper.iter().map(|keeper| -> Arc<dyn Sink> { Arc::<StateKeeper>::clone(keeper) }));
         sinks.extend(export.as_ref().map(|(export, _)| export.sink()));
@@ -164,6 +168,7 @@ impl Daemon {
             health,
             keeper,
             export,
+            webhook,
             traffic,
             grace,
         })
@@ -200,11 +205,13 @@ impl Daemon {
             health,
             keeper,
             export,
+            webhook: (webhook, telling),
             traffic,
             grace,
         } = self;
         let (export, work) = export.unzip();
         let exporting = work.map(|work| tokio::spawn(work.run()));
+        let telling = AbortOnDropHandle::new(tokio::spawn(telling.run()));
         let readiness = views.readiness.clone();
         let ended = CancellationToken::new();
         // However this function returns, the tasks that it spawned are stopped.
@@ -238,11 +245,13 @@ impl Daemon {
         if let Some(keeper) = keeper {
             close(keeper).await;
         }
-        // Last, so that the flush includes everything; the server still exposes its counters.
+        // Last, so that the flushes include everything; the server still exposes their counters.
+        webhook.shutdown(FLUSH);
         if let (Some(export), Some(exporting)) = (export, exporting) {
             export.shutdown(FLUSH);
             exporting.await.context("the export died")?;
         }
+        telling.await.context("the webhook died")?;
         ended.cancel();
         serving.await.context("the http server died")?;
         commands.await.context("the commands died")?;

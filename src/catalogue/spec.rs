@@ -138,7 +138,7 @@ pub enum Key {
     Rustc,
     /// Date of the revision that was built.
     Built,
-    /// Exported OTLP signal.
+    /// What is exported: an OTLP signal, or messages of the webhook.
     Signal,
     /// Operation of a GenAI call.
     OperationName,

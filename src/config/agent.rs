@@ -3,6 +3,7 @@
 use super::currency::Currency;
 use super::otlp::Otlp;
 use super::text::{Address, HostName, Length, ListenAddress, Zone};
+use super::webhook::Webhook;
 use crate::vocabulary::Period;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -165,7 +166,7 @@ impl Default for Probe {
     }
 }
 
-/// Export of metrics, traces and logs.
+/// Export of metrics, traces and logs, and messages about incidents.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Telemetry {
@@ -174,6 +175,9 @@ pub struct Telemetry {
     /// OTLP export. Default: none, unless the environment names an endpoint (`OTEL_EXPORTER_OTLP_ENDPOINT`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub otlp: Option<Otlp>,
+    /// Webhook that the daemon tells incidents. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<Webhook>,
     /// Metrics that are not exported. Use the names as in Prometheus, without `_bucket`, `_sum` and `_count`, such as
     /// `tokenbeat_chunk_gap_seconds`.
     #[schemars(length(max = 500))]

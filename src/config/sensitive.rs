@@ -196,6 +196,16 @@ impl UrlText {
     }
 }
 
+impl UrlText {
+    /// Scheme, host and port, for a URL whose path may be secret as well.
+    pub(super) fn origin(&self) -> String {
+        let shown = self.masked();
+        let Some((scheme, rest)) = shown.split_once("://") else { return MASK.to_owned() };
+        let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        format!("{scheme}://{host}/{MASK}")
+    }
+}
+
 impl fmt::Debug for UrlText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.masked())
@@ -220,6 +230,15 @@ mod tests {
         assert_eq!(shown("https://me:a@b/c@llm.example.net"), "https://***@llm.example.net");
         assert_eq!(shown("me:hunter2@host"), "***@host");
         assert_eq!(shown("https://host/v1?key=hunter2#x"), "https://host/v1?***#***");
+    }
+
+    #[test]
+    fn urls_whose_path_is_secret_are_shown_without_it() {
+        let shown = |url: &str| UrlText(url.to_owned()).origin();
+        assert_eq!(shown("https://hooks.example.net/services/hunter2"), "https://hooks.example.net/***");
+        assert_eq!(shown("https://me:a/b@host:8443?hunter2#x"), "https://***@host:8443/***");
+        assert_eq!(shown("https://me:hun/ter2@host/a@b"), "https://***@b/***");
+        assert_eq!(shown("hunter2"), "***");
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod fuzz;
 mod health;
 mod json_path;
 mod json_schema;
+mod json_template;
 mod length;
 mod load_curve;
 mod mark;
@@ -38,6 +39,7 @@ mod stage;
 mod synthetic;
 mod target;
 mod trace;
+mod webhook;
 mod wire;
 mod workload;
 
@@ -109,8 +111,12 @@ pub(super) fn compile_beside(
     unused(config, broken, &mut findings);
     let path = KeyPath::of(["telemetry", "otlp"]);
     let otlp = otlp::compile(config.telemetry.otlp.as_ref(), environment, &path, &mut findings);
+    let path = KeyPath::of(["telemetry", "webhook"]);
+    let webhook = config.telemetry.webhook.as_ref();
+    let webhook = webhook.and_then(|written| webhook::compile(written, &agent, &path, &mut findings));
     let telemetry = Telemetry {
         otlp,
+        webhook: webhook.map(Arc::new),
         exemplars: config.telemetry.prometheus.exemplars,
         native_histograms: config.telemetry.prometheus.native_histograms,
         disable: config.telemetry.disable.clone(),

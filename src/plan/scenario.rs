@@ -273,6 +273,21 @@ pub enum AnswerPart {
 pub(super) const ENVIRONMENT: [&str; 9] =
     ["user", "iteration", "turn", "profile", "target", "model", "stage", "step", "run"];
 
+impl JsonTemplate {
+    /// The value that it makes; `value` makes the one of each template.
+    pub fn render<E>(&self, value: &mut impl FnMut(&Template) -> Result<Value, E>) -> Result<Value, E> {
+        match self {
+            Self::Literal(literal) => Ok(literal.clone()),
+            Self::Template(template) => value(template),
+            Self::Array(items) => items.iter().map(|item| item.render(value)).collect(),
+            Self::Object(fields) => {
+                let fields = fields.iter().map(|(key, field)| Ok((key.clone(), field.render(value)?)));
+                fields.collect::<Result<Map<_, _>, _>>().map(Value::Object)
+            }
+        }
+    }
+}
+
 impl fmt::Debug for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { journeys, setup, steps, summary, templates: _, vars: _, secrets, cookies, variables: _ } =

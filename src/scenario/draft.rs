@@ -119,15 +119,7 @@ impl<'a> Renderer<'a> {
 
     fn value(&mut self, template: &JsonTemplate) -> Result<Value, RenderError> {
         let templates = &self.stage_context.scenario.templates;
-        match template {
-            JsonTemplate::Literal(value) => Ok(value.clone()),
-            JsonTemplate::Template(template) => self.next(|scope| templates.value(template, scope)),
-            JsonTemplate::Array(items) => items.iter().map(|item| self.value(item)).collect(),
-            JsonTemplate::Object(fields) => {
-                let fields = fields.iter().map(|(key, field)| Ok((key.clone(), self.value(field)?)));
-                fields.collect::<Result<Map<_, _>, _>>().map(Value::Object)
-            }
-        }
+        template.render(&mut |template| self.next(|scope| templates.value(template, scope)))
     }
 
     /// An HTTP request.

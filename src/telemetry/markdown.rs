@@ -5,7 +5,7 @@ use crate::event::{
     BudgetUnit, ConnectionPhase, CountSource, FinishReason, LimitKind, Outcome, RunResult, SearchEnd,
     SkipReason, SkippedRun, TURNS, TargetState, TokenType, UsagePart, UsageReported,
 };
-use crate::telemetry::otlp::{Dropped, Signal};
+use crate::telemetry::export::{Dropped, Signal};
 use std::fmt::Write as _;
 
 /// Renders the catalogue as Markdown: metrics, label values, buckets.

@@ -9,25 +9,21 @@ mod attribute;
 mod clock;
 mod collect;
 mod delivery;
-mod exporter;
 mod key_value;
 mod log;
 mod metric;
-mod queue;
 mod render;
 mod resource;
-mod retry;
 mod span;
-mod stats;
 mod targets;
 mod trace;
 mod transport;
 mod worker;
 
 pub use log::LogTap;
-pub use stats::{Dropped, Signal, Stats};
 pub use transport::Error;
 
+use super::export::{Capacity, ExportQueue, Exporter, ShutdownDeadline, Signal, Stats, queue};
 use super::store::Store;
 use crate::event::Outcome;
 use crate::fact::{Fact, Sink};
@@ -35,9 +31,7 @@ use crate::plan::Plan;
 use crate::plan::otlp::{Destination, GenAi, Histograms, Otlp, Sampling};
 use collect::FromStore;
 use delivery::Delivery;
-use exporter::{Exporter, ShutdownDeadline};
 use futures_util::future::BoxFuture;
-use queue::{Capacity, ExportQueue, queue};
 use resource::Resource;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,7 +40,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use trace::Ended;
-use transport::Transport;
+use transport::OtlpTransport;
 
 /// The user agent sent to receivers.
 const USER_AGENT: &str = concat!("tokenbeat/", env!("CARGO_PKG_VERSION"));
@@ -80,14 +74,14 @@ pub fn build(
     store: &Arc<Store>,
     log: &LogTap,
 ) -> Result<(Export, ExportTasks), Error> {
-    let stats = Arc::new(Stats::default());
-    store.attach_export(Arc::clone(&stats));
+    let stats = Arc::clone(store.export_stats());
+    Signal::OTLP.into_iter().for_each(|signal| stats.show(signal, true));
     let resource = Resource::new(otlp, &plan.agent);
     let targets = Arc::new(Targets::of(plan));
     let (stop, ordered) = watch::channel(None);
     let stop_order = ShutdownDeadline::new(ordered);
     let exporter = |signal, to: &Arc<Destination>| {
-        let transport = Transport::new(signal, Arc::clone(to))?;
+        let transport = OtlpTransport::new(signal, Arc::clone(to))?;
         Ok::<_, Error>(Exporter::new(signal, transport, Arc::clone(&stats), stop_order.clone()))
     };
     let delivery = |signal, to: &Arc<Destination>| {

@@ -16,7 +16,7 @@ mod target;
 
 pub use snapshot::{Series, SeriesValue, Snapshot};
 
-use super::otlp::{Dropped, Signal, Stats};
+use super::export::{Dropped, Signal, Stats};
 use crate::build;
 use crate::catalogue::When;
 use crate::event::{Ledger, Pair};
@@ -39,7 +39,7 @@ pub struct Store {
     settings: Arc<Settings>,
     native: AtomicBool,
     ledger: OnceLock<Arc<dyn Ledger>>,
-    export: OnceLock<Arc<Stats>>,
+    export: Arc<Stats>,
     agent: Cells<about::Agent>,
 }
 
@@ -61,7 +61,7 @@ impl Store {
             settings: Arc::default(),
             native: AtomicBool::new(plan.telemetry.native_histograms),
             ledger: OnceLock::new(),
-            export: OnceLock::new(),
+            export: Arc::default(),
             agent: Cells::of([]),
         };
         store.agent.prepare(|when| when == When::Always);
@@ -106,10 +106,9 @@ impl Store {
         self.settings.keep_genai(set);
     }
 
-    /// Also exposes the counters of the OTLP export. Only the first call has an effect.
-    pub fn attach_export(&self, stats: Arc<Stats>) {
-        // A second call would be a mistake, and changes nothing.
-        let _ = self.export.set(stats);
+    /// The counters of the exports, which are among the series for each signal that is shown.
+    pub fn export_stats(&self) -> &Arc<Stats> {
+        &self.export
     }
 
     /// Records that the config was loaded at this time, or with `None` that it could not be loaded.
@@ -172,8 +171,8 @@ impl Store {
     }
 
     fn show_export(&self, out: &mut Gathering) {
-        let Some(stats) = self.export.get() else { return };
-        for &signal in Signal::ALL {
+        let stats = &self.export;
+        for &signal in Signal::ALL.iter().filter(|signal| stats.is_shown(**signal)) {
             let label = LabelValue::Fixed(signal.label());
             let failures = stats.failures(signal) as f64;
             self.agent.show_read(row::ExportFailures, [label.clone()], failures, out);

@@ -100,7 +100,22 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "client",
         ],
     ),
-    ("telemetry", &["build", "catalogue", "event", "fact", "plan", "redactor", "slo", "tls"]),
+    (
+        "telemetry",
+        &[
+            "build",
+            "catalogue",
+            "event",
+            "fact",
+            "plan",
+            "redactor",
+            "secret",
+            "slo",
+            "tls",
+            "unmeasured",
+            "vocabulary",
+        ],
+    ),
     ("state", &["event", "fact", "plan", "tally", "vocabulary"]),
     ("report", &["detect", "event", "fact", "plan", "state", "tally"]),
     (
@@ -260,7 +275,7 @@ fn no_file_is_called_mod() {
 }
 
 /// Types that exist twice on purpose: once as written in the config, once as compiled in the plan.
-const CONFIG_AND_PLAN: [&str; 22] = [
+const CONFIG_AND_PLAN: [&str; 23] = [
     "Agent",
     "Auth",
     "Aws",
@@ -282,6 +297,7 @@ const CONFIG_AND_PLAN: [&str; 22] = [
     "Target",
     "Telemetry",
     "Traces",
+    "Webhook",
     "Window",
 ];
 

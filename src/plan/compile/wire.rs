@@ -15,6 +15,9 @@ use url::Url;
 /// Headers set by the transport.
 const OWN_HEADERS: [&str; 6] = ["connection", "content-length", "host", "te", "transfer-encoding", "upgrade"];
 
+/// The default content type of a text in a body.
+const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
+
 /// Compiles a user name and password.
 pub(super) fn basic(
     written: &config::Basic,
@@ -106,6 +109,21 @@ fn plain(name: &HeaderName, text: &str, path: &KeyPath, findings: &mut Findings)
         findings.warn(path, message);
     }
     Some(Secret::new(SecretOrigin::Literal(Exposed::new(text))))
+}
+
+/// The content type of a text in a body.
+pub(super) fn content_type(
+    written: Option<&str>,
+    path: &KeyPath,
+    findings: &mut Findings,
+) -> Option<HeaderValue> {
+    let written = written.unwrap_or(PLAIN_TEXT);
+    let right = written.split_once('/').is_some_and(|(left, right)| !left.is_empty() && !right.is_empty());
+    let content_type = HeaderValue::from_str(written).ok().filter(|_| right);
+    if content_type.is_none() {
+        findings.error(path, "must be a media type, such as text/plain");
+    }
+    content_type
 }
 
 /// Whether a target's `auth` or `propagate` sets this header.

@@ -4,8 +4,8 @@
 //! The library's own gRPC transport is not used, because it exposes neither `RetryInfo` nor the number of rejected
 //! records. Headers and endpoints that the library reads from the environment are ignored: the plan has resolved them.
 
-use super::exporter::Exporter;
-use super::stats::{Dropped, Signal, Stats};
+use super::transport::OtlpTransport;
+use crate::telemetry::export::{Dropped, Exporter, Signal, Stats};
 use async_trait::async_trait;
 use bytes::Bytes;
 use opentelemetry_http::{HttpClient, HttpError, Request, Response};
@@ -26,13 +26,13 @@ const NOWHERE: &str = "http://transport.invalid/";
 pub(super) struct Delivery {
     signal: Signal,
     stats: Arc<Stats>,
-    exporter: Arc<Mutex<Exporter>>,
+    exporter: Arc<Mutex<Exporter<OtlpTransport>>>,
     /// Number of records in the batch that the library is encoding; 0 once its request has arrived here.
     encoding: Arc<AtomicU64>,
 }
 
 impl Delivery {
-    pub(super) fn new(signal: Signal, exporter: Exporter, stats: Arc<Stats>) -> Self {
+    pub(super) fn new(signal: Signal, exporter: Exporter<OtlpTransport>, stats: Arc<Stats>) -> Self {
         let exporter = Arc::new(Mutex::new(exporter));
         Self { signal, stats, exporter, encoding: Arc::default() }
     }
@@ -93,8 +93,7 @@ pub(super) fn scope() -> opentelemetry::InstrumentationScope {
 mod tests {
     use super::*;
     use crate::plan::otlp::{OtlpSettings, resolve};
-    use crate::telemetry::otlp::exporter::ShutdownDeadline;
-    use crate::telemetry::otlp::transport::Transport;
+    use crate::telemetry::export::ShutdownDeadline;
     use opentelemetry_sdk::error::OTelSdkError;
     use tokio::sync::watch;
 
@@ -102,7 +101,7 @@ mod tests {
     async fn a_batch_that_the_library_cannot_encode_is_counted() {
         let otlp = resolve(Some(OtlpSettings::default()), &|_| None).unwrap().unwrap();
         let (stats, (_order, ordered)) = (Arc::new(Stats::default()), watch::channel(None));
-        let transport = Transport::new(Signal::Logs, otlp.logs.unwrap()).unwrap();
+        let transport = OtlpTransport::new(Signal::Logs, otlp.logs.unwrap()).unwrap();
         let exporter =
             Exporter::new(Signal::Logs, transport, Arc::clone(&stats), ShutdownDeadline::new(ordered));
         let delivery = Delivery::new(Signal::Logs, exporter, Arc::clone(&stats));

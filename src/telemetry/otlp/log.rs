@@ -4,9 +4,9 @@
 use super::attribute::{MAX_TEXT, cut};
 use super::clock::Anchor;
 use super::delivery::{Delivery, scope};
-use super::queue::{ExportQueue, Weigh};
 use super::resource::Resource;
 use super::worker::BatchExport;
+use crate::telemetry::export::{ExportQueue, Weigh};
 use opentelemetry::logs::{AnyValue, LogRecord as _, Logger as _, LoggerProvider as _, Severity};
 use opentelemetry::{InstrumentationScope, SpanId, TraceId};
 use opentelemetry_otlp::LogExporter;

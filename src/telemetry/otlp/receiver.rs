@@ -2,7 +2,7 @@
 //! byte by byte. It decodes the wire format by hand (the five bytes before a gRPC message, gzip), so that the client is
 //! not checked against itself.
 
-use super::stats::Signal;
+use crate::telemetry::export::Signal;
 use bytes::{Buf as _, Bytes};
 use flate2::read::GzDecoder;
 use futures_util::stream;

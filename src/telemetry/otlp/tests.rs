@@ -8,6 +8,7 @@ use super::receiver::{ReceivedRequest, Receiver, ScriptedReply};
 use super::*;
 use crate::event::{Failure, Request, RunResult, RunSummary};
 use crate::plan::otlp::{OtlpSettings, Protocol, TracedFailures, resolve};
+use crate::telemetry::export::Dropped;
 use crate::testing;
 use std::net::SocketAddr;
 use std::time::SystemTime;

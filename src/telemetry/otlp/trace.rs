@@ -2,12 +2,12 @@
 
 use super::clock::Anchor;
 use super::delivery::Delivery;
-use super::queue::Weigh;
 use super::resource::Resource;
 use super::span;
 use super::targets::Targets;
 use super::worker::BatchExport;
 use crate::event::{Journey, Request, RunSummary};
+use crate::telemetry::export::Weigh;
 use opentelemetry_otlp::SpanExporter;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
 use std::sync::Arc;

@@ -5,16 +5,14 @@ mod grpc;
 mod http;
 mod tls;
 
-use super::stats::Signal;
 use crate::plan::otlp::{Destination, Protocol};
-use crate::redactor::Redactor;
-use ::http::{HeaderMap, HeaderValue};
+use crate::telemetry::export::{Accepted, SendError, Signal, Transport, secret_headers};
+use ::http::HeaderMap;
 use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message as _;
 use std::error::Error as StdError;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Maximum number of characters read from a receiver's message. It is more than the log shows, so that a secret cut off
 /// at the end is never shown in part.
@@ -37,62 +35,9 @@ pub enum Error {
     Endpoint(url::Url),
 }
 
-/// The reason why a request was not accepted.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum SendError {
-    /// It may be sent again.
-    Later {
-        /// The minimum wait, if the receiver stated one.
-        after: Option<Duration>,
-        /// A description of the failure.
-        why: String,
-    },
-    /// It would be rejected again.
-    Never {
-        /// A description of the failure.
-        why: String,
-    },
-}
-
-impl SendError {
-    fn later(why: impl Into<String>) -> Self {
-        Self::Later { after: None, why: why.into() }
-    }
-
-    /// Redacts secrets that a receiver may have quoted.
-    fn redacted(self, redactor: &Redactor) -> Self {
-        match self {
-            Self::Later { after, why } => Self::Later { after, why: redactor.clean(&why) },
-            Self::Never { why } => Self::Never { why: redactor.clean(&why) },
-        }
-    }
-
-    /// A description of the failure, for the log.
-    pub(super) fn why(&self) -> &str {
-        match self {
-            Self::Later { why, .. } | Self::Never { why } => why,
-        }
-    }
-}
-
-/// The receiver accepted the request, or a part of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Accepted {
-    /// Number of rejected items.
-    pub(super) rejected: u64,
-    /// The receiver's message about the rejection, or a warning.
-    pub(super) message: String,
-}
-
-impl Accepted {
-    fn redacted(self, redactor: &Redactor) -> Self {
-        Self { message: redactor.clean(&self.message), ..self }
-    }
-}
-
 /// A transport to one receiver for one signal. It connects when it first sends. A client that failed is rebuilt, so
 /// that a dead connection, an old address or an expired certificate does not outlive the next attempt.
-pub(super) struct Transport {
+pub(super) struct OtlpTransport {
     signal: Signal,
     to: Arc<Destination>,
     client: Option<OtlpClient>,
@@ -103,22 +48,27 @@ enum OtlpClient {
     Http(http::OtlpHttpClient),
 }
 
-impl Transport {
+impl OtlpTransport {
     /// Checks that a client can be built from the settings; nothing is sent.
     pub(super) fn new(signal: Signal, to: Arc<Destination>) -> Result<Self, Error> {
         let client = Some(OtlpClient::new(&to)?);
         Ok(Self { signal, to, client })
     }
+}
 
-    /// Maximum duration of one attempt.
-    pub(super) fn timeout(&self) -> Duration {
-        self.to.timeout
-    }
+impl Transport for OtlpTransport {
+    type Body = Bytes;
 
-    /// Sends an encoded `Export...ServiceRequest`. `within` covers the whole exchange, up to the last byte of the
+    /// With the back-off they take about half a minute, or longer if the receiver answers late or asks for longer waits.
+    const ATTEMPTS: u32 = 6;
+    const CANNOT: &'static str = "cannot export by OTLP";
+    const AGAIN: &'static str = "exporting by OTLP again";
+
+    /// Sends an encoded `Export...ServiceRequest`. The timeout covers the whole exchange, up to the last byte of the
     /// answer.
-    pub(super) async fn send(&mut self, body: Bytes, within: Duration) -> Result<Accepted, SendError> {
-        let (headers, redactor) = self.headers()?;
+    async fn send(&mut self, body: Bytes) -> Result<Accepted, SendError> {
+        let within = self.to.timeout;
+        let (headers, redactor) = secret_headers(&self.to.headers)?;
         let client = match self.client.take() {
             Some(client) => client,
             None => OtlpClient::new(&self.to).map_err(|error| SendError::later(error.to_string()))?,
@@ -136,21 +86,6 @@ impl Transport {
             Ok(Err(why)) => Err(SendError::later(why).redacted(&redactor)),
             Err(_) => Err(SendError::later(format!("no complete answer within {within:?}"))),
         }
-    }
-
-    /// The headers, and a redactor for their secrets.
-    fn headers(&self) -> Result<(HeaderMap, Redactor), SendError> {
-        let mut headers = HeaderMap::with_capacity(self.to.headers.len());
-        let mut redactor = Redactor::default();
-        for (name, secret) in &self.to.headers {
-            let value = secret.read().map_err(|error| SendError::later(format!("header {name}: {error}")))?;
-            redactor.add_header(value.expose());
-            let mut value = HeaderValue::from_str(value.expose())
-                .map_err(|_| SendError::later(format!("header {name}: the value is no header value")))?;
-            value.set_sensitive(true);
-            headers.insert(name.clone(), value);
-        }
-        Ok((headers, redactor))
     }
 }
 

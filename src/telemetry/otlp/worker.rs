@@ -3,11 +3,10 @@
 
 use super::clock::{Anchor, unix_nanos};
 use super::collect::FromStore;
-use super::exporter::{Exporter, Sent, ShutdownDeadline};
-use super::queue::{QueueReceiver, Weigh};
 use super::render::{RenderedExport, render};
 use super::resource::Resource;
-use super::retry::Backoff;
+use super::transport::OtlpTransport;
+use crate::telemetry::export::{Backoff, Exporter, QueueReceiver, Sent, ShutdownDeadline, Weigh};
 use prost::Message as _;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -93,7 +92,7 @@ pub(super) struct MetricsExport {
     pub(super) source: Arc<FromStore>,
     pub(super) resource: Resource,
     pub(super) interval: Duration,
-    pub(super) exporter: Exporter,
+    pub(super) exporter: Exporter<OtlpTransport>,
 }
 
 impl MetricsExport {

@@ -3,7 +3,7 @@
 use super::{StepCompiler, answer_mapping, text};
 use crate::config::{self, KeyPath, PathText, is_template};
 use crate::plan::compile::expect::{self, ExpectedAnswers};
-use crate::plan::compile::{profile, wire, workload};
+use crate::plan::compile::{Findings, json_template, profile, wire, workload};
 use crate::plan::{
     AskStep, AskText, BodyForm, BodyTemplate, HttpStep, JsonTemplate, OutputLength, Step, StepAction,
 };
@@ -12,9 +12,6 @@ use http::{HeaderName, HeaderValue, Method};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-
-/// The default content type of a body.
-const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
 
 impl StepCompiler<'_> {
     /// Compiles a step; `None` if any part of it is not valid.
@@ -245,48 +242,17 @@ impl StepCompiler<'_> {
         }
         let Some(body) = &written.body else { return Some(BodyTemplate::None) };
         let text = self.template(body, &path.key("body"));
-        let content_type = written.content_type.as_deref().unwrap_or(PLAIN_TEXT);
-        let right =
-            content_type.split_once('/').is_some_and(|(left, right)| !left.is_empty() && !right.is_empty());
-        let Some(content_type) = HeaderValue::from_str(content_type).ok().filter(|_| right) else {
-            self.findings.error(&path.key("content_type"), "must be a media type, such as text/plain");
-            return None;
-        };
-        Some(BodyTemplate::Raw { content_type, text: text? })
+        let content_type = written.content_type.as_deref();
+        let content_type = wire::content_type(content_type, &path.key("content_type"), self.findings);
+        Some(BodyTemplate::Raw { content_type: content_type?, text: text? })
     }
 
     fn json(&mut self, value: &Value, path: &KeyPath) -> Option<JsonTemplate> {
-        match value {
-            Value::String(text) if is_template(text) => self.template(text, path).map(JsonTemplate::Template),
-            Value::Array(items) => {
-                let items: Vec<_> = items
-                    .iter()
-                    .enumerate()
-                    .map(|(index, item)| self.json(item, &path.index(index)))
-                    .collect();
-                let items: Vec<JsonTemplate> = items.into_iter().collect::<Option<_>>()?;
-                let literal = items.iter().all(|item| matches!(item, JsonTemplate::Literal(_)));
-                Some(if literal { JsonTemplate::Literal(value.clone()) } else { JsonTemplate::Array(items) })
-            }
-            Value::Object(map) => {
-                let mut fields = Vec::new();
-                for (name, value) in map {
-                    let path = path.key(name);
-                    if is_template(name) {
-                        self.findings.warn(&path, "is sent as it is: there are no templates in keys");
-                    }
-                    fields.push(self.json(value, &path).map(|value| (name.clone(), value)));
-                }
-                let fields: Vec<(String, JsonTemplate)> = fields.into_iter().collect::<Option<_>>()?;
-                let literal = fields.iter().all(|(_, field)| matches!(field, JsonTemplate::Literal(_)));
-                Some(if literal {
-                    JsonTemplate::Literal(value.clone())
-                } else {
-                    JsonTemplate::Object(fields)
-                })
-            }
-            plain => Some(JsonTemplate::Literal(plain.clone())),
-        }
+        let Self { templates, names, findings, .. } = self;
+        let mut template = |source: &str, path: &KeyPath, findings: &mut Findings| {
+            names.template(templates, source, path, findings)
+        };
+        json_template::compile(value, path, findings, &mut template)
     }
 }
 

@@ -1,6 +1,5 @@
 use super::*;
-use crate::telemetry::otlp::queue::{Capacity, QueueReceiver, queue};
-use crate::telemetry::otlp::stats::{Signal, Stats};
+use crate::telemetry::export::{Capacity, QueueReceiver, Signal, Stats, queue};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, SeverityNumber};

@@ -266,19 +266,21 @@ async fn secrets_that_cannot_be_read_are_a_failure_and_not_a_request() {
 #[tokio::test]
 async fn a_receiver_that_quotes_our_headers_gets_no_secret_into_the_log() {
     use crate::secret::{Exposed, Secret, SecretOrigin};
-    use crate::telemetry::otlp::transport::Transport;
+    use crate::telemetry::export::Transport as _;
+    use crate::telemetry::otlp::transport::OtlpTransport;
     let headers = [("authorization", "Bearer sesame-opens"), ("x-api-key", "hunter2-and-more")];
     let headers = headers.map(|(name, value)| {
         (name.parse().unwrap(), Arc::new(Secret::new(SecretOrigin::Literal(Exposed::new(value)))))
     });
     for protocol in BOTH {
         let receiver = Receiver::start().await;
-        let written = OtlpSettings { headers: headers.to_vec(), ..section(protocol, receiver.address) };
+        let headers = headers.to_vec();
+        let written = OtlpSettings { headers, timeout: Some(LONG), ..section(protocol, receiver.address) };
         let otlp = resolve(Some(written), &|_| None).unwrap().unwrap();
-        let mut transport = Transport::new(Signal::Traces, otlp.traces.unwrap().to).unwrap();
+        let mut transport = OtlpTransport::new(Signal::Traces, otlp.traces.unwrap().to).unwrap();
         receiver.reply([ScriptedReply::Quote { partly: false }, ScriptedReply::Quote { partly: true }]);
-        let refused = transport.send(bytes::Bytes::new(), LONG).await.unwrap_err();
-        let partly = transport.send(bytes::Bytes::new(), LONG).await.unwrap();
+        let refused = transport.send(bytes::Bytes::new()).await.unwrap_err();
+        let partly = transport.send(bytes::Bytes::new()).await.unwrap();
         for said in [refused.why(), &partly.message] {
             assert!(said.contains("not for") && said.contains("***"), "{protocol:?}: {said}");
             assert!(!said.contains("sesame") && !said.contains("hunter2"), "{protocol:?}: {said}");

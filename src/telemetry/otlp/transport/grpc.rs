@@ -1,9 +1,9 @@
 //! OTLP/gRPC (<https://opentelemetry.io/docs/specs/otlp/#otlpgrpc>) over tonic's channel, with bodies that are already
 //! encoded.
 
-use super::{Accepted, Error, SendError, accepted, chain, shortened, tls};
+use super::{Error, accepted, chain, shortened, tls};
 use crate::plan::otlp::{Compression, Destination};
-use crate::telemetry::otlp::stats::Signal;
+use crate::telemetry::export::{Accepted, SendError, Signal};
 use bytes::{Buf as _, BufMut as _, Bytes};
 use http::{HeaderMap, Uri, uri::PathAndQuery};
 use std::error::Error as _;
@@ -60,7 +60,8 @@ fn path(signal: Signal) -> PathAndQuery {
     PathAndQuery::from_static(match signal {
         Signal::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
         Signal::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
-        Signal::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+        // The webhook is not exported here.
+        Signal::Logs | Signal::Webhook => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
     })
 }
 

@@ -1,16 +1,16 @@
 //! OTLP/HTTP with protobuf bodies (<https://opentelemetry.io/docs/specs/otlp/#otlphttp>), with reqwest.
 
-use super::{Accepted, Error, SendError, accepted, chain, shortened, tls};
+use super::{Error, accepted, chain, shortened, tls};
 use crate::plan::otlp::{Compression, Destination};
+use crate::telemetry::export::{Accepted, SendError, retry_after};
 use bytes::Bytes;
 use flate2::write::GzEncoder;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use jiff::Timestamp;
 use prost::Message as _;
 use reqwest::{Response, redirect, retry};
 use std::io::Write as _;
-use std::time::Duration;
 
 /// Maximum size of a response body in bytes; a longer one counts as a failed attempt.
 const MAX_ANSWER: usize = 1 << 20;
@@ -100,32 +100,9 @@ fn verdict(
     }
 }
 
-/// `Retry-After`: seconds, or an HTTP date (RFC 9110, section 10.2.3).
-fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let at = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
-    Some(Duration::try_from(at.duration_since(now)).unwrap_or_default())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn after(text: &str) -> Option<Duration> {
-        let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_str(text).unwrap())]);
-        retry_after(&headers, "2026-10-21T07:27:30Z".parse().unwrap())
-    }
-
-    #[test]
-    fn retry_after_in_both_forms() {
-        assert_eq!(after("120"), Some(Duration::from_mins(2)));
-        assert_eq!(after("Wed, 21 Oct 2026 07:28:00 GMT"), Some(Duration::from_secs(30)));
-        assert_eq!(after("Wed, 21 Oct 2026 07:00:00 GMT"), Some(Duration::ZERO));
-        assert_eq!(after("soon"), None);
-    }
 
     #[test]
     fn which_answers_may_be_tried_again() {

@@ -106,8 +106,8 @@ fn budgets_are_read_from_the_ledger() {
 fn the_export_shows_what_it_lost() {
     let fixture = Fixture::small();
     assert_eq!(fixture.values().series(Metric::ExportFailures, ""), 0, "it is off");
-    let stats = Arc::new(Stats::default());
-    fixture.store.attach_export(Arc::clone(&stats));
+    let stats = Arc::clone(fixture.store.export_stats());
+    Signal::OTLP.into_iter().for_each(|signal| stats.show(signal, true));
     let values = fixture.values();
     assert_eq!((values.series(Metric::ExportFailures, ""), values.series(Metric::Dropped, "")), (3, 9));
     stats.count_failure(Signal::Logs);
@@ -116,4 +116,9 @@ fn the_export_shows_what_it_lost() {
     assert!(close(values.sum(Metric::ExportFailures, "signal=logs"), 1.0));
     assert!(close(values.sum(Metric::Dropped, "signal=traces,reason=queue_full"), 7.0));
     assert!(close(values.sum(Metric::Dropped, ""), 7.0));
+    stats.show(Signal::Webhook, true);
+    let values = fixture.values();
+    assert_eq!((values.series(Metric::ExportFailures, ""), values.series(Metric::Dropped, "")), (4, 12));
+    stats.show(Signal::Webhook, false);
+    assert_eq!(fixture.values().series(Metric::ExportFailures, "signal=webhook"), 0);
 }

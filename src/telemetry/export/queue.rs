@@ -10,22 +10,22 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use tokio::sync::mpsc;
 
 /// The memory usage of an item.
-pub(super) trait Weigh {
+pub(in crate::telemetry) trait Weigh {
     /// The approximate number of bytes.
     fn weight(&self) -> usize;
 }
 
 /// The capacity of a queue.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Capacity {
+pub(in crate::telemetry) struct Capacity {
     /// Maximum number of items.
-    pub(super) items: usize,
+    pub(in crate::telemetry) items: usize,
     /// Maximum number of bytes of all items.
-    pub(super) bytes: usize,
+    pub(in crate::telemetry) bytes: usize,
 }
 
 /// The sending end; cheap to clone.
-pub(super) struct ExportQueue<T> {
+pub(in crate::telemetry) struct ExportQueue<T> {
     sender: mpsc::Sender<T>,
     held: Arc<AtomicUsize>,
     bytes: usize,
@@ -46,13 +46,13 @@ impl<T> Clone for ExportQueue<T> {
 }
 
 /// The receiving end.
-pub(super) struct QueueReceiver<T> {
+pub(in crate::telemetry) struct QueueReceiver<T> {
     receiver: mpsc::Receiver<T>,
     held: Arc<AtomicUsize>,
 }
 
 /// Creates a queue for one signal.
-pub(super) fn queue<T: Weigh>(
+pub(in crate::telemetry) fn queue<T: Weigh>(
     signal: Signal,
     capacity: Capacity,
     stats: &Arc<Stats>,
@@ -71,7 +71,7 @@ pub(super) fn queue<T: Weigh>(
 
 impl<T: Weigh> ExportQueue<T> {
     /// Queues an item, or counts it as dropped. Never blocks.
-    pub(super) fn push(&self, item: T) {
+    pub(in crate::telemetry) fn push(&self, item: T) {
         let weight = item.weight();
         let before = self.held.fetch_add(weight, Relaxed);
         if before.saturating_add(weight) > self.bytes || self.sender.try_send(item).is_err() {
@@ -84,7 +84,7 @@ impl<T: Weigh> ExportQueue<T> {
 impl<T: Weigh> QueueReceiver<T> {
     /// Waits for an item and takes it together with those already queued, up to `most` in total. Returns none if the
     /// queue is empty and either closed or without senders.
-    pub(super) async fn take(&mut self, most: usize) -> Vec<T> {
+    pub(in crate::telemetry) async fn take(&mut self, most: usize) -> Vec<T> {
         let mut batch = Vec::new();
         self.receiver.recv_many(&mut batch, most).await;
         self.release(&batch);
@@ -92,7 +92,7 @@ impl<T: Weigh> QueueReceiver<T> {
     }
 
     /// Takes queued items, up to `most`, without waiting.
-    pub(super) fn take_now(&mut self, most: usize) -> Vec<T> {
+    pub(in crate::telemetry) fn take_now(&mut self, most: usize) -> Vec<T> {
         let mut batch = Vec::new();
         while batch.len() < most
             && let Ok(item) = self.receiver.try_recv()
@@ -104,7 +104,7 @@ impl<T: Weigh> QueueReceiver<T> {
     }
 
     /// Accepts no more items; queued ones can still be taken.
-    pub(super) fn close(&mut self) {
+    pub(in crate::telemetry) fn close(&mut self) {
         self.receiver.close();
     }
 

@@ -1,10 +1,10 @@
-//! Counters of the export itself: failures and drops. It must not know why anything is exported.
+//! Counters of the exports themselves: failures and drops. It must not know why anything is exported.
 
 use enum_map::{Enum, EnumMap};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use strum::{IntoStaticStr, VariantArray};
 
-/// OTLP's signals.
+/// What is exported: OTLP's signals, and messages of the webhook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Signal {
@@ -14,11 +14,16 @@ pub enum Signal {
     Traces,
     /// Log records.
     Logs,
+    /// Messages of the webhook.
+    Webhook,
 }
 
 impl Signal {
     /// Every signal.
     pub const ALL: &'static [Self] = Self::VARIANTS;
+
+    /// The signals of OTLP.
+    pub const OTLP: [Self; 3] = [Self::Metrics, Self::Traces, Self::Logs];
 
     /// The label value.
     pub fn label(self) -> &'static str {
@@ -26,7 +31,7 @@ impl Signal {
     }
 }
 
-/// The reason why a span, log record or metric point did not reach the receiver.
+/// The reason why a span, log record, metric point or message did not reach the receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Dropped {
@@ -48,28 +53,38 @@ impl Dropped {
     }
 }
 
-/// The counters, shared between the exporter and its renderers.
+/// The counters, shared between the exporters and the store.
 #[derive(Debug, Default)]
 pub struct Stats {
     failures: EnumMap<Signal, AtomicU64>,
     dropped: EnumMap<Signal, EnumMap<Dropped, AtomicU64>>,
     sent: EnumMap<Signal, AtomicU64>,
+    shown: EnumMap<Signal, AtomicBool>,
 }
 
 impl Stats {
+    /// Whether the signal is exported, and so has series.
+    pub fn is_shown(&self, signal: Signal) -> bool {
+        self.shown[signal].load(Relaxed)
+    }
+
+    pub(in crate::telemetry) fn show(&self, signal: Signal, shown: bool) {
+        self.shown[signal].store(shown, Relaxed);
+    }
+
     /// Attempts to export that failed: `tokenbeat_telemetry_export_failures_total{signal}`. Each attempt counts, so
     /// that a receiver that is down shows at once and not only after all retries.
     pub fn failures(&self, signal: Signal) -> u64 {
         self.failures[signal].load(Relaxed)
     }
 
-    /// Spans, log records or points that were not delivered: `tokenbeat_telemetry_dropped_total{signal, reason}`. A
+    /// Spans, log records, points or messages that were not delivered: `tokenbeat_telemetry_dropped_total{signal, reason}`. A
     /// failed export of metrics drops nothing, because the next one contains the same series.
     pub fn dropped(&self, signal: Signal, reason: Dropped) -> u64 {
         self.dropped[signal][reason].load(Relaxed)
     }
 
-    /// Spans, log records or points that the receiver accepted.
+    /// Spans, log records, points or messages that the receiver accepted.
     pub fn sent(&self, signal: Signal) -> u64 {
         self.sent[signal].load(Relaxed)
     }

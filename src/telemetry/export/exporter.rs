@@ -1,27 +1,23 @@
-//! Delivers encoded requests of one signal to the receiver: attempts, retries, counters, and shutdown. It must not know
-//! the contents of a request.
+//! Delivers requests of one signal to the receiver: attempts, retries, counters, and shutdown. It must not know the
+//! contents of a request.
 
 use super::retry::Backoff;
 use super::stats::{Dropped, Signal, Stats};
 use super::transport::{Accepted, SendError, Transport};
-use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-/// Maximum number of attempts for one request. With the back-off they take about half a minute, or longer if the
-/// receiver answers late or asks for longer waits.
-const ATTEMPTS: u32 = 6;
 /// Minimum time between two log messages about failures.
 const TELL_EVERY: Duration = Duration::from_mins(1);
 
 /// The order to stop, with the deadline by which everything must be finished.
 #[derive(Clone)]
-pub(super) struct ShutdownDeadline(watch::Receiver<Option<Instant>>);
+pub(in crate::telemetry) struct ShutdownDeadline(watch::Receiver<Option<Instant>>);
 
 impl ShutdownDeadline {
-    pub(super) fn new(receiver: watch::Receiver<Option<Instant>>) -> Self {
+    pub(in crate::telemetry) fn new(receiver: watch::Receiver<Option<Instant>>) -> Self {
         Self(receiver)
     }
 
@@ -32,7 +28,7 @@ impl ShutdownDeadline {
     }
 
     /// Waits for the order, and returns the deadline.
-    pub(super) async fn ordered(&mut self) -> Instant {
+    pub(in crate::telemetry) async fn ordered(&mut self) -> Instant {
         match self.0.wait_for(Option::is_some).await {
             Ok(deadline) => deadline.unwrap_or_else(Instant::now),
             Err(_) => Instant::now(),
@@ -51,7 +47,7 @@ impl ShutdownDeadline {
 }
 
 /// The outcome of one attempt.
-pub(super) enum Sent {
+pub(in crate::telemetry) enum Sent {
     /// The request is finished: accepted, or permanently rejected.
     Done,
     /// The request may be retried, possibly after a wait requested by the receiver.
@@ -59,18 +55,18 @@ pub(super) enum Sent {
 }
 
 /// Sends requests of one signal.
-pub(super) struct Exporter {
+pub(in crate::telemetry) struct Exporter<T> {
     signal: Signal,
-    transport: Transport,
+    transport: T,
     stats: Arc<Stats>,
-    pub(super) stop: ShutdownDeadline,
+    pub(in crate::telemetry) stop: ShutdownDeadline,
     trouble: FailureLog,
 }
 
-impl Exporter {
-    pub(super) fn new(
+impl<T: Transport> Exporter<T> {
+    pub(in crate::telemetry) fn new(
         signal: Signal,
-        transport: Transport,
+        transport: T,
         stats: Arc<Stats>,
         stop: ShutdownDeadline,
     ) -> Self {
@@ -79,12 +75,12 @@ impl Exporter {
 
     /// Sends a request, with retries until it is finished, the attempts are used up, or the deadline to stop has
     /// passed. Items that were not accepted are counted as dropped.
-    pub(super) async fn ship(&mut self, body: Bytes, items: u64) {
+    pub(in crate::telemetry) async fn ship(&mut self, body: T::Body, items: u64) {
         let mut backoff = Backoff::default();
         loop {
             let Sent::Later(asked) = self.attempt(body.clone(), items).await else { return };
             let wait = backoff.next(asked, rand::random());
-            if backoff.failed() >= ATTEMPTS || !self.pause(wait, asked.is_some()).await {
+            if backoff.failed() >= T::ATTEMPTS || !self.pause(wait, asked.is_some()).await {
                 self.stats.count_dropped(self.signal, Dropped::Failed, items);
                 return;
             }
@@ -92,12 +88,11 @@ impl Exporter {
     }
 
     /// Makes one attempt.
-    pub(super) async fn attempt(&mut self, body: Bytes, items: u64) -> Sent {
-        let within = self.transport.timeout();
+    pub(in crate::telemetry) async fn attempt(&mut self, body: T::Body, items: u64) -> Sent {
         let sent = tokio::select! {
             biased;
-            sent = self.transport.send(body, within) => sent,
-            () = self.stop.due() => Err(SendError::Later { after: None, why: "shutdown came first".to_owned() }),
+            sent = self.transport.send(body) => sent,
+            () = self.stop.due() => Err(SendError::later("shutdown came first")),
         };
         match sent {
             Ok(accepted) => {
@@ -106,7 +101,7 @@ impl Exporter {
             }
             Err(failed) => {
                 self.stats.count_failure(self.signal);
-                self.trouble.failed(self.signal, failed.why());
+                self.trouble.failed(T::CANNOT, self.signal, failed.why());
                 match failed {
                     SendError::Later { after, .. } => Sent::Later(after),
                     SendError::Never { .. } => {
@@ -127,7 +122,7 @@ impl Exporter {
         if rejected > 0 || !accepted.message.is_empty() {
             self.trouble.partial(self.signal, rejected, &accepted.message);
         } else {
-            self.trouble.over(self.signal);
+            self.trouble.over(T::AGAIN, self.signal);
         }
     }
 
@@ -166,29 +161,25 @@ impl FailureLog {
         tells
     }
 
-    fn failed(&mut self, signal: Signal, why: &str) {
+    fn failed(&mut self, cannot: &str, signal: Signal, why: &str) {
         self.failures += 1;
         self.since.get_or_insert_with(Instant::now);
         if self.tells() {
             let failures = self.failures;
-            tracing::warn!(signal = signal.label(), failures, "cannot export by OTLP: {why}");
+            tracing::warn!(signal = signal.label(), failures, "{cannot}: {why}");
         }
     }
 
     fn partial(&mut self, signal: Signal, rejected: u64, message: &str) {
         if self.tells() {
-            tracing::warn!(
-                signal = signal.label(),
-                rejected,
-                "the OTLP receiver took a part only: {message}"
-            );
+            tracing::warn!(signal = signal.label(), rejected, "the receiver took a part only: {message}");
         }
     }
 
-    fn over(&mut self, signal: Signal) {
+    fn over(&mut self, again: &str, signal: Signal) {
         if let Some(since) = self.since.take() {
             let (seconds, failures) = (since.elapsed().as_secs_f64(), self.failures);
-            tracing::info!(signal = signal.label(), failures, seconds, "exporting by OTLP again");
+            tracing::info!(signal = signal.label(), failures, seconds, "{again}");
             *self = Self::default();
         }
     }

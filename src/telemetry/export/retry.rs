@@ -1,5 +1,8 @@
 //! Computes the waits between attempts. Pure: no clock, no I/O.
 
+use http::HeaderMap;
+use http::header::RETRY_AFTER;
+use jiff::Timestamp;
 use std::time::Duration;
 
 /// The first wait.
@@ -12,24 +15,24 @@ const LONGEST_ASKED: Duration = Duration::from_mins(5);
 /// Exponential back-off with jitter: 1 s, 2 s, 4 s and so on up to 30 s, each randomly shortened by up to a half, so
 /// that many agents do not retry at the same time.
 #[derive(Debug, Default)]
-pub(super) struct Backoff {
+pub(in crate::telemetry) struct Backoff {
     failed: u32,
 }
 
 impl Backoff {
     /// Number of consecutive failures.
-    pub(super) fn failed(&self) -> u32 {
+    pub(in crate::telemetry) fn failed(&self) -> u32 {
         self.failed
     }
 
     /// Resets the back-off after a success.
-    pub(super) fn reset(&mut self) {
+    pub(in crate::telemetry) fn reset(&mut self) {
         self.failed = 0;
     }
 
     /// Records a failure and returns how long to wait. `random` is in 0..1. `asked` is the wait requested by the
     /// receiver (`Retry-After`, `RetryInfo`); it is respected up to five minutes, and never shortened.
-    pub(super) fn next(&mut self, asked: Option<Duration>, random: f64) -> Duration {
+    pub(in crate::telemetry) fn next(&mut self, asked: Option<Duration>, random: f64) -> Duration {
         let full = FIRST.saturating_mul(1 << self.failed.min(5)).min(LONGEST);
         self.failed = self.failed.saturating_add(1);
         let own = full.mul_f64(1.0 - random.clamp(0.0, 1.0) / 2.0);
@@ -37,9 +40,33 @@ impl Backoff {
     }
 }
 
+/// The wait that an answer asks for by `Retry-After`: seconds, or an HTTP date (RFC 9110, section 10.2.3).
+pub(in crate::telemetry) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+    Some(Duration::try_from(at.duration_since(now)).unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderValue;
+
+    fn after(text: &str) -> Option<Duration> {
+        let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_str(text).unwrap())]);
+        retry_after(&headers, "2026-10-21T07:27:30Z".parse().unwrap())
+    }
+
+    #[test]
+    fn retry_after_in_both_forms() {
+        assert_eq!(after("120"), Some(Duration::from_mins(2)));
+        assert_eq!(after("Wed, 21 Oct 2026 07:28:00 GMT"), Some(Duration::from_secs(30)));
+        assert_eq!(after("Wed, 21 Oct 2026 07:00:00 GMT"), Some(Duration::ZERO));
+        assert_eq!(after("soon"), None);
+    }
 
     #[test]
     fn waits_double_up_to_the_longest_and_start_again() {

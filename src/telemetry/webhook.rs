@@ -1,0 +1,167 @@
+//! Tells incidents to a webhook. It never delays traffic: what cannot be told in time is counted and dropped. It must not
+//! know the engine, nor who causes an incident.
+//!
+//! Facts say which subject is in which state ([`incident`]); each state is told once ([`tracker`]); messages wait in a
+//! bounded queue and are sent one after the other, in the form and to the URL of the config in force. Retries are our own:
+//! those of reqwest (0.13) follow at once, know no `Retry-After`, and end with the request.
+
+mod incident;
+mod tracker;
+mod transport;
+
+use super::export::{
+    Capacity, ExportQueue, Exporter, QueueReceiver, ShutdownDeadline, Signal, Stats, Weigh, queue,
+};
+use super::store::Store;
+use crate::fact::{Fact, Sink};
+use crate::plan::Plan;
+use crate::plan::webhook::WebhookIncident;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep_until};
+use tracker::IncidentTracker;
+use transport::{WebhookSettings, WebhookTransport};
+
+/// Capacity of the queue.
+const CAPACITY: Capacity = Capacity { items: 1024, bytes: 4 << 20 };
+
+/// Receives facts, and tells their incidents. Without a webhook in the config, it does nothing.
+pub struct IncidentWebhook {
+    tracker: Mutex<IncidentTracker>,
+    settings: watch::Sender<WebhookSettings>,
+    queue: ExportQueue<Arc<WebhookIncident>>,
+    stats: Arc<Stats>,
+    /// Notified when something is held.
+    held: Notify,
+    stop: watch::Sender<Option<Instant>>,
+}
+
+/// The task that sends messages.
+pub struct WebhookTask {
+    webhook: Arc<IncidentWebhook>,
+    intake: QueueReceiver<Arc<WebhookIncident>>,
+    exporter: Exporter<WebhookTransport>,
+}
+
+impl Weigh for Arc<WebhookIncident> {
+    fn weight(&self) -> usize {
+        let WebhookIncident { profile, target, state, previous, title, detail, .. } = &**self;
+        let texts = [profile.len(), target.len(), state.len(), previous.len(), title.len(), detail.len()];
+        size_of::<WebhookIncident>() + texts.iter().sum::<usize>()
+    }
+}
+
+impl IncidentWebhook {
+    /// Creates the sink and its task. Nothing is sent before [`WebhookTask::run`]. Its counters become part of the
+    /// store's metrics while there is a webhook.
+    pub fn new(plan: &Plan, store: &Store) -> (Arc<Self>, WebhookTask) {
+        let stats = Arc::clone(store.export_stats());
+        let (queue, intake) = queue(Signal::Webhook, CAPACITY, &stats);
+        let (settings, in_force) = watch::channel(WebhookSettings::default());
+        let (stop, ordered) = watch::channel(None);
+        let transport = WebhookTransport::new(in_force);
+        let exporter =
+            Exporter::new(Signal::Webhook, transport, Arc::clone(&stats), ShutdownDeadline::new(ordered));
+        let tracker = Mutex::default();
+        let webhook = Arc::new(Self { tracker, settings, queue, stats, held: Notify::new(), stop });
+        webhook.plan_is(plan);
+        (Arc::clone(&webhook), WebhookTask { webhook, intake, exporter })
+    }
+
+    /// Orders the task to flush and stop within this time. Call this after the last fact.
+    pub fn shutdown(&self, within: Duration) {
+        self.stop.send_replace(Some(Instant::now() + within));
+    }
+
+    fn plan_is(&self, plan: &Plan) {
+        let webhook = plan.telemetry.webhook.clone();
+        self.stats.show(Signal::Webhook, webhook.is_some());
+        self.lock().plan_is(plan);
+        let agent = Some(Arc::new(plan.agent.clone()));
+        self.settings.send_replace(WebhookSettings { webhook, agent });
+    }
+
+    fn take(&self, fact: &Fact) {
+        let Some(webhook) = self.settings.borrow().webhook.clone() else { return };
+        let Some(news) = incident::news(fact) else { return };
+        if let incident::SubjectNews::State(incident) = &news
+            && !webhook.events.contains(&incident.kind)
+        {
+            return;
+        }
+        let mut tracker = self.lock();
+        let told = tracker.take(news, Instant::now(), webhook.min_interval);
+        // With the lock held, so that messages about a subject keep their order.
+        if let Some(incident) = told {
+            self.queue.push(Arc::new(incident));
+        }
+        self.held.notify_one();
+    }
+
+    /// Queues what was held until now.
+    fn release(&self) {
+        let mut tracker = self.lock();
+        for incident in tracker.due(Instant::now()) {
+            self.queue.push(Arc::new(incident));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, IncidentTracker> {
+        self.tracker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sink for IncidentWebhook {
+    fn record(&self, fact: &Fact) {
+        match fact {
+            Fact::PlanChanged(plan) => self.plan_is(plan),
+            // By far the most facts, and no incidents.
+            Fact::Offered { .. }
+            | Fact::Skipped { .. }
+            | Fact::Ended { .. }
+            | Fact::JourneyStarted { .. }
+            | Fact::JourneyEnded { .. }
+            | Fact::LoadActive { .. } => {}
+            _ => self.take(fact),
+        }
+    }
+}
+
+impl WebhookTask {
+    /// Sends messages until [`IncidentWebhook::shutdown`] and its flush. What is held then is not told: an agent that
+    /// starts again tells what still stands. Dropping the future stops it at once.
+    pub async fn run(mut self) {
+        let mut stop = self.exporter.stop.clone();
+        loop {
+            let due = self.webhook.lock().next_due();
+            let batch = tokio::select! {
+                biased;
+                _ = stop.ordered() => break,
+                batch = self.intake.take(1) => batch,
+                () = wait(due) => {
+                    self.webhook.release();
+                    continue;
+                }
+                () = self.webhook.held.notified() => continue,
+            };
+            for incident in batch {
+                self.exporter.ship(incident, 1).await;
+            }
+        }
+        self.intake.close();
+        for incident in self.intake.take_now(CAPACITY.items) {
+            self.exporter.ship(incident, 1).await;
+        }
+    }
+}
+
+async fn wait(until: Option<Instant>) {
+    match until {
+        Some(until) => sleep_until(until).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,186 @@
+//! What facts say about incidents. Pure. It must not know which incidents are told, nor to whom.
+
+use crate::event::{Pair, RunResult, RunSummary, SkippedRun, TargetState, TargetStateChange};
+use crate::fact::Fact;
+use crate::plan::webhook::WebhookIncident;
+use crate::vocabulary::IncidentKind;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// What a fact says about a subject.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum SubjectNews {
+    /// It is in this state.
+    State(WebhookIncident),
+    /// Its state is no longer known. The text is the key of the subject.
+    Unknown(String),
+}
+
+/// What a fact says about the subject of an incident, if anything.
+pub(super) fn news(fact: &Fact) -> Option<SubjectNews> {
+    match fact {
+        Fact::TargetStateChanged(change) => Some(target_state(change)),
+        Fact::RunEnded { summary, .. } => run_ended(summary).map(SubjectNews::State),
+        Fact::RunSkipped { pair, reason: SkippedRun::Budget, .. } => {
+            Some(SubjectNews::State(budget(pair, false, SystemTime::now())))
+        }
+        Fact::RunStarted { run, lag } => {
+            Some(SubjectNews::State(budget(&run.pair, true, run.scheduled + *lag)))
+        }
+        Fact::PlanChanged(_)
+        | Fact::Offered { .. }
+        | Fact::Skipped { .. }
+        | Fact::Ended { .. }
+        | Fact::JourneyStarted { .. }
+        | Fact::JourneyEnded { .. }
+        | Fact::LoadActive { .. }
+        | Fact::RunSkipped { .. }
+        | Fact::NextRun { .. }
+        | Fact::BackendHealth { .. } => None,
+    }
+}
+
+fn target_state(change: &TargetStateChange) -> SubjectNews {
+    let TargetStateChange { target, from, to, at, why } = change;
+    let incident = WebhookIncident {
+        kind: IncidentKind::TargetState,
+        profile: "".into(),
+        target: Arc::clone(target),
+        state: to.label().into(),
+        previous: from.label().into(),
+        firing: *to != TargetState::Ok,
+        title: format!("target {target} is {}", to.label()),
+        detail: why.clone(),
+        at: *at,
+    };
+    if *to == TargetState::Unknown {
+        SubjectNews::Unknown(incident.key())
+    } else {
+        SubjectNews::State(incident)
+    }
+}
+
+/// An incident of a profile against a target. The state before is what was told before.
+fn of_pair(kind: IncidentKind, pair: &Pair, state: &str, firing: bool, at: SystemTime) -> WebhookIncident {
+    WebhookIncident {
+        kind,
+        profile: Arc::clone(&pair.profile),
+        target: Arc::clone(&pair.target),
+        state: state.into(),
+        previous: "".into(),
+        firing,
+        title: String::new(),
+        detail: String::new(),
+        at,
+    }
+}
+
+/// A run that was cancelled says nothing.
+fn run_ended(summary: &RunSummary) -> Option<WebhookIncident> {
+    let failed = match summary.result {
+        RunResult::Ok => false,
+        RunResult::Failed => true,
+        RunResult::Cancelled => return None,
+    };
+    let pair = &summary.run.pair;
+    let Pair { profile, target } = pair;
+    let says = if failed { "failed" } else { "is ok" };
+    Some(WebhookIncident {
+        title: format!("a run of {profile} against {target} {says}"),
+        detail: summary.reason.clone().unwrap_or_default(),
+        ..of_pair(IncidentKind::Run, pair, summary.result.label(), failed, summary.ended)
+    })
+}
+
+fn budget(pair: &Pair, available: bool, at: SystemTime) -> WebhookIncident {
+    let Pair { profile, target } = pair;
+    let (state, title) = if available {
+        ("available", format!("{profile} runs against {target} again"))
+    } else {
+        ("exhausted", format!("a budget is exhausted: {profile} does not run against {target}"))
+    };
+    WebhookIncident { title, ..of_pair(IncidentKind::Budget, pair, state, !available, at) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{run, small_plan};
+    use std::time::{Duration, UNIX_EPOCH};
+
+    fn state(fact: &Fact) -> WebhookIncident {
+        match news(fact) {
+            Some(SubjectNews::State(incident)) => incident,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn changed(from: TargetState, to: TargetState) -> Fact {
+        let change =
+            TargetStateChange { target: "llama".into(), from, to, at: UNIX_EPOCH, why: "3 of 3".to_owned() };
+        Fact::TargetStateChanged(Arc::new(change))
+    }
+
+    #[test]
+    fn every_state_of_a_target_but_ok_is_trouble_and_unknown_is_no_news() {
+        let hung = state(&changed(TargetState::Ok, TargetState::Hung));
+        assert_eq!((&*hung.state, &*hung.previous, hung.firing), ("hung", "ok", true));
+        assert_eq!((hung.title.as_str(), hung.detail.as_str()), ("target llama is hung", "3 of 3"));
+        assert_eq!(hung.key(), "target_state/llama");
+        for to in [TargetState::Slow, TargetState::Failing] {
+            assert!(state(&changed(TargetState::Ok, to)).firing);
+        }
+        assert!(!state(&changed(TargetState::Hung, TargetState::Ok)).firing);
+        let unknown = news(&changed(TargetState::Hung, TargetState::Unknown));
+        assert_eq!(unknown, Some(SubjectNews::Unknown("target_state/llama".to_owned())));
+    }
+
+    #[test]
+    fn runs_fail_and_succeed_and_a_cancelled_one_says_nothing() {
+        let pair = small_plan().pairs[0].pair.clone();
+        let ended = |result, reason: Option<&str>| Fact::RunEnded {
+            summary: Arc::new(RunSummary {
+                run: run(&pair),
+                started: UNIX_EPOCH,
+                ended: UNIX_EPOCH + Duration::from_secs(9),
+                result,
+                reason: reason.map(str::to_owned),
+                degraded: None,
+                search: None,
+                offered: 1,
+                skipped: 0,
+                ok: 1,
+            }),
+            tally: Arc::default(),
+        };
+        let failed = state(&ended(RunResult::Failed, Some("missed objectives: ttft 2 of 3 bad")));
+        assert_eq!(
+            (failed.key().as_str(), &*failed.state, failed.firing),
+            ("run/chat/llama", "failed", true)
+        );
+        assert_eq!(failed.title, "a run of chat against llama failed");
+        assert_eq!(failed.detail, "missed objectives: ttft 2 of 3 bad");
+        assert_eq!(failed.at, UNIX_EPOCH + Duration::from_secs(9));
+        let ok = state(&ended(RunResult::Ok, None));
+        assert_eq!(
+            (ok.key(), ok.firing, ok.title.as_str()),
+            (failed.key(), false, "a run of chat against llama is ok")
+        );
+        assert_eq!(news(&ended(RunResult::Cancelled, None)), None);
+    }
+
+    #[test]
+    fn a_budget_stops_runs_until_one_starts() {
+        let pair = small_plan().pairs[0].pair.clone();
+        let skipped = |reason| Fact::RunSkipped { pair: pair.clone(), reason, count: 1 };
+        let stopped = state(&skipped(SkippedRun::Budget));
+        assert_eq!((stopped.key().as_str(), stopped.firing), ("budget/chat/llama", true));
+        assert_eq!(stopped.title, "a budget is exhausted: chat does not run against llama");
+        for reason in [SkippedRun::Overlap, SkippedRun::Missed, SkippedRun::Window] {
+            assert_eq!(news(&skipped(reason)), None);
+        }
+        let started = state(&Fact::RunStarted { run: run(&pair), lag: Duration::from_secs(1) });
+        assert_eq!((started.key(), started.firing), (stopped.key(), false));
+        assert_eq!(started.at, UNIX_EPOCH + Duration::from_secs(1001));
+    }
+}
