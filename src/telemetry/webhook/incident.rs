@@ -27,16 +27,7 @@ pub(super) fn news(fact: &Fact) -> Option<SubjectNews> {
         Fact::RunStarted { run, lag } => {
             Some(SubjectNews::State(budget(&run.pair, true, run.scheduled + *lag)))
         }
-        Fact::PlanChanged(_)
-        | Fact::Offered { .. }
-        | Fact::Skipped { .. }
-        | Fact::Ended { .. }
-        | Fact::JourneyStarted { .. }
-        | Fact::JourneyEnded { .. }
-        | Fact::LoadActive { .. }
-        | Fact::RunSkipped { .. }
-        | Fact::NextRun { .. }
-        | Fact::BackendHealth { .. } => None,
+        _ => None,
     }
 }
 
