@@ -2,6 +2,7 @@
 //! between commands (runtimes, the assembled engine, the daemon).
 
 mod assembly;
+mod baseline;
 mod budgets;
 mod check;
 mod commands;
@@ -9,10 +10,12 @@ mod daemon;
 mod demo;
 mod init;
 mod open_files;
+mod output_file;
 mod probe;
 mod progress;
 mod reload;
 mod replay;
+mod report;
 mod run;
 mod runtimes;
 mod serve;
@@ -46,6 +49,7 @@ pub fn main(cli: Cli) -> Exit {
         Command::Watch(options) => init::watch(&options, &tap),
         Command::Run(options) => run::run(&options),
         Command::Check(options) => check::check(&options),
+        Command::Report(options) => report::report(&options),
         Command::Trace { command: TraceCommand::Inspect(options) } => trace::inspect(&options),
         Command::Sim(options) => simulate::simulate(*options),
         Command::Schema { format: SchemaFormat::Json } => print(&format!("{:#}\n", config::schema())),

@@ -48,7 +48,7 @@ impl Cli {
         self.log.level.as_deref().unwrap_or(match self.command {
             // What fails while an endpoint is explored is told as what it means.
             Command::Init(_) | Command::Watch(_) => "error",
-            Command::Run(_) | Command::Check(_) | Command::Trace { .. } => "warn",
+            Command::Run(_) | Command::Check(_) | Command::Report(_) | Command::Trace { .. } => "warn",
             _ => "info",
         })
     }
@@ -78,6 +78,8 @@ pub enum Command {
     Run(RunOptions),
     /// Validate the config and print the daily forecast: runs, requests, tokens, cost, series
     Check(CheckOptions),
+    /// Show and compare results that `run --save-baseline` saved
+    Report(ReportOptions),
     /// Show traces of recorded requests
     Trace {
         /// What to do with them.
@@ -231,6 +233,12 @@ pub struct RunOptions {
     /// Repeat the random choices of the run that was scheduled for this instant; the id of a run ends with its instant
     #[arg(long, value_name = "INSTANT", value_parser = instant)]
     pub at: Option<Timestamp>,
+    /// Save the result in this file, to compare others with it
+    #[arg(long, value_name = "FILE")]
+    pub save_baseline: Option<PathBuf>,
+    /// Compare the result with the one in this file, and exit with 2 if anything is worse
+    #[arg(long, value_name = "FILE")]
+    pub baseline: Option<PathBuf>,
 }
 
 /// Options of `check`.
@@ -248,6 +256,48 @@ pub struct CheckOptions {
     /// With --probe: show the beginning of each answer, without secrets
     #[arg(long, requires = "probe")]
     pub show_answer: bool,
+}
+
+/// Options of `report`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct ReportOptions {
+    /// Saved results to show
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// What to do with them instead.
+    #[command(subcommand)]
+    pub command: Option<ReportCommand>,
+}
+
+/// What to do with saved results.
+#[derive(Debug, Subcommand)]
+pub enum ReportCommand {
+    /// Print what changed between two saved results, and exit with 2 if anything is worse
+    Diff(DiffOptions),
+}
+
+/// Options of `report diff`.
+#[derive(Debug, Args)]
+pub struct DiffOptions {
+    /// The result to compare with
+    #[arg(value_name = "BEFORE")]
+    pub before: PathBuf,
+    /// The result that is judged
+    #[arg(value_name = "AFTER")]
+    pub after: PathBuf,
+    /// The output format
+    #[arg(id = "diff_format", long = "format", value_enum, default_value_t = DiffFormat::Table)]
+    pub format: DiffFormat,
+}
+
+/// Output formats of a comparison of results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DiffFormat {
+    /// Tables for a terminal.
+    Table,
+    /// One JSON object.
+    Json,
 }
 
 /// What to do with traces.
@@ -368,6 +418,26 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn results_are_shown_or_compared() {
+        let options = |words: &[&str]| {
+            let words = ["tokenbeat", "report"].iter().chain(words);
+            match Cli::try_parse_from(words).map(|cli| cli.command) {
+                Ok(Command::Report(options)) => Some(options),
+                _ => None,
+            }
+        };
+        let shown = options(&["a.json", "b.json"]).unwrap();
+        assert!(shown.files.len() == 2 && shown.command.is_none());
+        let Some(ReportCommand::Diff(diff)) =
+            options(&["diff", "a", "b", "--format", "json"]).unwrap().command
+        else {
+            panic!("a diff")
+        };
+        assert_eq!((diff.before, diff.after, diff.format), ("a".into(), "b".into(), DiffFormat::Json));
+        assert!(options(&[]).is_none() && options(&["diff", "a"]).is_none());
     }
 
     #[test]

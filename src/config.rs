@@ -9,6 +9,7 @@
 mod agent;
 mod arrivals;
 mod auth;
+mod baseline;
 mod conversation;
 mod currency;
 mod expect;
@@ -47,6 +48,7 @@ pub use auth::{
     Auth, AuthMethod, AuthWord, Aws, AwsContainer, AwsKeys, AwsProfile, AwsWebIdentity, Basic, Gcp,
     HeaderAuth, OAuth2,
 };
+pub use baseline::BaselineThresholds;
 pub use conversation::{Conversation, ConversationTurn, GivenTurn, Summarize, SyntheticConversation};
 pub use currency::Currency;
 pub use expect::{

@@ -5,6 +5,7 @@ mod answer_mapping;
 mod arrivals;
 mod asked_params;
 mod auth;
+mod baseline;
 mod cache_pair;
 mod canonical;
 mod compile;
@@ -43,13 +44,14 @@ pub use crate::dataset::Dataset;
 pub use crate::trace::RequestTrace;
 pub use crate::vocabulary::{
     Api, AtLimit, BodyForm, Cache, ChatTemplate, ClientAuth, ConnectionMode, HistoryAnswers, HonouredParam,
-    HttpVersion, Overlap, Period, Price, Propagate, ReasoningEffort, Reserve, SloMetric, SummaryBy,
+    HttpVersion, Overlap, Period, Price, Propagate, Quantity, ReasoningEffort, Reserve, SloMetric, SummaryBy,
     TargetHealth, Timeouts, Tokenizer,
 };
 pub use answer_mapping::{AnswerMapping, Done};
 pub use arrivals::{Arrivals, ClientGroup};
 pub use asked_params::StopSequences;
 pub use auth::{Auth, Aws, AwsSource, Gcp, OAuth2};
+pub use baseline::BaselineThresholds;
 use compile::run_time;
 pub use compile::{Compiled, compile};
 pub use conversation::{

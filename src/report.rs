@@ -5,6 +5,9 @@
 //! missing (`-`), never as zero.
 
 mod diagnosis;
+mod diff;
+mod diff_tables;
+mod result_file;
 mod search;
 mod stage;
 mod sums;
@@ -12,6 +15,8 @@ mod tables;
 mod view;
 
 pub use diagnosis::{Diagnosis, DiagnosisPattern, DiagnosisRecorder, EvidenceNumber, EvidenceUnit};
+pub use diff::{LeftOut, MeasuredSide, QuantityChange, ResultDiff, incomparable};
+pub use result_file::{ResultEnvironment, ResultFileError, ResultPair, ResultPart, ResultRun, SavedResult};
 pub use view::{
     DistributionSummary, JourneySummary, ObjectiveResult, PairReport, Report, StageReport, Throughput,
     TokenSummary,

@@ -13,7 +13,8 @@ pub use budget::{BudgetLedger, SavedBudget};
 pub use events::{Events, PublishedEvent};
 pub use file::{MAX_MINUTES, RetentionLimits, SavedMinute, SavedRun, StateError, WantedMinutes};
 pub use history::{
-    HistoryRecorder, HistoryView, ObjectiveView, Percentiles, SlotView, TargetWindow, WindowView,
+    HistoryRecorder, HistoryView, ObjectiveView, Percentiles, SlotView, TargetWindow, WindowPercentiles,
+    WindowView,
 };
 pub use keeper::{Restored, StateKeeper, WriteResult};
 pub use recent::{ActiveRun, JourneyCounts, JourneyView, PairStatus, Recent, RequestView, RunView};

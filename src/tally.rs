@@ -10,7 +10,7 @@ mod sample;
 mod saved;
 
 pub use distribution::{Distribution, Times};
-pub use sample::{Sample, quantiles};
+pub use sample::{PooledSample, Sample};
 
 use crate::event::{CountSource, Journey, Outcome, Request, SkipReason};
 use enum_map::EnumMap;

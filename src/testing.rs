@@ -16,10 +16,10 @@ pub(crate) use moving::{ObservedCounts, while_requests_move};
 pub(crate) use trace::{replay, trace};
 
 use crate::plan::{
-    Agent, Api, Arrivals, AskStep, Auth, Bound, Budget, Cache, Check, ConnectionMode, Expect, HttpVersion,
-    LoadCurve, Objective, Overlap, PairPlan, Period, Plan, Price, Profile, Rule, Scenario, Schedule, Server,
-    Shape, SloMetric, Stage, StageBounds, StepAction, Target, TargetHealth, Telemetry, Timeouts, TlsOptions,
-    Tokenizer, Trigger,
+    Agent, Api, Arrivals, AskStep, Auth, BaselineThresholds, Bound, Budget, Cache, Check, ConnectionMode,
+    Expect, HttpVersion, LoadCurve, Objective, Overlap, PairPlan, Period, Plan, Price, Profile, Rule,
+    Scenario, Schedule, Server, Shape, SloMetric, Stage, StageBounds, StepAction, Target, TargetHealth,
+    Telemetry, Timeouts, TlsOptions, Tokenizer, Trigger,
 };
 use crate::secret::{Exposed, Secret, SecretOrigin};
 
@@ -108,9 +108,15 @@ pub(crate) fn profile(name: &str, stages: Vec<Stage>) -> Profile {
         ],
         retry: None,
         fluidity: None,
+        baseline: thresholds(),
         budget: Some(budget()),
         revision: "r1".into(),
     }
+}
+
+/// 5% of everything.
+pub(crate) fn thresholds() -> BaselineThresholds {
+    BaselineThresholds::new(|_| 0.05)
 }
 
 pub(crate) fn budget() -> Budget {

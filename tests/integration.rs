@@ -16,6 +16,8 @@ mod architecture;
 mod asked;
 #[path = "integration/authority.rs"]
 mod authority;
+#[path = "integration/baselines.rs"]
+mod baselines;
 #[path = "integration/canaries.rs"]
 mod canaries;
 #[path = "integration/capacity.rs"]

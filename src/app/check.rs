@@ -2,6 +2,7 @@
 
 mod idle;
 mod reasoning;
+mod samples;
 mod searches;
 
 use super::runtimes::Runtimes;
@@ -81,6 +82,7 @@ fn describe(plan: &Plan, forecast: &Forecast, outlooks: &[Outlook]) -> anyhow::R
     let mut text = format!("Per day, budgets aside:\n{table}\n");
     text.extend(reasoning::assumption(plan));
     text.push_str(&searches::describe(plan, forecast));
+    text.push_str(&samples::describe(plan, forecast));
     for outlook in outlooks {
         let _ = writeln!(
             text,

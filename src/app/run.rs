@@ -1,6 +1,7 @@
 //! `tokenbeat run`: runs profiles once, now, one after the other, so that they do not affect each other's measurements.
 
 use super::assembly::{self, Memory};
+use super::baseline::BaselineGate;
 use super::progress::RunProgress;
 use super::replay::Replay;
 use super::runtimes::Runtimes;
@@ -29,8 +30,10 @@ pub(super) fn run(options: &RunOptions) -> anyhow::Result<Exit> {
     };
     let plan = Arc::new(loaded.plan);
     let replay = Replay::new(options, &loaded.config, off_grid((engine::system())()));
-    let pairs = match select(&plan, options) {
-        Ok(pairs) => pairs,
+    let selected = select(&plan, options);
+    let selected = selected.and_then(|pairs| Ok((BaselineGate::open(options, &pairs)?, pairs)));
+    let (gate, pairs) = match selected {
+        Ok(selected) => selected,
         Err(problems) => {
             for problem in problems {
                 eprintln!("error: {problem}");
@@ -67,7 +70,7 @@ pub(super) fn run(options: &RunOptions) -> anyhow::Result<Exit> {
     report.pairs.retain(|pair| !pair.runs.is_empty());
     print(&report.tables())?;
     print(&again(&replay, &plan, &ended))?;
-    Ok(verdict(&report, &ended))
+    gate.close(&summary, &plan, verdict(&report, &ended))
 }
 
 /// Opens the state. A daemon that uses the state file does not prevent a run next to it.

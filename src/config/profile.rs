@@ -2,6 +2,7 @@
 
 use super::agent::Budget;
 use super::arrivals::ArrivalsText;
+use super::baseline::BaselineThresholds;
 use super::expect::Expect;
 use super::load_curve::Moving;
 use super::rate::{Rate, Users};
@@ -64,6 +65,10 @@ pub struct Profile {
     /// How fast readers read: deadlines for the tokens of streamed answers. Default: none, and nothing is counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fluidity: Option<Fluidity>,
+    /// Which changes matter when two results of the profile are compared. Default: 5% of each median, and two
+    /// percentage points of failures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<BaselineThresholds>,
     /// Budget for all targets of the profile together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,

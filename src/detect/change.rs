@@ -6,19 +6,9 @@
 //! medians, Clopper and Pearson's for shares.
 
 use super::binomial::share_bounds;
+use super::paired::EffectInterval;
 use super::quantile::{self, QuantileInterval};
 use strum::IntoStaticStr;
-
-/// A change, and the interval that contains the true one.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ChangeInterval {
-    /// The lower bound.
-    pub low: f64,
-    /// What was seen.
-    pub seen: f64,
-    /// The upper bound.
-    pub high: f64,
-}
 
 /// What a change amounts to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr)]
@@ -35,6 +25,23 @@ pub enum ChangeVerdict {
 }
 
 impl ChangeVerdict {
+    /// What a change with this interval amounts to if changes of less than `matters` do not matter: one that is no accident
+    /// (the interval does not contain zero) and, as seen, at least so large, to the one side or the other; none, if all of
+    /// the interval is smaller; else unknown.
+    pub fn of(change: EffectInterval, matters: f64, more_is_better: bool) -> Self {
+        let (rise, fall) =
+            if more_is_better { (Self::Better, Self::Worse) } else { (Self::Worse, Self::Better) };
+        if change.low > 0.0 && change.mid >= matters {
+            rise
+        } else if change.high < 0.0 && change.mid <= -matters {
+            fall
+        } else if change.low > -matters && change.high < matters {
+            Self::Same
+        } else {
+            Self::Unknown
+        }
+    }
+
     /// `better`, `worse`, `same` or `unknown`.
     pub fn name(self) -> &'static str {
         self.into()
@@ -48,22 +55,22 @@ pub fn median(n: u64, confidence: f64, at_share: impl Fn(f64) -> Option<f64>) ->
 }
 
 /// The relative change of a median: 0.1 if it is 10% higher `after`. `None` unless everything is more than zero.
-pub fn ratio(before: QuantileInterval, after: QuantileInterval) -> Option<ChangeInterval> {
+pub fn ratio(before: QuantileInterval, after: QuantileInterval) -> Option<EffectInterval> {
     let logarithms = |it: QuantileInterval| (it.low > 0.0).then(|| (it.low.ln(), it.seen.ln(), it.high.ln()));
     let (change, from) = (logarithms(after)?, logarithms(before)?);
     let (low, seen, high) = difference(from, change);
-    Some(ChangeInterval { low: low.exp_m1(), seen: seen.exp_m1(), high: high.exp_m1() })
+    Some(EffectInterval { low: low.exp_m1(), mid: seen.exp_m1(), high: high.exp_m1() })
 }
 
 /// The change of a share, of which `hits` of `n` were seen before and after: 0.1 if it is 10 percentage points higher
 /// `after`. `None` if either side has seen nothing.
-pub fn share_change(before: (u64, u64), after: (u64, u64), confidence: f64) -> Option<ChangeInterval> {
+pub fn share_change(before: (u64, u64), after: (u64, u64), confidence: f64) -> Option<EffectInterval> {
     let side = |(hits, n): (u64, u64)| {
         let (low, high) = share_bounds(hits, n, tail(confidence));
         (n > 0).then(|| (low, hits as f64 / n as f64, high))
     };
     let (low, seen, high) = difference(side(before)?, side(after)?);
-    Some(ChangeInterval { low, seen, high })
+    Some(EffectInterval { low, mid: seen, high })
 }
 
 /// The probability with which either bound of a two-sided interval is missed.
@@ -76,28 +83,6 @@ fn difference(before: (f64, f64, f64), after: (f64, f64, f64)) -> (f64, f64, f64
     let low = seen - (after.1 - after.0).hypot(before.2 - before.1);
     let high = seen + (after.2 - after.1).hypot(before.1 - before.0);
     (low, seen, high)
-}
-
-impl ChangeInterval {
-    /// What it amounts to if changes of less than `matters` do not matter: a change that is no accident (the interval
-    /// does not contain zero) and at least so large as seen, to the one side or the other; none, if all of the interval
-    /// is smaller; else unknown.
-    pub fn verdict(self, matters: f64, more_is_better: bool) -> ChangeVerdict {
-        let (rise, fall) = if more_is_better {
-            (ChangeVerdict::Better, ChangeVerdict::Worse)
-        } else {
-            (ChangeVerdict::Worse, ChangeVerdict::Better)
-        };
-        if self.low > 0.0 && self.seen >= matters {
-            rise
-        } else if self.high < 0.0 && self.seen <= -matters {
-            fall
-        } else if self.low > -matters && self.high < matters {
-            ChangeVerdict::Same
-        } else {
-            ChangeVerdict::Unknown
-        }
-    }
 }
 
 #[cfg(test)]
@@ -144,7 +129,7 @@ mod tests {
             let after = median_of(&sample(&mut rng, sizes.1, draw, factor), confidence).unwrap();
             let change = ratio(before, after).unwrap();
             missed += u32::from(!(change.low..=change.high).contains(&(factor - 1.0)));
-            verdicts[change.verdict(0.05, false) as usize] += 1;
+            verdicts[ChangeVerdict::of(change, 0.05, false) as usize] += 1;
         }
         (missed, verdicts)
     }
@@ -207,15 +192,15 @@ mod tests {
 
     #[test]
     fn verdicts_follow_from_the_interval_and_what_matters() {
-        let verdict = |low, seen, high| ChangeInterval { low, seen, high }.verdict(0.05, false);
+        let verdict = |low, mid, high| ChangeVerdict::of(EffectInterval { low, mid, high }, 0.05, false);
         assert_eq!(verdict(0.02, 0.08, 0.14), ChangeVerdict::Worse);
         assert_eq!(verdict(-0.14, -0.08, -0.02), ChangeVerdict::Better);
         assert_eq!(verdict(-0.01, 0.01, 0.03), ChangeVerdict::Same);
         assert_eq!(verdict(0.01, 0.02, 0.04), ChangeVerdict::Same, "it is no accident, and does not matter");
         assert_eq!(verdict(-0.02, 0.08, 0.2), ChangeVerdict::Unknown);
         assert_eq!(verdict(0.01, 0.04, 0.07), ChangeVerdict::Unknown);
-        let pace = ChangeInterval { low: 0.02, seen: 0.08, high: 0.14 };
-        assert_eq!(pace.verdict(0.05, true), ChangeVerdict::Better);
+        let pace = EffectInterval { low: 0.02, mid: 0.08, high: 0.14 };
+        assert_eq!(ChangeVerdict::of(pace, 0.05, true), ChangeVerdict::Better);
         assert_eq!(ChangeVerdict::Worse.name(), "worse");
     }
 

@@ -63,6 +63,14 @@ pub fn interval(
     })
 }
 
+/// The quantile `q` out of `n` samples, and what it does not exceed with [`CONFIDENCE`]; `None` if it [needs][needed] more
+/// samples. `at_share` returns the sample at rank `ceil(share * n)`.
+pub fn carried(n: u64, q: f64, at_share: impl Fn(f64) -> Option<f64>) -> Option<(f64, f64)> {
+    let rank = upper_rank(n, q, CONFIDENCE).filter(|rank| *rank < n)?;
+    let seen = at_share(q)?;
+    Some((seen, at_share(share_of(rank, n))?.max(seen)))
+}
+
 /// A share that only the sample of this rank has: the middle of its n-th part, so that no rounding shifts it.
 pub fn share_of(rank: u64, n: u64) -> f64 {
     (rank as f64 - 0.5) / n as f64
@@ -135,6 +143,15 @@ pub(in crate::detect) mod tests {
         for (rank, n) in [(1, 1), (661, 662), (9_999_999, 10_000_000)] {
             assert_eq!(whole((share_of(rank, n) * n as f64).ceil()), rank);
         }
+    }
+
+    #[test]
+    fn a_quantile_that_is_not_carried_is_not_there() {
+        let sorted: Vec<f64> = (1..=662_u32).map(f64::from).collect();
+        let of = |n: usize, q| carried(n as u64, q, |share| at_share(&sorted[..n], share));
+        assert_eq!(of(662, 0.99), Some((656.0, 661.0)));
+        assert_eq!(of(661, 0.99), None);
+        assert_eq!((of(11, 0.5), of(10, 0.5), of(0, 0.5)), (Some((6.0, 10.0)), None, None));
     }
 
     /// The sample at rank `ceil(share * n)` of sorted ones.

@@ -6,6 +6,7 @@
 mod arrivals;
 mod asked;
 mod auth;
+mod baseline;
 mod budget;
 mod cache_pair;
 mod conversation;

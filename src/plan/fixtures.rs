@@ -141,7 +141,7 @@ fn right_configs(folder: &Path) -> String {
 #[test]
 fn every_example_is_right() {
     let copy = shipped();
-    let right = "anthropic auth azure bedrock budgets cache-pair capacity chat chat-streaming checks clients constant-rate conversations credentials dataset \
+    let right = "anthropic auth azure baseline bedrock budgets cache-pair capacity chat chat-streaming checks clients constant-rate conversations credentials dataset \
                  day-and-night \
                  fluidity gamma-bursts gemini \
                  http-endpoint ollama openai-completions openai-embeddings openai-responses otlp poisson prompt-ladder ramp \

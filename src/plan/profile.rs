@@ -1,8 +1,9 @@
 //! A profile: what is sent, when, and what is expected of the answers.
 
 use super::{
-    CapacitySearch, Objective, ReasoningEffort, Scenario, Schedule, Stage, Step, StepAction, StopSequences,
-    Target, Think, Trigger, asked_params, compose_patches, effort, next_occurrence, output_cap, serialize,
+    BaselineThresholds, CapacitySearch, Objective, ReasoningEffort, Scenario, Schedule, Stage, Step,
+    StepAction, StopSequences, Target, Think, Trigger, asked_params, compose_patches, effort,
+    next_occurrence, output_cap, serialize,
 };
 use crate::event::{Failure, Pair, Place, SeriesKey, TURNS, turn_bucket};
 use crate::vocabulary::Period;
@@ -37,6 +38,10 @@ pub struct Profile {
     pub retry: Option<Retry>,
     /// How fast its readers read, if that is measured.
     pub fluidity: Option<Fluidity>,
+    /// Which changes matter when two results are compared.
+    // It changes nothing that a run does.
+    #[serde(skip)]
+    pub baseline: BaselineThresholds,
     /// Budget of the profile on all its targets together.
     // The ledger adopts a new budget without disturbing a run.
     #[serde(skip)]

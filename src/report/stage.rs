@@ -75,6 +75,19 @@ impl StageSummary {
         (sum, load, journeys.map(|journeys| lock(journeys).clone()))
     }
 
+    /// The totals of its steps, with their names; of a workload, those of the stage.
+    pub(super) fn by_step(&self) -> Vec<(Arc<str>, ReportTally)> {
+        if self.steps.is_empty() {
+            return vec![("".into(), lock(&self.tally).clone())];
+        }
+        let sum = |step: &StepSummary| {
+            let mut sum = ReportTally::default();
+            step.turns.iter().for_each(|(_, tally)| sum.add(&lock(tally)));
+            (Arc::clone(&step.name), sum)
+        };
+        self.steps.iter().map(sum).collect()
+    }
+
     pub(super) fn view(&self) -> StageReport {
         let (sum, load, journeys) = self.sum();
         let name = Name { stage: &self.place.stage, ..Name::default() };

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Times with three significant digits.
-type ReportTimes = tally::Times<3>;
+pub(super) type ReportTimes = tally::Times<3>;
 
 /// Requests in a report.
 pub(super) type ReportTally = tally::Tally<ReportTimes>;
@@ -62,7 +62,8 @@ impl Load {
 
     fn throughput(self) -> Option<Throughput> {
         let seconds = self.active.as_secs_f64();
-        (seconds > 0.0).then(|| Throughput {
+        // One request has no rate: how often it would come is not known.
+        (seconds > 0.0 && self.requests != 1).then(|| Throughput {
             load_active_seconds: seconds,
             requests_per_second: self.requests as f64 / seconds,
             input_tokens_per_second: self.input as f64 / seconds,
@@ -91,7 +92,7 @@ pub(super) fn stage(tally: &ReportTally, name: Name<'_>, warm_up: bool, load: Lo
         warm_up_requests: ended.warm_up,
         availability: tally.availability(),
         time_to_first_token_seconds: DistributionSummary::of(&tally.first_token),
-        chunk_gap_seconds: DistributionSummary::of(&tally.chunk_gap),
+        chunk_gap_seconds: DistributionSummary::clustered(&tally.chunk_gap, tally.longest_gap.count()),
         time_per_output_token_seconds: DistributionSummary::of(&tally.per_token),
         token_deadlines: deadlines(tally),
         reader_idle_seconds: DistributionSummary::of(&tally.reader_idle),

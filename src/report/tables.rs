@@ -4,6 +4,7 @@ use super::search;
 use super::view::{
     DeadlineSummary, DistributionSummary, JourneySummary, ObjectiveResult, PairReport, Report, StageReport,
 };
+use crate::detect::quantile::{CONFIDENCE, needed};
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, Table};
 use std::collections::BTreeMap;
@@ -11,6 +12,10 @@ use std::fmt::Write as _;
 
 /// Printed in place of a missing value.
 pub(super) const ABSENT: &str = "-";
+
+/// Explains the columns of percentiles.
+const LEGEND: &str = "p95, p99: what was seen ≤ what the true one does not exceed, with 99% confidence; `needs 662`: so \
+     many samples carry it\n";
 
 pub(super) fn render(report: &Report) -> String {
     let mut out = String::new();
@@ -36,6 +41,9 @@ pub(super) fn render(report: &Report) -> String {
             let _ = writeln!(out, "{}", objectives(&pair.objectives));
         }
         out.push('\n');
+    }
+    if report.pairs.iter().any(|pair| pair.total.request_duration_seconds.is_some()) {
+        out.push_str(LEGEND);
     }
     for found in &report.diagnosis {
         let step = if found.step.is_empty() { String::new() } else { format!(", step {}", found.step) };
@@ -185,10 +193,23 @@ fn failures_of(stage: &StageReport) -> String {
 
 fn cells(quantiles: Option<&DistributionSummary>) -> [String; 5] {
     match quantiles {
-        Some(DistributionSummary { count, p50, p95, p99, max }) => {
-            [count.to_string(), seconds(*p50), seconds(*p95), seconds(*p99), seconds(*max)]
-        }
+        Some(it) => [
+            it.count.to_string(),
+            seconds(it.p50),
+            carried(it, 0.95, it.p95.zip(it.p95_at_most)),
+            carried(it, 0.99, it.p99.zip(it.p99_at_most)),
+            seconds(it.max),
+        ],
         None => ["0".to_owned(), absent(), absent(), absent(), absent()],
+    }
+}
+
+/// `312 ms ≤ 340 ms`; or what the quantile needs: `needs 662`, and where an answer has many values, `needs 662 answers`.
+fn carried(of: &DistributionSummary, q: f64, quantile: Option<(f64, f64)>) -> String {
+    match quantile {
+        Some((seen, most)) => format!("{} ≤ {}", seconds(seen), seconds(most)),
+        None if of.samples < of.count => format!("needs {} answers", needed(q, CONFIDENCE)),
+        None => format!("needs {}", needed(q, CONFIDENCE)),
     }
 }
 
@@ -245,7 +266,7 @@ fn counts(counts: &BTreeMap<&'static str, u64>) -> String {
     if counts.is_empty() { absent() } else { counts.join(", ") }
 }
 
-fn percent(ratio: Option<f64>) -> String {
+pub(super) fn percent(ratio: Option<f64>) -> String {
     ratio.map_or_else(absent, |ratio| format!("{:.2}%", ratio * 100.0))
 }
 

@@ -1,6 +1,7 @@
 //! A summary as data. Durations are in seconds; missing values are `null`.
 
 use super::diagnosis::Diagnosis;
+use crate::detect::quantile::carried;
 use crate::state::RunView;
 use crate::tally::Times;
 use serde::Serialize;
@@ -97,7 +98,7 @@ pub struct StageReport {
     pub dispatch_lag_seconds: Option<DistributionSummary>,
     /// Tokens, including those of warm-up and failed requests.
     pub tokens: TokenSummary,
-    /// Tokens over time; absent if no load was offered.
+    /// Tokens over time; absent if no load was offered, and for a single request, which has no rate.
     pub throughput: Option<Throughput>,
     /// Cost, including that of warm-up and failed requests; absent without a price.
     pub cost: Option<f64>,
@@ -143,17 +144,26 @@ pub struct DeadlineSummary {
     pub met_ratio: f64,
 }
 
-/// A distribution, in the unit of its field.
+/// A distribution, in the unit of its field. A percentile above the median is there only if there are enough samples for
+/// it; the bounds hold with 99% confidence.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct DistributionSummary {
     /// Number of values.
     pub count: u64,
-    /// Median.
+    /// Number of independent samples: of values that come many to an answer, the answers.
+    pub samples: u64,
+    /// Median of what was seen.
     pub p50: f64,
-    /// 95th percentile.
-    pub p95: f64,
-    /// 99th percentile.
-    pub p99: f64,
+    /// What the median does not exceed; absent with fewer than 11 samples.
+    pub p50_at_most: Option<f64>,
+    /// 95th percentile; absent with fewer than 130 samples.
+    pub p95: Option<f64>,
+    /// What it does not exceed.
+    pub p95_at_most: Option<f64>,
+    /// 99th percentile; absent with fewer than 662 samples.
+    pub p99: Option<f64>,
+    /// What it does not exceed.
+    pub p99_at_most: Option<f64>,
     /// Maximum.
     pub max: f64,
 }
@@ -161,12 +171,23 @@ pub struct DistributionSummary {
 impl DistributionSummary {
     /// Those of these times, in seconds; `None` if there are none.
     pub fn of<const DIGITS: u8>(times: &Times<DIGITS>) -> Option<Self> {
+        Self::clustered(times, times.count())
+    }
+
+    /// Those of times of which many come from the same sample and hang together, such as the gaps of an answer.
+    pub fn clustered<const DIGITS: u8>(times: &Times<DIGITS>, samples: u64) -> Option<Self> {
         let seconds = |q| times.quantile(q).map(|time| time.as_secs_f64());
+        let samples = samples.min(times.count());
+        let carried = |q| carried(samples, q, seconds);
         Some(Self {
             count: times.count(),
+            samples,
             p50: seconds(0.5)?,
-            p95: seconds(0.95)?,
-            p99: seconds(0.99)?,
+            p50_at_most: carried(0.5).map(|(_, most)| most),
+            p95: carried(0.95).map(|(seen, _)| seen),
+            p95_at_most: carried(0.95).map(|(_, most)| most),
+            p99: carried(0.99).map(|(seen, _)| seen),
+            p99_at_most: carried(0.99).map(|(_, most)| most),
             max: times.max()?.as_secs_f64(),
         })
     }

@@ -6,7 +6,9 @@
 mod describe;
 mod view;
 
-pub use view::{HistoryView, ObjectiveView, Percentiles, SlotView, TargetWindow, WindowView};
+pub use view::{
+    HistoryView, ObjectiveView, Percentiles, SlotView, TargetWindow, WindowPercentiles, WindowView,
+};
 
 use crate::event::Pair;
 use crate::fact::{Fact, Sink};

@@ -1,6 +1,7 @@
 //! A bounded sample of durations.
 
 use super::Distribution;
+use crate::detect::quantile;
 use rand::Rng;
 use std::time::Duration;
 
@@ -29,31 +30,61 @@ impl Distribution for Sample {
     }
 }
 
-/// The values at ranks `ceil(q * n)` of several samples together, in seconds, for `q` in ascending order.
-/// Each kept value is weighted by the number of values its sample saw per value kept. `None` if there are no
-/// values.
-pub fn quantiles<'a, const N: usize>(
-    samples: impl Iterator<Item = &'a Sample>,
-    qs: [f64; N],
-) -> Option<[f64; N]> {
-    let mut values: Vec<(f32, f64)> = Vec::new();
-    for sample in samples {
-        let weight = sample.seen as f64 / sample.kept.len().max(1) as f64;
-        values.extend(sample.kept.iter().map(|value| (*value, weight)));
+/// Several samples together. Each kept value is weighted by the number of values its sample saw per value kept.
+#[derive(Clone, Debug)]
+pub struct PooledSample {
+    /// In ascending order.
+    values: Vec<(f32, f64)>,
+    seen: u64,
+}
+
+impl PooledSample {
+    /// Pools samples; `None` if there are no values.
+    pub fn of<'a>(samples: impl Iterator<Item = &'a Sample>) -> Option<Self> {
+        let (mut values, mut seen) = (Vec::new(), 0);
+        for sample in samples {
+            let weight = sample.seen as f64 / sample.kept.len().max(1) as f64;
+            values.extend(sample.kept.iter().map(|value| (*value, weight)));
+            seen += sample.seen;
+        }
+        values.sort_by(|(a, _): &(f32, f64), (b, _)| a.total_cmp(b));
+        (!values.is_empty()).then_some(Self { values, seen })
     }
-    values.sort_by(|(a, _), (b, _)| a.total_cmp(b));
-    let total: f64 = values.iter().map(|(_, weight)| weight).sum();
-    let (largest, _) = values.last()?;
-    Some(qs.map(|q| {
+
+    /// Number of values that were seen.
+    pub fn count(&self) -> u64 {
+        self.seen
+    }
+
+    /// The value at rank `ceil(q * n)`, in seconds.
+    pub fn quantile(&self, q: f64) -> f64 {
+        let total: f64 = self.values.iter().map(|(_, weight)| weight).sum();
         // Sums of fractional weights are slightly inaccurate; that must not shift a rank by one.
         let rank = q * total - 1e-6;
         let mut below = 0.0;
-        let found = values.iter().find(|(_, weight)| {
+        let found = self.values.iter().find(|(_, weight)| {
             below += weight;
             below >= rank
         });
-        f64::from(found.map_or(*largest, |(value, _)| *value))
-    }))
+        f64::from(found.or(self.values.last()).map_or(0.0, |(value, _)| *value))
+    }
+
+    /// The quantile and its bound, in seconds, as [`quantile::carried`] has them; `None` if there are too few values.
+    pub fn carried(&self, q: f64) -> Option<(f64, f64)> {
+        quantile::carried(self.effective(), q, |share| Some(self.quantile(share)))
+    }
+
+    /// As many values of equal weight say as much (Kish 1965): at most as many as are kept.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "at most the number of values"
+    )]
+    fn effective(&self) -> u64 {
+        let sum: f64 = self.values.iter().map(|(_, weight)| weight).sum();
+        let squares: f64 = self.values.iter().map(|(_, weight)| weight * weight).sum();
+        (sum * sum / squares + 1e-6) as u64
+    }
 }
 
 #[cfg(test)]
@@ -67,7 +98,8 @@ mod tests {
     }
 
     fn millis(samples: &[&Sample]) -> Option<[f64; 2]> {
-        quantiles(samples.iter().copied(), [0.5, 0.95]).map(|found| found.map(|it| (it * 1e3).round()))
+        let pooled = PooledSample::of(samples.iter().copied())?;
+        Some([0.5, 0.95].map(|q| (pooled.quantile(q) * 1e3).round()))
     }
 
     #[test]
@@ -88,5 +120,20 @@ mod tests {
         let rising = sample(1..=10_000);
         let [median, _] = millis(&[&rising]).unwrap();
         assert!((2_000.0..8_000.0).contains(&median), "{median}: not only the first or the last are kept");
+    }
+
+    #[test]
+    fn a_quantile_needs_values_and_what_is_not_kept_is_none() {
+        let millis = |samples: &[&Sample]| {
+            let found = PooledSample::of(samples.iter().copied())?.carried(0.95);
+            found.map(|(seen, most)| ((seen * 1e3).round(), (most * 1e3).round()))
+        };
+        let (one, two) = (sample(1..=128), sample(129..=200));
+        assert_eq!(millis(&[&one]), None, "130 are needed");
+        assert_eq!(millis(&[&one, &two]), Some((190.0, 197.0)));
+        // However many were seen, 128 were kept; beside a sample with less weight they are worth even fewer.
+        assert_eq!(millis(&[&sample(1..=10_000)]), None);
+        assert_eq!(millis(&[&sample(1..=10_000), &sample(1..=20)]), None);
+        assert_eq!(PooledSample::of([&one, &two].into_iter()).unwrap().count(), 200);
     }
 }

@@ -1,7 +1,7 @@
 //! A tally as JSON, to be kept in a file: counts by label, times as the recorded buckets of their histograms. When it
 //! is read, unknown labels are ignored.
 
-use super::{JudgedCounts, RunTally, Spent, Split, Tally, Times};
+use super::{JudgedCounts, Spent, Split, Tally, Times};
 use crate::event::{CountSource, Outcome, SkipReason};
 use enum_map::{Enum, EnumMap};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -77,8 +77,8 @@ fn count(n: u64) -> Option<u64> {
     (n > 0).then_some(n)
 }
 
-impl From<&RunTally> for Saved {
-    fn from(tally: &RunTally) -> Self {
+impl<const DIGITS: u8> From<&Tally<Times<DIGITS>>> for Saved {
+    fn from(tally: &Tally<Times<DIGITS>>) -> Self {
         Self {
             offered: (tally.offered.measured, tally.offered.warm_up),
             skipped: labelled(&tally.skipped, split),
@@ -106,7 +106,7 @@ impl From<&RunTally> for Saved {
     }
 }
 
-impl From<Saved> for RunTally {
+impl<const DIGITS: u8> From<Saved> for Tally<Times<DIGITS>> {
     fn from(saved: Saved) -> Self {
         let sources = || CountSource::ALL.iter().copied();
         let spent = Spent {
@@ -141,13 +141,13 @@ impl From<Saved> for RunTally {
     }
 }
 
-impl Serialize for RunTally {
+impl<const DIGITS: u8> Serialize for Tally<Times<DIGITS>> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         Saved::from(self).serialize(serializer)
     }
 }
 
-impl<'de> Deserialize<'de> for RunTally {
+impl<'de, const DIGITS: u8> Deserialize<'de> for Tally<Times<DIGITS>> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Saved::deserialize(deserializer).map(Self::from)
     }

@@ -1,6 +1,6 @@
 //! Builds custom profiles for tests of the modules that play them.
 
-use super::{assemble, schedule, target, workload};
+use super::{assemble, schedule, target, thresholds, workload};
 use crate::plan::{
     Arrivals, AskStep, AskText, Budget, Cache, CapacitySearch, Expect, Fluidity, LoadCurve, Objective,
     Overlap, Plan, Price, Profile, Retry, Scenario, Schedule, Shape, Stage, StageBounds, Target, Think,
@@ -68,6 +68,7 @@ impl Build {
             reasoning: None,
             retry: self.retry,
             fluidity: self.fluidity,
+            baseline: thresholds(),
             budget: self.budget,
             revision: "r1".into(),
         };

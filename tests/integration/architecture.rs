@@ -43,7 +43,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("fact", &["event", "plan", "tally"]),
     ("detect", &[]),
-    ("tally", &["event", "vocabulary"]),
+    ("tally", &["detect", "event", "vocabulary"]),
     ("schedule", &["plan", "event", "seed"]),
     ("pacing", &["limits", "plan", "event", "seed"]),
     ("slo", &["plan", "event"]),
@@ -116,8 +116,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "vocabulary",
         ],
     ),
-    ("state", &["event", "fact", "plan", "tally", "vocabulary"]),
-    ("report", &["detect", "event", "fact", "plan", "state", "tally"]),
+    ("state", &["detect", "event", "fact", "plan", "tally", "vocabulary"]),
+    ("report", &["detect", "event", "fact", "plan", "state", "tally", "vocabulary"]),
     (
         "server",
         &[
@@ -279,6 +279,7 @@ const CONFIG_AND_PLAN: [&str; 23] = [
     "Agent",
     "Auth",
     "Aws",
+    "BaselineThresholds",
     "Budget",
     "CapacitySearch",
     "Expect",

@@ -40,7 +40,8 @@ async fn an_engine_that_hangs_is_told_although_it_says_that_it_is_healthy() {
     assert!(listed["age_seconds"].as_f64() < Some(60.0), "{listed}");
     let window = &listed["window"];
     assert!(window["samples"].as_u64() > window["ok"].as_u64(), "{window}");
-    assert!(window["time_to_first_token_seconds"]["p95"].as_f64() > Some(0.0), "{window}");
+    let first_token = &window["time_to_first_token_seconds"];
+    assert!(first_token["p50"].as_f64() > Some(0.0) && first_token["p95"].is_null(), "{window}");
     assert!(window["output_pace_tokens_per_second"].as_f64() > Some(0.0), "{window}");
     assert!(get(daemon.address, "/").await.ok().contains("target hung"));
 

@@ -1,10 +1,9 @@
 //! Writes the config to stdout, or atomically to a file.
 
 use super::UsageError;
+use crate::app::output_file::{folder, replace};
 use crate::app::print;
 use anyhow::Context as _;
-use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// Where to write the config.
@@ -64,29 +63,10 @@ fn exists(path: &Path) -> UsageError {
     ))
 }
 
-fn folder(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// Writes a temporary file in the same folder and renames it to `path`.
-fn replace(path: &Path, text: &str) -> std::io::Result<()> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let beside = folder(path).join(format!(".{name}.{}", std::process::id()));
-    let written = fs::File::create_new(&beside).and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&beside, path)
-    });
-    if written.is_err() {
-        // The incomplete file is of no use. The error reports what failed.
-        let _ = fs::remove_file(&beside);
-    }
-    written
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn a_file_is_replaced_only_if_that_is_wanted() {
@@ -114,14 +94,5 @@ mod tests {
         assert!(said(dir.path()).contains("is a folder"));
         assert!(said(&dir.path().join("no/a.yaml")).starts_with("there is no folder"));
         assert!(matches!(ConfigOutput::new(Path::new("-"), false), Ok(ConfigOutput::Stdout)));
-    }
-
-    #[test]
-    fn nothing_is_left_of_a_write_that_fails() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("taken");
-        fs::create_dir(&path).unwrap();
-        assert!(replace(&path, "text").is_err());
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 }

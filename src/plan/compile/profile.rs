@@ -3,7 +3,8 @@
 use super::expect::{self, ExpectedAnswers};
 use super::trace::FollowedTrace;
 use super::{
-    Findings, budget, cache_pair, fluidity, retry, revision, scenario, schedule, search, slo, stage, workload,
+    Findings, baseline, budget, cache_pair, fluidity, retry, revision, scenario, schedule, search, slo,
+    stage, workload,
 };
 use crate::config::{self, KeyPath};
 use crate::plan::{CapacitySearch, Profile, Scenario, Stage, Think};
@@ -30,6 +31,7 @@ pub(super) fn compile(
     let own_budget = written.budget.as_ref().and_then(|b| budget::compile(b, &path.key("budget"), findings));
     let retry = written.retry.as_ref().map(|r| retry::compile(r, &path.key("retry"), findings));
     let fluidity = fluidity::compile(written, &path.key("fluidity"), findings);
+    let baseline = baseline::compile(written, &path.key("baseline"), findings);
     if findings.errors.len() > before {
         return None;
     }
@@ -46,6 +48,7 @@ pub(super) fn compile(
         slos,
         retry,
         fluidity,
+        baseline,
         budget: own_budget,
         revision,
     })

@@ -114,17 +114,35 @@ fn a_card_says_how_it_goes_and_why() {
         "<h3>chat <span class=\"dim\">→ llama</span><span class=\"chip dim\">idle</span>",
         "every 2 min: 1 request&#x2f;s evenly spread for 10 s · streamed · model m",
         "<dd>300 ms</dd>",
+        ">too few: 4 of 130</span></dd>",
         "✗ missed</b>\n<b>ttft</b>: 75% of 4 requests under 800 ms and not failed,\n99% wanted",
         "5 requests, 0 in flight; failed: <span class=\"bad nowrap\">reset 1</span>",
         "<td class=\"what\">connection lost</td>",
         "SLO 800 ms",
-        "aria-label=\"time to first token over the last 2 minutes; in the last minute p50 300 ms, p95 300 ms\"",
+        "aria-label=\"time to first token over the last 2 minutes; in the last minute p50 300 ms, too few answers for a p95\"",
         "aria-label=\"requests over the last 2 minutes: 4 ok, 1 failed\"",
         "<td>profile&#x2f;chat</td><td>requests</td>",
     ] {
         assert!(page.contains(wanted), "{wanted:?} is not in {page}");
     }
     assert!(!page.contains("class=\"banner"), "nothing is said that nobody wrote");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_p95_is_shown_with_its_bound_once_there_are_enough_answers() {
+    let fixture = Fixture::new();
+    let answers = |n| (0..n).for_each(|_| fixture.play(Outcome::Ok, |_| {}));
+    answers(100);
+    assert!(fixture.page().contains(">too few: 100 of 130</span>"));
+    tokio::time::advance(Duration::from_secs(120)).await;
+    answers(100);
+    let page = fixture.page();
+    assert!(page.contains("300 ms <span") && page.contains(">≤ 300 ms, 10 min</span></dd>"), "{page}");
+    answers(28);
+    tokio::time::advance(Duration::from_secs(10)).await;
+    answers(2);
+    let page = fixture.page();
+    assert!(page.contains(">≤ 300 ms</span></dd>") && page.contains("p50 300 ms, p95 300 ms\""), "{page}");
 }
 
 #[test]

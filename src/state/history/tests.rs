@@ -54,8 +54,32 @@ async fn requests_go_into_the_slot_in_which_they_ended() {
         "{times:?}: of the answered one"
     );
     assert_eq!(view.slots[1].time_to_first_token_seconds, None);
-    assert!((view.minute.longest_chunk_gap_seconds.unwrap().p95 - 0.05).abs() < 1e-6);
-    assert!((view.minute.request_duration_seconds.unwrap().p95 - 0.51).abs() < 1e-6);
+    let gap = view.minute.longest_chunk_gap_seconds.unwrap();
+    assert!((gap.p50 - 0.05).abs() < 1e-6 && gap.count == 2, "{gap:?}");
+    assert_eq!((gap.p50_at_most, gap.p95, gap.p95_at_most, gap.p95_needs), (None, None, None, 130));
+    assert!((view.minute.request_duration_seconds.unwrap().p50 - 0.51).abs() < 1e-6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_percentile_of_a_window_needs_enough_samples_and_has_a_bound() {
+    let fixture = Fixture::new();
+    for millis in 1..=130 {
+        play(&fixture.sink, &fixture.place, Outcome::Ok, |request| {
+            let marks = &mut request.observed.marks;
+            marks.first_token = marks.sent.map(|sent| sent + Duration::from_millis(millis));
+        });
+        pass(1).await;
+    }
+    let view = fixture.view();
+    let millis = |seconds: Option<f64>| seconds.map(|it| (it * 1e3).round());
+    let times = view.window.time_to_first_token_seconds.unwrap();
+    assert_eq!((times.count, millis(Some(times.p50))), (130, Some(65.0)));
+    assert_eq!((millis(times.p95), millis(times.p95_at_most)), (Some(124.0), Some(129.0)));
+    assert!(millis(times.p50_at_most) > Some(65.0), "{times:?}");
+    let minute = view.minute.time_to_first_token_seconds.unwrap();
+    assert!(minute.count < 130 && minute.p95.is_none() && minute.p50_at_most.is_some(), "{minute:?}");
+    let target = fixture.history.targets().into_values().next().unwrap();
+    assert_eq!(target.time_to_first_token_seconds, Some(times));
 }
 
 #[tokio::test(start_paused = true)]

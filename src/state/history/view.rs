@@ -1,9 +1,10 @@
 //! The history of a pair as shown to users.
 
 use super::{ALL, PairHistory, SLOT, SLOTS, number};
+use crate::detect::quantile::{CONFIDENCE, needed};
 use crate::plan::{Bound, Objective};
 use crate::state::{SavedMinute, Time};
-use crate::tally::{JudgedCounts, Sample, Tally, Times, quantiles};
+use crate::tally::{JudgedCounts, PooledSample, Sample, Tally, Times};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -69,11 +70,11 @@ pub struct WindowView {
     /// Output tokens per second of elapsed time, whether or not load was offered.
     pub output_tokens_per_second: f64,
     /// In seconds; streamed answers only.
-    pub time_to_first_token_seconds: Option<Percentiles>,
+    pub time_to_first_token_seconds: Option<WindowPercentiles>,
     /// The longest gap of each answer, in seconds; streamed answers only.
-    pub longest_chunk_gap_seconds: Option<Percentiles>,
+    pub longest_chunk_gap_seconds: Option<WindowPercentiles>,
     /// In seconds, from the send to the end.
-    pub request_duration_seconds: Option<Percentiles>,
+    pub request_duration_seconds: Option<WindowPercentiles>,
     /// The objectives, in the order of the config.
     pub objectives: Vec<ObjectiveView>,
     /// Share of requests that met every objective; absent if there are none.
@@ -88,20 +89,20 @@ pub struct TargetWindow {
     /// How many of these were `ok`.
     pub ok: u64,
     /// In seconds; streamed answers only.
-    pub time_to_first_token_seconds: Option<Percentiles>,
+    pub time_to_first_token_seconds: Option<WindowPercentiles>,
     /// In seconds per output token after the first; streamed answers only.
-    pub time_per_output_token_seconds: Option<Percentiles>,
+    pub time_per_output_token_seconds: Option<WindowPercentiles>,
     /// The pace of the median answer, in output tokens per second after the first; streamed answers only.
     pub output_pace_tokens_per_second: Option<f64>,
 }
 
 impl TargetWindow {
     pub(super) fn of(slots: &[&Tally<Sample>]) -> Self {
-        let per_token = Percentiles::of(slots.iter().map(|tally| &tally.per_token));
+        let per_token = WindowPercentiles::of(slots.iter().map(|tally| &tally.per_token));
         Self {
             samples: slots.iter().map(|tally| tally.ok() + tally.failed()).sum(),
             ok: slots.iter().map(|tally| tally.ok()).sum(),
-            time_to_first_token_seconds: Percentiles::of(slots.iter().map(|tally| &tally.first_token)),
+            time_to_first_token_seconds: WindowPercentiles::of(slots.iter().map(|tally| &tally.first_token)),
             time_per_output_token_seconds: per_token,
             output_pace_tokens_per_second: per_token
                 .filter(|time| time.p50 > 0.0)
@@ -138,7 +139,7 @@ pub struct ObjectiveView {
     pub met: Option<bool>,
 }
 
-/// Percentiles.
+/// Percentiles of what was seen, however little that is: points of a chart.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Percentiles {
     /// The median.
@@ -149,12 +150,45 @@ pub struct Percentiles {
 
 impl Percentiles {
     fn of<'a>(samples: impl Iterator<Item = &'a Sample>) -> Option<Self> {
-        quantiles(samples, [0.5, 0.95]).map(|[p50, p95]| Self { p50, p95 })
+        let pooled = PooledSample::of(samples)?;
+        Some(Self { p50: pooled.quantile(0.5), p95: pooled.quantile(0.95) })
     }
 
     fn of_times<const DIGITS: u8>(times: &Times<DIGITS>) -> Option<Self> {
         let quantile = |q| Some(times.quantile(q)?.as_secs_f64());
         Some(Self { p50: quantile(0.5)?, p95: quantile(0.95)? })
+    }
+}
+
+/// Percentiles of a window, as far as there are enough values for them.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct WindowPercentiles {
+    /// Number of values.
+    pub count: u64,
+    /// The median of what was seen.
+    pub p50: f64,
+    /// With 99% confidence the median is at most this; absent with too few values.
+    pub p50_at_most: Option<f64>,
+    /// The 95th percentile of what was seen; absent with too few values.
+    pub p95: Option<f64>,
+    /// With 99% confidence the 95th percentile is at most this; absent if it is.
+    pub p95_at_most: Option<f64>,
+    /// Number of values that the 95th percentile needs.
+    pub p95_needs: u64,
+}
+
+impl WindowPercentiles {
+    fn of<'a>(samples: impl Iterator<Item = &'a Sample>) -> Option<Self> {
+        let pooled = PooledSample::of(samples)?;
+        let p95 = pooled.carried(0.95);
+        Some(Self {
+            count: pooled.count(),
+            p50: pooled.quantile(0.5),
+            p50_at_most: pooled.carried(0.5).map(|(_, most)| most),
+            p95: p95.map(|(seen, _)| seen),
+            p95_at_most: p95.map(|(_, most)| most),
+            p95_needs: needed(0.95, CONFIDENCE),
+        })
     }
 }
 
@@ -238,9 +272,9 @@ impl PairHistory {
             failed: sum(Tally::failed),
             requests_per_second: per_second(sum(|tally| tally.all_ended().measured)),
             output_tokens_per_second: per_second(sum(|tally| tally.spent.output_tokens())),
-            time_to_first_token_seconds: Percentiles::of(window().map(|tally| &tally.first_token)),
-            longest_chunk_gap_seconds: Percentiles::of(window().map(|tally| &tally.longest_gap)),
-            request_duration_seconds: Percentiles::of(window().map(|tally| &tally.duration)),
+            time_to_first_token_seconds: WindowPercentiles::of(window().map(|tally| &tally.first_token)),
+            longest_chunk_gap_seconds: WindowPercentiles::of(window().map(|tally| &tally.longest_gap)),
+            request_duration_seconds: WindowPercentiles::of(window().map(|tally| &tally.duration)),
             objectives: objectives.collect(),
             goodput_ratio: judged(ALL).good_ratio(),
         }

@@ -1,0 +1,168 @@
+//! Results of `tokenbeat run` that are saved, and compared with saved ones.
+
+use super::{output_file, print};
+use crate::build;
+use crate::cli::{Exit, RunOptions};
+use crate::files::Files;
+use crate::plan::{PairPlan, Plan};
+use crate::report::{LeftOut, ResultDiff, ResultEnvironment, SavedResult, Summary};
+use anyhow::{Context as _, bail};
+use jiff::Timestamp;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Maximum size of a saved result, in bytes: hundreds of stages with every histogram full.
+const LARGEST: u64 = 64 << 20;
+
+/// What happens with the result of a run.
+#[derive(Debug)]
+pub(super) struct BaselineGate {
+    compared: Option<(PathBuf, SavedResult)>,
+    save: Option<PathBuf>,
+}
+
+impl BaselineGate {
+    /// Reads the baseline. Everything that would make the comparison, or saving the result, impossible is an error, before
+    /// anything is sent: a gate that compares nothing must not pass.
+    pub(super) fn open(options: &RunOptions, pairs: &[Arc<PairPlan>]) -> Result<Self, Vec<String>> {
+        let mut problems = Vec::new();
+        if let Some(path) = &options.save_baseline
+            && let Err(why) = output_file::check(path)
+        {
+            problems.push(format!("--save-baseline: {why}"));
+        }
+        let mut compared = None;
+        if let Some(path) = &options.baseline {
+            match read(path) {
+                Ok(saved) => {
+                    let refusals = pairs.iter().filter_map(|pair| refusal(path, &saved, pair));
+                    problems.extend(refusals);
+                    compared = Some((path.clone(), saved));
+                }
+                Err(why) => problems.push(format!("--baseline: {why}")),
+            }
+        }
+        if problems.is_empty() {
+            Ok(Self { compared, save: options.save_baseline.clone() })
+        } else {
+            Err(problems)
+        }
+    }
+
+    /// Compares and saves the result, and returns the exit code: `exit`, or that of a missed objective if anything is
+    /// worse. What was stopped early is neither compared nor saved.
+    pub(super) fn close(&self, summary: &Summary, plan: &Plan, exit: Exit) -> anyhow::Result<Exit> {
+        if self.compared.is_none() && self.save.is_none() {
+            return Ok(exit);
+        }
+        if exit == Exit::Failed {
+            eprintln!("warning: the result of a run that was stopped is neither compared nor saved");
+            return Ok(exit);
+        }
+        let result = SavedResult::of(summary, environment(plan));
+        let mut worse = false;
+        if let Some((path, before)) = &self.compared {
+            warn_of_differences(before, &result);
+            let diff = ResultDiff::of(before, &result);
+            // The baseline may have more than was run now.
+            let played = |it: &&LeftOut| result.pairs.iter().any(|pair| it.what.starts_with(&pair.name()));
+            warn_of_left_out(diff.left_out.iter().filter(played));
+            worse = diff.is_worse();
+            print(&format!("Compared with {}:\n\n{}", path.display(), diff.tables()))?;
+            if diff.changes.is_empty() {
+                bail!("{} has nothing that could be compared with this result", path.display());
+            }
+        }
+        if let Some(path) = &self.save {
+            self.save(path, &result, worse)?;
+        }
+        Ok(if worse { Exit::Missed } else { exit })
+    }
+
+    fn save(&self, path: &Path, result: &SavedResult, worse: bool) -> anyhow::Result<()> {
+        let shown = path.display();
+        // A baseline that is renewed by every run must not take in what it was there to find.
+        if worse && self.compared.as_ref().is_some_and(|(compared, _)| same_file(compared, path)) {
+            eprintln!("warning: {shown} keeps the baseline, because the result is worse");
+            return Ok(());
+        }
+        output_file::replace(path, &result.to_json()?).with_context(|| format!("cannot write {shown}"))?;
+        eprintln!("saved the result as {shown}");
+        Ok(())
+    }
+}
+
+fn same_file(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    real(one) == real(other)
+}
+
+/// Reads a saved result.
+pub(super) fn read(path: &Path) -> Result<SavedResult, String> {
+    let shown = path.display();
+    let text = Files::default().read_text_at_most(path, LARGEST);
+    let text = text.map_err(|error| format!("cannot read {shown}: {error}"))?;
+    SavedResult::from_json(&text).map_err(|error| format!("{shown} {error}"))
+}
+
+/// Why a pair cannot be compared with a saved result.
+fn refusal(path: &Path, saved: &SavedResult, pair: &PairPlan) -> Option<String> {
+    let (profile, target) = (&pair.pair.profile, &pair.pair.target);
+    let again = "save a new result with --save-baseline";
+    let path = path.display();
+    if pair.profile.search.is_some() {
+        return Some(format!(
+            "{profile} is a capacity search, whose many loads are not compared; name the profiles to run without it"
+        ));
+    }
+    let Some(before) = saved.pair(profile, target) else {
+        let known: Vec<String> =
+            saved.pairs.iter().map(|it| format!("{} on {}", it.profile, it.target)).collect();
+        let known = if known.is_empty() { "nothing".to_owned() } else { known.join(", ") };
+        return Some(format!("{path} has no result of {profile} on {target}, only {known}; {again}"));
+    };
+    (before.revision != pair.revision).then(|| {
+        format!(
+            "{path} has a result of {profile} on {target} with another workload, load or model (revision {}, now {}), so \
+             that a difference would say nothing; {again}",
+            before.revision, pair.revision
+        )
+    })
+}
+
+fn environment(plan: &Plan) -> ResultEnvironment {
+    ResultEnvironment {
+        tokenbeat: build::VERSION.to_owned(),
+        saved: Timestamp::now().to_string(),
+        agent: plan.agent.id.to_string(),
+        location: plan.agent.location.to_string(),
+        platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+        currency: plan.agent.currency.to_string(),
+    }
+}
+
+/// Warns of what was not compared.
+pub(super) fn warn_of_left_out<'a>(left_out: impl Iterator<Item = &'a LeftOut>) {
+    for it in left_out {
+        eprintln!("warning: {} is not compared: {}", it.what, it.why);
+    }
+}
+
+/// Warns of what may be the cause of a difference other than the target.
+pub(super) fn warn_of_differences(before: &SavedResult, after: &SavedResult) {
+    let (old, new) = (&before.environment, &after.environment);
+    for (what, old, new) in [
+        ("tokenbeat", &old.tokenbeat, &new.tokenbeat),
+        ("the location", &old.location, &new.location),
+        ("the platform", &old.platform, &new.platform),
+    ] {
+        if old != new {
+            eprintln!("warning: {what} was `{old}` for the first result and is `{new}` for the second");
+        }
+    }
+    for run in before.pairs.iter().flat_map(|pair| &pair.runs) {
+        if let Some(why) = &run.degraded {
+            eprintln!("warning: {}: the prober was late, take the first result with care: {why}", run.id);
+        }
+    }
+}
