@@ -275,7 +275,7 @@ fn no_file_is_called_mod() {
 }
 
 /// Types that exist twice on purpose: once as written in the config, once as compiled in the plan.
-const CONFIG_AND_PLAN: [&str; 23] = [
+const CONFIG_AND_PLAN: [&str; 24] = [
     "Agent",
     "Auth",
     "Aws",
