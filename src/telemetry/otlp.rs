@@ -75,7 +75,9 @@ pub fn build(
     log: &LogTap,
 ) -> Result<(Export, ExportTasks), Error> {
     let stats = Arc::clone(store.export_stats());
-    Signal::OTLP.into_iter().for_each(|signal| stats.show(signal, true));
+    for signal in Signal::OTLP {
+        stats.show(signal, true);
+    }
     let resource = Resource::new(otlp, &plan.agent);
     let targets = Arc::new(Targets::of(plan));
     let (stop, ordered) = watch::channel(None);

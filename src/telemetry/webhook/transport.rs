@@ -71,7 +71,9 @@ impl WebhookTransport {
         let url = address(text.expose()).map_err(|why| SendError::later(format!("url: it {why}")))?;
         redactor.add(text);
         redactor.add(Exposed::new(url.path()));
-        url.query().into_iter().for_each(|query| redactor.add(Exposed::new(query)));
+        if let Some(query) = url.query() {
+            redactor.add(Exposed::new(query));
+        }
         let fields = incident.fields(agent);
         let id = fields.get("id").and_then(serde_json::Value::as_str).map(HeaderValue::from_str);
         if let Some(Ok(id)) = id {

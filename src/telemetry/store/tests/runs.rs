@@ -107,7 +107,9 @@ fn the_export_shows_what_it_lost() {
     let fixture = Fixture::small();
     assert_eq!(fixture.values().series(Metric::ExportFailures, ""), 0, "it is off");
     let stats = Arc::clone(fixture.store.export_stats());
-    Signal::OTLP.into_iter().for_each(|signal| stats.show(signal, true));
+    for signal in Signal::OTLP {
+        stats.show(signal, true);
+    }
     let values = fixture.values();
     assert_eq!((values.series(Metric::ExportFailures, ""), values.series(Metric::Dropped, "")), (3, 9));
     stats.count_failure(Signal::Logs);
