@@ -37,6 +37,7 @@ pub use readiness::{LifecyclePhase, Readiness};
 pub use web_config::{Error as WebConfigError, WebConfig};
 
 use crate::event::Ledger;
+use crate::report::DiagnosisRecorder;
 use crate::state::{Events, HistoryRecorder, Recent, StateKeeper};
 use crate::target_state::TargetStates;
 use axum::Router;
@@ -77,6 +78,8 @@ pub struct Views {
     pub recent: Arc<Recent>,
     /// The last ten minutes of each pair of profile and target.
     pub history: Arc<HistoryRecorder>,
+    /// What the requests of the last hours show.
+    pub diagnosis: Arc<DiagnosisRecorder>,
     /// The state of each target.
     pub states: Arc<TargetStates>,
     /// The state file; absent without one.

@@ -30,6 +30,8 @@ mod connections;
 mod conversations;
 #[path = "integration/daemon.rs"]
 mod daemon;
+#[path = "integration/diagnosis.rs"]
+mod diagnosis;
 #[path = "integration/dialects.rs"]
 mod dialects;
 #[path = "integration/docs.rs"]

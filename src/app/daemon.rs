@@ -11,6 +11,7 @@ use crate::engine::Engine;
 use crate::fact::{Fanout, Sink};
 use crate::files::Files;
 use crate::plan::{LoadedPlan, Plan};
+use crate::report::DiagnosisRecorder;
 use crate::server::{
     Access, AgentIdentity, AnswerLimiter, BoundServer, ConfigStatus, ControlCommand, Current, LastProbes,
     LifecyclePhase, Notice, Readiness, Views, WAITING, max_connections,
@@ -77,18 +78,7 @@ impl Daemon {
         }
         let plan = Arc::new(plan);
         let store = Store::new(&plan);
-        let counted = Arc::clone(&store);
-        let Memory { ledger, keeper, runs, minutes } =
-            assembly::memory(&plan, move |written| match written {
-                WriteResult::Bytes(bytes) => counted.state_written(bytes),
-                WriteResult::Failed => counted.state_write_failed(),
-            })?;
-        if keeper.is_none() {
-            tracing::info!(
-                "there is no `agent.state`: budgets, runs and the history of the status page are kept in memory, and a \
-                 restart forgets them"
-            );
-        }
+        let Memory { ledger, keeper, runs, minutes } = memory(&plan, &store)?;
         store.attach_ledger(Arc::<BudgetLedger>::clone(&ledger));
         let recent = Recent::new(&plan);
         recent.restore(&runs);
@@ -98,12 +88,14 @@ impl Daemon {
         let export = export.transpose().context("cannot set up the export by OTLP")?;
         let export = export.map(|(export, work)| (Arc::new(export), work));
         let webhook = IncidentWebhook::new(&plan, &store);
+        let diagnosis = DiagnosisRecorder::of_daemon(&plan);
         let events = Arc::new(Events::default());
         let mut sinks: Vec<Arc<dyn Sink>> = vec![
             Arc::<BudgetLedger>::clone(&ledger),
             Arc::<Store>::clone(&store),
             Arc::<Recent>::clone(&recent),
             Arc::<HistoryRecorder>::clone(&history),
+            Arc::<DiagnosisRecorder>::clone(&diagnosis),
             Arc::<Events>::clone(&events),
             Arc::<IncidentWebhook>::clone(&webhook.0),
         ];
@@ -132,6 +124,7 @@ impl Daemon {
             commands: asked,
             recent,
             history,
+            diagnosis,
             states: Arc::clone(&states),
             keeper: keeper.clone(),
             ledger: Arc::<BudgetLedger>::clone(&ledger),
@@ -268,6 +261,22 @@ async fn close(keeper: Arc<StateKeeper>) {
     if !closed.unwrap_or(false) {
         tracing::error!("the state file could not be written to its end");
     }
+}
+
+/// Opens the state; what is written to it is counted.
+fn memory(plan: &Plan, store: &Arc<Store>) -> anyhow::Result<Memory> {
+    let counted = Arc::clone(store);
+    let memory = assembly::memory(plan, move |written| match written {
+        WriteResult::Bytes(bytes) => counted.state_written(bytes),
+        WriteResult::Failed => counted.state_write_failed(),
+    })?;
+    if memory.keeper.is_none() {
+        tracing::info!(
+            "there is no `agent.state`: budgets, runs and the history of the status page are kept in memory, and a \
+             restart forgets them"
+        );
+    }
+    Ok(memory)
 }
 
 fn about(plan: &Plan, notice: Notice) -> AgentIdentity {

@@ -36,8 +36,9 @@ const DAEMON: Retention = Retention { slot: Duration::from_mins(30), slots: 6, r
 /// What a run keeps: it is looked at as a whole.
 const RUN: Retention = Retention { slot: Duration::MAX, slots: 1, requests: 4096 };
 
-/// How long a diagnosis is shown before the requests are looked at again.
-const FRESH: Duration = Duration::from_secs(10);
+/// How long a diagnosis is shown at least before the requests are looked at again, and how many times as long as it took:
+/// with very many pairs it takes a while, and the traffic comes first.
+const FRESH: (Duration, u32) = (Duration::from_secs(10), 20);
 
 /// A pattern.
 #[derive(
@@ -115,6 +116,7 @@ pub struct DiagnosisRecorder {
     began: Instant,
     retention: Retention,
     pairs: Mutex<BTreeMap<Pair, RequestWindow>>,
+    /// The last diagnosis, and until when it is shown.
     last: Mutex<Option<(Instant, Arc<[Diagnosis]>)>>,
 }
 
@@ -145,16 +147,18 @@ impl DiagnosisRecorder {
         diagnose(&all)
     }
 
-    /// The patterns of a moment ago: [`DiagnosisRecorder::diagnose`], at most every few seconds.
+    /// The patterns of a moment ago: [`DiagnosisRecorder::diagnose`], at most every ten seconds.
     pub fn recent(&self) -> Arc<[Diagnosis]> {
         let mut last = lock(&self.last);
-        if let Some((at, found)) = &*last
-            && at.elapsed() < FRESH
+        let now = Instant::now();
+        if let Some((until, found)) = &*last
+            && now < *until
         {
             return Arc::clone(found);
         }
         let found: Arc<[Diagnosis]> = self.diagnose().into();
-        *last = Some((Instant::now(), Arc::clone(&found)));
+        let (least, times) = FRESH;
+        *last = Some((Instant::now() + least.max(now.elapsed() * times), Arc::clone(&found)));
         found
     }
 

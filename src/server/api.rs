@@ -51,7 +51,7 @@ struct PairDetails {
 }
 
 /// `GET /api/v1/status`: the agent, how its config was loaded, and each pair of profile and target with its last ten
-/// minutes.
+/// minutes, and the patterns that the last hours show.
 pub(super) async fn status(State(views): State<Views>, headers: HeaderMap) -> Response {
     let pages = views.pages.clone();
     pages.make(&headers, move || show_status(&views)).await
@@ -73,6 +73,7 @@ fn show_status(views: &Views) -> Response {
         "phase": views.readiness.phase().label(),
         "config": *views.current().status,
         "pairs": pairs,
+        "diagnosis": *views.diagnosis.recent(),
         "budgets": budgets::all(&*views.ledger),
     });
     read_only::answer(body, views.read_only())

@@ -7,6 +7,7 @@ use super::held_back::HeldBack;
 use super::notice::{NoticeContent, NoticeEvent};
 use super::{AgentIdentity, ConfigStatus, Views, read_only};
 use crate::event::{Ledger, Pair};
+use crate::report::Diagnosis;
 use crate::state::{HistoryView, ObjectiveView, PairStatus, RequestView, Time};
 use crate::target_state::TargetStateView;
 use axum::extract::State;
@@ -47,6 +48,7 @@ struct PageTemplate<'a> {
     /// The event that ended most recently.
     past: Option<Dated<&'a NoticeEvent>>,
     cards: Vec<Card>,
+    diagnosis: Vec<DiagnosisRow>,
     budgets: Vec<BudgetRow>,
     failures: Vec<Dated<Arc<RequestView>>>,
     requests: Vec<Dated<Arc<RequestView>>>,
@@ -58,6 +60,14 @@ struct Dated<T> {
     it: T,
     /// Whole seconds between that time and now.
     seconds: u64,
+}
+
+/// A pattern that the last hours show.
+#[derive(Debug, Serialize)]
+struct DiagnosisRow {
+    it: Diagnosis,
+    /// Its evidence, in words.
+    numbers: String,
 }
 
 /// One pair of profile and target.
@@ -136,6 +146,7 @@ fn render(views: &Views) -> Result<String, minijinja::Error> {
                 card(status, target, &mut history, (&notice, &*views.ledger), now)
             })
             .collect(),
+        diagnosis: views.diagnosis.recent().iter().map(DiagnosisRow::of).collect(),
         budgets: rows(&*views.ledger),
         failures: failures(views.recent.failures(FAILURES_SEEN), now),
         requests: views.recent.requests(RECENT).into_iter().map(|it| dated(it, now)).collect(),
@@ -150,6 +161,12 @@ fn render(views: &Views) -> Result<String, minijinja::Error> {
 fn unshown(error: serde_json::Error) -> minijinja::Error {
     minijinja::Error::new(minijinja::ErrorKind::BadSerialization, "the page has no JSON form")
         .with_source(error)
+}
+
+impl DiagnosisRow {
+    fn of(it: &Diagnosis) -> Self {
+        Self { it: it.clone(), numbers: it.numbers() }
+    }
 }
 
 fn template() -> Result<&'static Environment<'static>, minijinja::Error> {

@@ -10,6 +10,7 @@ use tokenbeat::engine::{self, Deps, Engine, Once};
 use tokenbeat::event::{Outcome, Request, RunSummary};
 use tokenbeat::fact::{Fact, Sink};
 use tokenbeat::plan::Plan;
+use tokenbeat::report::{Report, Summary};
 use tokenbeat::sim::Truth;
 use tokenbeat::state::BudgetLedger;
 use tokio::runtime::Handle;
@@ -34,7 +35,8 @@ pub(crate) async fn play_on(
     simulator: &Simulator,
 ) -> (Vec<Arc<Request>>, RunSummary) {
     let plan = Arc::new(load(yaml, simulator.address).plan);
-    let (engine, kept) = engine_of(&plan, traffic);
+    let kept = Arc::new(Kept::default());
+    let engine = engine_of(&plan, traffic, Arc::<Kept>::clone(&kept));
     let playing = engine.run_once(&plan.pairs[0].pair, Once::default());
     let summary = tokio::time::timeout(PATIENCE, playing).await.expect("the run does not end").unwrap();
     let requests = std::mem::take(&mut *kept.0.lock().unwrap());
@@ -44,7 +46,8 @@ pub(crate) async fn play_on(
 /// Plays each pair of a config once, one after the other, and returns their requests.
 pub(crate) async fn play_all(yaml: &str, simulator: &Simulator) -> Vec<Arc<Request>> {
     let plan = Arc::new(load(yaml, simulator.address).plan);
-    let (engine, kept) = engine_of(&plan, Handle::current());
+    let kept = Arc::new(Kept::default());
+    let engine = engine_of(&plan, Handle::current(), Arc::<Kept>::clone(&kept));
     for pair in &plan.pairs {
         let playing = engine.run_once(&pair.pair, Once::default());
         tokio::time::timeout(PATIENCE, playing).await.expect("the run does not end").unwrap();
@@ -52,9 +55,29 @@ pub(crate) async fn play_all(yaml: &str, simulator: &Simulator) -> Vec<Arc<Reque
     std::mem::take(&mut *kept.0.lock().unwrap())
 }
 
-/// An engine for a plan, and where it records its requests.
-fn engine_of(plan: &Arc<Plan>, traffic: Handle) -> (Engine, Arc<Kept>) {
-    let kept = Arc::new(Kept::default());
+/// Plays all pairs of a config one after the other in each round, with something after each round, and sums it up as
+/// a run does.
+pub(crate) async fn summarize(
+    yaml: &str,
+    simulator: &Simulator,
+    rounds: u32,
+    after: impl AsyncFn(u32),
+) -> Report {
+    let plan = Arc::new(load(yaml, simulator.address).plan);
+    let summary = Summary::new(&plan);
+    let engine = engine_of(&plan, Handle::current(), Arc::<Summary>::clone(&summary));
+    for round in 0..rounds {
+        for pair in &plan.pairs {
+            let playing = engine.run_once(&pair.pair, Once::default());
+            tokio::time::timeout(PATIENCE, playing).await.expect("the run does not end").unwrap();
+        }
+        after(round).await;
+    }
+    summary.report()
+}
+
+/// An engine for a plan that reports to a sink.
+fn engine_of(plan: &Arc<Plan>, traffic: Handle, sink: Arc<dyn Sink>) -> Engine {
     let cpu_pool = CpuPool::start().unwrap();
     let client = |target: &Arc<_>| {
         Arc::new(Client::new(Arc::clone(target), cpu_pool.clone(), BodyMemory::default()).unwrap())
@@ -63,7 +86,7 @@ fn engine_of(plan: &Arc<Plan>, traffic: Handle) -> (Engine, Arc<Kept>) {
     let callers: HashMap<_, _> =
         plan.targets.iter().map(|target| (Arc::clone(&target.name), client(target))).collect();
     let deps = Deps {
-        sink: Arc::<Kept>::clone(&kept),
+        sink,
         ledger: Arc::new(BudgetLedger::new(plan, engine::system())),
         callers,
         dispatcher: Arc::new(Precise::start().unwrap()),
@@ -71,7 +94,7 @@ fn engine_of(plan: &Arc<Plan>, traffic: Handle) -> (Engine, Arc<Kept>) {
         wall: engine::system(),
         handle: traffic,
     };
-    (Engine::new(Arc::clone(plan), deps).unwrap(), kept)
+    Engine::new(Arc::clone(plan), deps).unwrap()
 }
 
 /// Like [`play_on`], if every request must succeed: returns each request with the server's own record of it.

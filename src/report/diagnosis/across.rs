@@ -1,14 +1,12 @@
 //! Rules that compare pairs: the targets of a profile, and the profiles of a target.
 
-use super::evidence::{EvidenceUnit, Excess, MIN_REQUESTS, deviations, median, number, requests};
+use super::evidence::{CHANCE, EvidenceUnit, Excess, MIN_REQUESTS, deviations, median, number, requests};
 use super::sample::RequestSample;
 use super::window::PairRequests;
 use super::{Diagnosis, DiagnosisPattern, found};
-use crate::detect::{wilson_lower, wilson_upper};
+use crate::detect::binomial::share_bounds;
 use crate::plan::{Step, StepAction};
 use std::collections::BTreeMap;
-
-use super::evidence::SIGNIFICANT;
 
 /// Number of targets from which on one of them can be an outlier.
 const MIN_TARGETS: usize = 3;
@@ -42,9 +40,9 @@ const RETRIEVAL_WORDS: [&str; 9] = [
     "sources",
 ];
 
-/// A profile costs out of proportion if a request costs this many times as much as others, and its part of the cost is
-/// at least this share and this many times its part of the requests.
-const COST: (f64, f64, f64) = (5.0, 0.5, 2.0);
+/// A profile costs out of proportion if a request costs this many times as much as others, its part of the cost is at
+/// least the first share, and its part of the requests at most the second one.
+const COST: (f64, f64, f64) = (5.0, 0.5, 0.5);
 
 /// One target of a profile and model waits longer or fails more than its siblings, which agree with each other.
 pub(super) fn bad_target(pairs: &[&PairRequests]) -> Vec<Diagnosis> {
@@ -108,9 +106,9 @@ fn most_failing(all: &[&PairRequests]) -> Option<Diagnosis> {
         (failed + pair.counts.failed(), judging + pair.counts.judging())
     });
     let (own_failed, own_judging) = (worst.counts.failed(), worst.counts.judging());
-    let surely =
-        wilson_lower(own_failed, own_judging, SIGNIFICANT) > wilson_upper(failed, judging, SIGNIFICANT);
-    if !surely || share(worst) < next + MORE_FAILURES {
+    let (least, _) = share_bounds(own_failed, own_judging, CHANCE);
+    let (_, most) = share_bounds(failed, judging, CHANCE);
+    if least <= most || share(worst) < next + MORE_FAILURES {
         return None;
     }
     let summary = format!(
@@ -220,11 +218,11 @@ fn out_of_proportion(pair: &PairRequests, all: &[&PairRequests]) -> Option<Diagn
     }
     let (own_n, own_cost) = pair.counts.priced;
     let own: Vec<f64> = pair.samples.iter().filter_map(|sample| sample.cost).collect();
-    let (times, least, disproportion) = COST;
+    let (times, least, most) = COST;
     let excess = Excess::of(&own, &others, times)?;
     let (each, of_others) = (own_cost / own_n.max(1) as f64, cost / n.max(1) as f64);
     let (cost_share, share) = (own_cost / (own_cost + cost), own_n as f64 / (own_n + n) as f64);
-    if each < times * of_others || cost_share < least || cost_share < disproportion * share {
+    if each < times * of_others || cost_share < least || share > most {
         return None;
     }
     let tokens = |value: fn(&RequestSample) -> Option<f64>| median(pair.samples.iter().filter_map(value));

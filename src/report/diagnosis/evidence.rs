@@ -1,6 +1,6 @@
 //! The numbers that show a pattern, and the few statistics that all rules share.
 
-use crate::detect::{rank_sum, wilson_lower};
+use crate::detect::{binomial, rank_sum};
 use crate::report::tables;
 use serde::Serialize;
 use std::fmt;
@@ -8,6 +8,9 @@ use std::fmt;
 /// By how many standard deviations something must differ from chance: once in 30,000 looks at data without a pattern, if
 /// they are independent. Latencies are not, so each rule asks for a size of the effect as well.
 pub(super) const SIGNIFICANT: f64 = 4.0;
+
+/// The probability of that.
+pub(super) const CHANCE: f64 = 3.2e-5;
 
 /// Number of requests that a statement about a group of them needs.
 pub(super) const MIN_REQUESTS: usize = 20;
@@ -129,9 +132,10 @@ impl Excess {
     }
 }
 
-/// Whether surely more than this share of all had the property that `hits` of them had, and it was no rare coincidence.
+/// Whether surely more than this share of all have the property that `hits` of them had: with this share, chance would
+/// hardly ever give as many.
 pub(super) fn surely_more(hits: u64, all: u64, share: f64) -> bool {
-    hits >= MIN_EVENTS && wilson_lower(hits, all, SIGNIFICANT) > share
+    hits >= MIN_EVENTS && binomial::at_least(hits, all, share) <= CHANCE
 }
 
 #[cfg(test)]

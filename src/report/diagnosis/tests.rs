@@ -35,7 +35,7 @@ async fn the_daemon_looks_at_the_last_three_hours() {
     assert_eq!(recorder.recent().len(), 0);
     refuse(&recorder, &plan, 20);
     assert_eq!(recorder.recent().len(), 0, "what was found a moment ago");
-    tokio::time::advance(FRESH).await;
+    tokio::time::advance(FRESH.0).await;
     assert_eq!(patterns(&recorder.recent()), ["rate_limited"]);
     tokio::time::advance(Duration::from_mins(120)).await;
     assert_eq!(patterns(&recorder.recent()), ["rate_limited"]);

@@ -3,6 +3,7 @@
 use super::*;
 use crate::event::{Failure, Outcome, RunResult, RunSummary, Verdict};
 use crate::fact::Sink;
+use crate::report::DiagnosisRecorder;
 use crate::server::{Introduction, LifecyclePhase, Notice, Readiness, Suggestion};
 use crate::state::{HistoryRecorder, Recent};
 use crate::testing::{play, rag_plan, run, small_plan, step_place, travel};
@@ -24,7 +25,7 @@ impl Fixture {
 
     fn of(plan: &crate::plan::Plan) -> Self {
         let (recent, history, notice) = (Recent::new(plan), HistoryRecorder::new(plan), Notice::default());
-        let readiness = Readiness::default();
+        let (readiness, diagnosis) = (Readiness::default(), DiagnosisRecorder::of_daemon(plan));
         readiness.set(LifecyclePhase::Ready);
         let about = AgentIdentity {
             id: HOSTILE.to_owned(),
@@ -33,9 +34,13 @@ impl Fixture {
             currency: "usd".to_owned(),
             notice: notice.clone(),
         };
-        let sinks: Vec<Arc<dyn Sink>> =
-            vec![Arc::<Recent>::clone(&recent), Arc::<HistoryRecorder>::clone(&history)];
+        let sinks: Vec<Arc<dyn Sink>> = vec![
+            Arc::<Recent>::clone(&recent),
+            Arc::<HistoryRecorder>::clone(&history),
+            Arc::<DiagnosisRecorder>::clone(&diagnosis),
+        ];
         let (mut views, _) = crate::server::tests::views::views();
+        views.diagnosis = diagnosis;
         (views.recent, views.history, views.readiness) = (recent, history, readiness);
         views.about = Arc::new(about);
         Self { views, sinks, place: Arc::clone(&plan.pairs[0].places[1]), notice }
@@ -143,6 +148,23 @@ async fn a_p95_is_shown_with_its_bound_once_there_are_enough_answers() {
     answers(2);
     let page = fixture.page();
     assert!(page.contains(">≤ 300 ms</span></dd>") && page.contains("p50 300 ms, p95 300 ms\""), "{page}");
+}
+
+#[test]
+fn a_pattern_stands_with_its_numbers() {
+    let fixture = Fixture::new();
+    fixture.play(Outcome::Ok, |_| {});
+    assert!(!fixture.page().contains("<h2>Diagnosis"), "nothing to tell");
+    let fixture = Fixture::new();
+    for _ in 0..20 {
+        fixture.play(Outcome::Failed(Failure::RateLimited), |_| {});
+    }
+    let page = fixture.page();
+    for wanted in
+        ["<td class=\"warn nowrap\">rate limited</td>", "status 429: a rate limit<br>", "refused 20</span>"]
+    {
+        assert!(page.contains(wanted), "{wanted:?} is not in {page}");
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use crate::event::Ledger;
 use crate::fact::Fanout;
+use crate::report::DiagnosisRecorder;
 use crate::server::{
     AgentIdentity, AnswerLimiter, ConfigStatus, ControlCommand, Current, LastProbes, Notice, Readiness,
     Views, WAITING,
@@ -55,6 +56,7 @@ pub(in crate::server) fn views() -> (Views, Parts) {
         commands: sender,
         recent: Recent::new(&plan),
         history: HistoryRecorder::new(&plan),
+        diagnosis: DiagnosisRecorder::of_daemon(&plan),
         states: TargetStates::new(&plan, Arc::new(Fanout::new(Vec::new()))),
         keeper: None,
         ledger,
