@@ -167,6 +167,10 @@ macro_rules! rows {
             "Changes of the target's state, by the new state.";
         BackendHealthy = "tokenbeat.backend_healthy", None, OptionalGauge, Target [], Always,
             "Whether the server says that it is healthy, at backend.health; absent without that setting, and if it does not answer.";
+        ComparisonRatio = "tokenbeat.comparison", Ratio, ReadGauge, Agent [Profile: Read, Quantity: Read, Bound: Read], Always,
+            "The treatment divided by the control, as far as the pairs tell: the estimate (mid) and an interval around it (low, high). For failures, 1 plus the difference of the shares. Absent as long as there is no bound.";
+        ComparisonVerdict = "tokenbeat.comparison_verdict", None, ReadGauge, Agent [Profile: Read, Quantity: Read, Verdict: Read], Always,
+            "1 for the present verdict on the treatment: better, worse, same or unknown; 0 for the others. The quantity all is the verdict on all of them together.";
         SloEvents = "tokenbeat.slo_events", None, Counter, Run [Slo: NamedCells], Always,
             "Requests (for an SLO on journeys: journeys) that count in an SLO; an answer without the measured value does not. The SLO all is goodput.";
         SloErrors = "tokenbeat.slo_errors", None, Counter, Run [Slo: NamedCells], Always,

@@ -10,6 +10,7 @@ mod agent;
 mod arrivals;
 mod auth;
 mod baseline;
+mod compare;
 mod conversation;
 mod currency;
 mod expect;
@@ -49,6 +50,7 @@ pub use auth::{
     HeaderAuth, OAuth2,
 };
 pub use baseline::BaselineThresholds;
+pub use compare::Compare;
 pub use conversation::{Conversation, ConversationTurn, GivenTurn, Summarize, SyntheticConversation};
 pub use currency::Currency;
 pub use expect::{

@@ -28,7 +28,7 @@ pub use model_change::{
     PromptAnswer, TokenLogprob,
 };
 pub use monitor::{MonitorRules, SeriesMonitor};
-pub use paired::{EffectInterval, PairedFailures, PairedRatios};
+pub use paired::{EffectInterval, PairedFailures, PairedRatios, pairs_to_tell};
 pub use proportion::{wilson_lower, wilson_upper};
 pub use rank_sum::rank_sum;
 

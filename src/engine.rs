@@ -24,6 +24,7 @@ mod search;
 mod settle;
 mod stage;
 mod stage_limit;
+mod stage_user;
 mod target_use;
 mod user;
 mod verdict;
@@ -266,8 +267,9 @@ impl Engine {
         });
         let runtime =
             |pair: &Arc<_>| PairRuntime::new(Arc::clone(&shared), Arc::clone(pair), &deps.callers, 0);
-        let handles =
-            plan.pairs.iter().map(|pair| Ok(PairHandle::new(runtime(pair)?))).collect::<Result<_, _>>()?;
+        let runtimes = plan.pairs.iter().map(runtime).collect::<Result<Vec<_>, _>>()?;
+        PairRuntime::join_comparisons(&runtimes.iter());
+        let handles = runtimes.into_iter().map(PairHandle::new).collect();
         shared.sink.record(&Fact::PlanChanged(Arc::clone(&plan)));
         let now = Mutex::new(Now { plan, handles, started: false });
         let (turn, generations) = (tokio::sync::Mutex::default(), AtomicU64::new(0));
@@ -315,16 +317,30 @@ impl Engine {
     }
 
     /// Runs a profile against a target once, now, independently of its schedule. Returns when its last
-    /// request has ended.
+    /// request has ended. A side of a comparison is run together with the other one.
     pub async fn run_once(&self, pair: &Pair, options: Once) -> Result<RunSummary, Error> {
-        let runtime = self.runtime(pair)?;
+        let summaries = self.run_together(pair, options).await?;
+        let own = summaries.into_iter().find(|summary| summary.run.pair == *pair);
+        own.ok_or_else(|| Error::Setup(Arc::clone(&pair.profile)))
+    }
+
+    /// Like [`Self::run_once`], but returns the records of both sides of a comparison, that of the control first.
+    pub async fn run_together(&self, pair: &Pair, options: Once) -> Result<Vec<RunSummary>, Error> {
+        let mut runtime = self.runtime(pair)?;
+        if let Some(compared) = runtime.plan.compared.as_ref().filter(|compared| compared.is_treatment) {
+            let target = Arc::clone(&compared.other.name);
+            runtime = self.runtime(&Pair { profile: Arc::clone(&pair.profile), target })?;
+        }
         let now = (self.shared.wall)();
         let start =
             Start { seed: options.draws.seed(now), due: now, at: Instant::now() + START_LEAD, join: None };
         let run = runtime.run(start);
         run.begin();
-        let summary = self.shared.tasks.spawn_on(play::play(run, options.time), &self.shared.handle);
-        summary.await.map_err(|_| Error::Setup(Arc::clone(&pair.profile)))
+        if let Some(other) = &run.other {
+            other.begin();
+        }
+        let summaries = self.shared.tasks.spawn_on(play::play(run, options.time), &self.shared.handle);
+        summaries.await.map_err(|_| Error::Setup(Arc::clone(&pair.profile)))
     }
 
     fn runtime(&self, pair: &Pair) -> Result<Arc<PairRuntime>, Error> {
@@ -344,7 +360,10 @@ impl Engine {
             if !now.plan.profiles.iter().any(|known| &*known.name == profile) {
                 return Err(Error::NoProfile(profile.to_owned()));
             }
-            for handle in now.handles.iter().filter(|handle| &*handle.runtime.plan.pair.profile == profile) {
+            let own = |handle: &&PairHandle| {
+                &*handle.runtime.plan.pair.profile == profile && !handle.runtime.is_treatment()
+            };
+            for handle in now.handles.iter().filter(own) {
                 let pair = &handle.runtime.plan.pair;
                 let schedule = handle.schedule.as_ref().ok_or(Error::NotRunning)?;
                 let (reply, replied) = oneshot::channel();
@@ -354,12 +373,12 @@ impl Engine {
                         mpsc::error::TrySendError::Closed(_) => Error::NotRunning,
                     },
                 )?;
-                asked.push((pair.clone(), replied));
+                asked.push(replied);
             }
         }
         let mut runs = Vec::with_capacity(asked.len());
-        for (pair, replied) in asked {
-            runs.push(TriggeredRun { pair, what: replied.await.map_err(|_| Error::NotRunning)? });
+        for replied in asked {
+            runs.extend(replied.await.map_err(|_| Error::NotRunning)?);
         }
         Ok(runs)
     }

@@ -6,6 +6,7 @@
 
 mod budget;
 mod clock;
+mod comparison;
 mod finish;
 mod ids;
 mod journey;
@@ -20,6 +21,7 @@ mod tokens;
 
 pub use budget::{BudgetRefusal, BudgetScope, BudgetUnit, BudgetUse, Exhausted, Hold, Ledger, Spend};
 pub use clock::WallClock;
+pub use comparison::{ComparisonReport, ComparisonSource, ComparisonVerdict, QuantityComparison};
 pub use finish::FinishReason;
 pub use ids::TraceIds;
 pub use journey::Journey;

@@ -12,10 +12,11 @@ pub use journey::OpenJourney;
 pub use offered::OfferedRequest;
 
 use crate::event::{
-    Journey, Pair, Place, Request, RunRef, RunSummary, SkipReason, SkippedRun, TargetStateChange,
+    ComparisonReport, Journey, Pair, Place, Request, RunRef, RunSummary, SkipReason, SkippedRun,
+    TargetStateChange,
 };
 use crate::plan::Plan;
-use crate::tally::{Distribution, RunTally, Tally};
+use crate::tally::{Distribution, RequestValues, RunTally, Tally};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -92,6 +93,15 @@ pub enum Fact {
         /// Number of slots skipped.
         count: u64,
     },
+    /// The same request of a comparison has ended at both targets.
+    Compared {
+        /// The profile that compares them.
+        profile: Arc<str>,
+        /// What it measured at the control.
+        control: RequestValues,
+        /// What it measured at the treatment.
+        treatment: RequestValues,
+    },
     /// The next run has been scheduled, or there is none.
     NextRun {
         /// The pair.
@@ -101,6 +111,8 @@ pub enum Fact {
     },
     /// The state of a target changed.
     TargetStateChanged(Arc<TargetStateChange>),
+    /// The verdict of a comparison changed.
+    ComparisonChanged(Arc<ComparisonReport>),
     /// What a server answered when it was asked whether it is healthy.
     BackendHealth {
         /// The target whose server was asked.

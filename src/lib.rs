@@ -12,6 +12,7 @@ pub mod catalogue;
 pub mod checks;
 pub mod cli;
 pub mod client;
+pub mod comparison;
 pub mod config;
 pub mod cpu_pool;
 pub mod credentials;

@@ -8,6 +8,7 @@ mod auth;
 mod baseline;
 mod cache_pair;
 mod canonical;
+mod comparison;
 mod compile;
 mod conversation;
 mod cron;
@@ -52,6 +53,7 @@ pub use arrivals::{Arrivals, ClientGroup};
 pub use asked_params::StopSequences;
 pub use auth::{Auth, Aws, AwsSource, Gcp, OAuth2};
 pub use baseline::BaselineThresholds;
+pub use comparison::{ComparedWith, TargetComparison};
 use compile::run_time;
 pub use compile::{Compiled, compile};
 pub use conversation::{

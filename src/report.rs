@@ -4,6 +4,7 @@
 //! Latency covers only answers that completed; warm-up counts only in tokens and cost; a missing value is shown as
 //! missing (`-`), never as zero.
 
+mod comparison;
 mod diagnosis;
 mod diff;
 mod diff_tables;
@@ -14,6 +15,7 @@ mod sums;
 mod tables;
 mod view;
 
+pub use comparison::comparison_tables;
 pub use diagnosis::{Diagnosis, DiagnosisPattern, DiagnosisRecorder, EvidenceNumber, EvidenceUnit};
 pub use diff::{LeftOut, MeasuredSide, QuantityChange, ResultDiff, incomparable};
 pub use result_file::{ResultEnvironment, ResultFileError, ResultPair, ResultPart, ResultRun, SavedResult};
@@ -210,6 +212,8 @@ impl Sink for Summary {
             | Fact::RunStarted { .. }
             | Fact::RunSkipped { .. }
             | Fact::NextRun { .. }
+            | Fact::Compared { .. }
+            | Fact::ComparisonChanged(_)
             | Fact::TargetStateChanged(_)
             | Fact::BackendHealth { .. } => {}
         }

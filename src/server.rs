@@ -11,6 +11,7 @@ mod budgets;
 mod caller;
 mod chart;
 mod command;
+mod comparisons;
 mod compress;
 mod connections;
 mod current;
@@ -36,6 +37,7 @@ pub use notice::{Introduction, Notice, NoticeEvent, Suggestion};
 pub use readiness::{LifecyclePhase, Readiness};
 pub use web_config::{Error as WebConfigError, WebConfig};
 
+use crate::comparison::Comparisons;
 use crate::event::Ledger;
 use crate::report::DiagnosisRecorder;
 use crate::state::{Events, HistoryRecorder, Recent, StateKeeper};
@@ -82,6 +84,8 @@ pub struct Views {
     pub diagnosis: Arc<DiagnosisRecorder>,
     /// The state of each target.
     pub states: Arc<TargetStates>,
+    /// What the comparisons of targets say.
+    pub comparisons: Arc<Comparisons>,
     /// The state file; absent without one.
     pub keeper: Option<Arc<StateKeeper>>,
     /// The state of the budgets.
@@ -163,6 +167,7 @@ fn router(views: Views) -> Router {
         .route("/", get(page::status))
         .route("/api/v1/status", get(api::status))
         .route("/api/v1/targets", get(targets::all))
+        .route("/api/v1/comparisons", get(comparisons::all))
         .route("/api/v1/runs", get(api::runs))
         .route("/api/v1/requests", get(api::requests))
         .route("/api/v1/history", get(history::history))
@@ -172,6 +177,7 @@ fn router(views: Views) -> Router {
         .route("/metrics", get(metrics))
         .route("/api/v1/targets/{name}/health", get(targets::health))
         .route("/badge/{file}", get(badge::badge))
+        .route("/api/v1/comparisons/{profile}", get(comparisons::one).post(comparisons::one))
         .route("/-/healthy", get(healthy))
         .route("/-/ready", get(ready))
         .layer(from_fn_with_state(views.clone(), access::authenticate))
@@ -183,6 +189,7 @@ fn privileged(views: &Views) -> Router<Views> {
     Router::new()
         .route("/-/reload", post(command::reload))
         .route("/api/v1/profiles/{name}/run", post(ask::run))
+        .route("/api/v1/comparisons/{profile}/restart", post(comparisons::restart))
         .route("/probe", get(ask::probe))
         .route_layer(from_fn_with_state(views.clone(), access::privileged))
         .route("/config", get(config))

@@ -2,6 +2,7 @@
 //! requests are made.
 
 mod budget;
+mod comparison;
 mod events;
 mod file;
 mod history;
@@ -10,6 +11,7 @@ mod recent;
 mod time;
 
 pub use budget::{BudgetLedger, SavedBudget};
+pub use comparison::ComparisonView;
 pub use events::{Events, PublishedEvent};
 pub use file::{MAX_MINUTES, RetentionLimits, SavedMinute, SavedRun, StateError, WantedMinutes};
 pub use history::{

@@ -10,6 +10,7 @@ mod sample;
 mod saved;
 
 pub use distribution::{Distribution, Times};
+pub use quantity::RequestValues;
 pub use sample::{PooledSample, Sample};
 
 use crate::event::{CountSource, Journey, Outcome, Request, SkipReason};

@@ -95,6 +95,7 @@ pub(crate) fn profile(name: &str, stages: Vec<Stage>) -> Profile {
         schedule: schedule(Trigger::Every { period: Duration::from_mins(2), at_start: false }),
         stages,
         search: None,
+        comparison: None,
         scenario: workload(
             AskStep { output_tokens: Some(128), cache: Cache::Bust, ..prompts(&["hello"]) },
             min_chars(10),
@@ -153,7 +154,10 @@ fn schedule(trigger: Trigger) -> Schedule {
 
 fn assemble(targets: Vec<Arc<Target>>, profiles: Vec<Profile>, in_flight: u32) -> Plan {
     let profiles: Vec<Arc<Profile>> = profiles.into_iter().map(Arc::new).collect();
-    let pairs = profiles.iter().flat_map(|profile| targets.iter().map(move |target| pair(profile, target)));
+    let pairs = profiles
+        .iter()
+        .flat_map(|profile| targets.iter().map(|target| pair(profile, target, &targets)))
+        .collect();
     Plan {
         agent: Agent {
             id: "probe-1".into(),
@@ -180,14 +184,18 @@ fn assemble(targets: Vec<Arc<Target>>, profiles: Vec<Profile>, in_flight: u32) -
             native_histograms: false,
             disable: Vec::new(),
         },
-        pairs: pairs.collect(),
+        pairs,
         targets,
         profiles,
     }
 }
 
-fn pair(profile: &Arc<Profile>, target: &Arc<Target>) -> Arc<PairPlan> {
-    Arc::new(PairPlan::new(Arc::clone(profile), Arc::clone(target), "rev".into()))
+fn pair(profile: &Arc<Profile>, target: &Arc<Target>, all: &[Arc<Target>]) -> Arc<PairPlan> {
+    let pair = PairPlan::new(Arc::clone(profile), Arc::clone(target), "rev".into());
+    match all.iter().find(|other| other.name != target.name) {
+        Some(other) => Arc::new(pair.compared_with(other)),
+        None => Arc::new(pair),
+    }
 }
 
 /// A workload, and the expectations of its answers.

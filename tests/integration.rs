@@ -24,6 +24,8 @@ mod canaries;
 mod capacity;
 #[path = "integration/cli.rs"]
 mod cli;
+#[path = "integration/comparisons.rs"]
+mod comparisons;
 #[path = "integration/connections.rs"]
 mod connections;
 #[path = "integration/conversations.rs"]

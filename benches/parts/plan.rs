@@ -11,6 +11,7 @@ use tokenbeat::plan;
 pub(crate) fn plan(shape: plan::Shape, scenario: plan::Scenario) -> anyhow::Result<Arc<plan::Plan>> {
     let profile = Arc::new(plan::Profile {
         search: None,
+        comparison: None,
         name: "profile".into(),
         schedule: plan::Schedule {
             trigger: plan::Trigger::Manual,

@@ -75,6 +75,8 @@ target_info                                 gauge      T  api provider server
 target_state                                gauge      T  state
 target_state_changes_total                  counter    T  to
 backend_healthy                             gauge      T
+comparison_ratio                            gauge      -  profile quantity bound
+comparison_verdict                          gauge      -  profile quantity verdict
 slo_events_total                            counter    R  slo
 slo_errors_total                            counter    R  slo
 slo_objective_ratio                         gauge      R  slo

@@ -39,6 +39,20 @@ def target_states() -> str:
     return " + ".join(now)
 
 
+# The value of each verdict in the panel.
+VERDICTS = {"0": ("unknown", "#8e8e8e"), "1": ("same", "green"), "2": ("better", "blue"), "3": ("worse", "red")}
+
+
+def verdicts() -> str:
+    """The present verdict on each quantity as a number."""
+    labels = ("location", "profile", "quantity")
+    now = [
+        f"{value} * {ours.gauge('max', 'tokenbeat_comparison_verdict', labels, verdict=verdict)}"
+        for value, (verdict, _) in VERDICTS.items()
+    ]
+    return " + ".join(now)
+
+
 def profile_budget() -> str:
     """The fullest budget of a profile, on each of its targets."""
     mine = f'label_replace({ours.value("tokenbeat_budget_spent_ratio", **{"scope=~": "profile/.+"})}, "profile", "$1", "scope", "profile/(.+)")'
@@ -111,6 +125,15 @@ def board():
         lines("Cost per hour", "Cost of the probing at the current rate, in the agent's currency.", COUNT,
               Line(f"3600 * {ours.rate('tokenbeat_cost_total', (*PAIR, 'currency'))}", f"{PAIR_LEGEND} {{{{currency}}}}"), stack=True),
     ])  # fmt: skip
+    compared = Row("Comparisons", [
+        states("Verdicts of comparisons", "Of profiles with `compare`: the verdict on the treatment, by quantity, and on `all` of them"
+               " together. `unknown`: too few pairs so far.",
+               Line(verdicts(), "{{profile}} {{quantity}} {{location}}"), width=12, height=8, mapping=VERDICTS),
+        lines("Change of the treatment", "The estimate of each quantity and the interval around it: the treatment relative to the"
+              " control. For failures, the difference of the shares. No difference is excluded while the interval contains 0.",
+              SHARE, Line(f"{ours.gauge('max', 'tokenbeat_comparison_ratio', ('location', 'profile', 'quantity', 'bound'))} - 1",
+                          "{{profile}} {{quantity}} {{bound}}"), width=12),
+    ])  # fmt: skip
     scenarios = Row("Journeys", [
         lines("Journey success", "Share of journeys in which every step succeeded, for scenarios. If it is low while availability"
               " is high, one step fails.", SHARE, Line(journeys_ok(PAIR, "$__rate_interval"), PAIR_LEGEND), top=1,
@@ -147,7 +170,7 @@ def board():
     ])  # fmt: skip
     return dashboard(
         "overview", "Overview", "Every profile and target that tokenbeat plays: availability, first token, pace, cost, journeys,"
-        " budgets and the schedule.", variables(), [now, table, course, scenarios, places, schedule], notes(),
+        " budgets and the schedule.", variables(), [now, table, course, compared, scenarios, places, schedule], notes(),
     )  # fmt: skip
 
 

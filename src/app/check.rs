@@ -1,5 +1,6 @@
 //! `tokenbeat check`: validates the config and forecasts what it will do.
 
+mod comparisons;
 mod idle;
 mod reasoning;
 mod samples;
@@ -83,6 +84,7 @@ fn describe(plan: &Plan, forecast: &Forecast, outlooks: &[Outlook]) -> anyhow::R
     text.extend(reasoning::assumption(plan));
     text.push_str(&searches::describe(plan, forecast));
     text.push_str(&samples::describe(plan, forecast));
+    text.push_str(&comparisons::describe(plan, forecast));
     for outlook in outlooks {
         let _ = writeln!(
             text,

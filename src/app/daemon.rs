@@ -6,6 +6,7 @@ use super::open_files;
 use super::reload::{ConfigOrigin, Parts, Reloader, Started};
 use super::signals::ProcessSignals;
 use crate::backend::HealthPoller;
+use crate::comparison::Comparisons;
 use crate::config::ListenAddress;
 use crate::engine::Engine;
 use crate::fact::{Fanout, Sink};
@@ -103,7 +104,9 @@ impl Daemon {
         sinks.extend(export.as_ref().map(|(export, _)| export.sink()));
         let health = HealthPoller::new(Arc::clone(&plan));
         sinks.push(Arc::<HealthPoller>::clone(&health));
-        let states = TargetStates::new(&plan, Arc::new(Fanout::new(sinks)));
+        let comparisons = Comparisons::new(&plan, Arc::new(Fanout::new(sinks)));
+        store.attach_comparisons(Arc::<Comparisons>::clone(&comparisons));
+        let states = TargetStates::new(&plan, Arc::<Comparisons>::clone(&comparisons));
         let sink: Arc<dyn Sink> = Arc::<TargetStates>::clone(&states);
         let cpu_pool = assembly::cpu_pool()?;
         let none = Clients::none(cpu_pool.clone());
@@ -126,6 +129,7 @@ impl Daemon {
             history,
             diagnosis,
             states: Arc::clone(&states),
+            comparisons,
             keeper: keeper.clone(),
             ledger: Arc::<BudgetLedger>::clone(&ledger),
             access: Arc::new(access),

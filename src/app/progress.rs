@@ -37,7 +37,8 @@ impl RunProgress {
 
     /// Shows the run of a pair, which begins now. Must be called on a runtime.
     pub(super) fn show(self: &Arc<Self>, pair: &PairPlan, time: Option<Duration>) -> RunDisplay {
-        let title = format!("{} on {}", pair.pair.profile, pair.pair.target);
+        let other = pair.compared.as_ref().map(|compared| format!(" and {}", compared.other.name));
+        let title = format!("{} on {}{}", pair.pair.profile, pair.pair.target, other.unwrap_or_default());
         let time = time.or_else(|| planned(pair));
         let stop = CancellationToken::new();
         let bar = std::io::stderr().is_terminal().then(|| bar(&title, time));
@@ -71,13 +72,15 @@ impl Sink for RunProgress {
 }
 
 impl RunDisplay {
-    /// Ends the display, and prints the result of the run.
-    pub(super) fn finish(self, summary: &RunSummary) {
+    /// Ends the display, and prints the results of the runs that it showed.
+    pub(super) fn finish(self, summaries: &[RunSummary]) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        let pair = &summary.run.pair;
-        eprintln!("{} on {}: {}", pair.profile, pair.target, summary.result.label());
+        for summary in summaries {
+            let pair = &summary.run.pair;
+            eprintln!("{} on {}: {}", pair.profile, pair.target, summary.result.label());
+        }
     }
 }
 

@@ -8,11 +8,14 @@ use super::runtimes::Runtimes;
 use super::signals::{ProcessSignals, Signals};
 use super::{print, sources};
 use crate::cli::{Exit, RunOptions};
+use crate::comparison::Comparisons;
 use crate::engine::{self, Engine, Once};
-use crate::event::{Outcome, RunResult, RunSummary};
+use crate::event::{
+    ComparisonReport, ComparisonSource as _, ComparisonVerdict, Outcome, RunResult, RunSummary,
+};
 use crate::fact::{Fanout, Sink};
 use crate::plan::{PairPlan, Plan, Profile};
-use crate::report::{self, Report, Summary};
+use crate::report::{self, Report, Summary, comparison_tables};
 use crate::schedule::off_grid;
 use crate::state::{StateError, StateKeeper};
 use std::collections::BTreeSet;
@@ -47,12 +50,13 @@ pub(super) fn run(options: &RunOptions) -> anyhow::Result<Exit> {
         vec![Arc::<Summary>::clone(&summary), Arc::<RunProgress>::clone(&progress)];
     let Memory { ledger, keeper, .. } = memory(&plan)?;
     sinks.extend(keeper.iter().map(|keeper| -> Arc<dyn Sink> { Arc::<StateKeeper>::clone(keeper) }));
+    let comparisons = Comparisons::new(&plan, Arc::new(Fanout::new(sinks)));
     let runtimes = Runtimes::start()?;
     let traffic = runtimes.traffic();
     let ended = runtimes.block_on(async {
         let cpu_pool = assembly::cpu_pool()?;
         let callers = assembly::callers(&plan, &cpu_pool)?;
-        let sink = Arc::new(Fanout::new(sinks));
+        let sink: Arc<dyn Sink> = Arc::<Comparisons>::clone(&comparisons);
         let engine = assembly::engine(Arc::clone(&plan), sink, ledger, callers, cpu_pool, traffic)?;
         let stop = ProcessSignals::default();
         let signals = Signals::install()?.watch(stop.clone());
@@ -69,8 +73,11 @@ pub(super) fn run(options: &RunOptions) -> anyhow::Result<Exit> {
     let mut report = summary.report();
     report.pairs.retain(|pair| !pair.runs.is_empty());
     print(&report.tables())?;
+    let mut compared = comparisons.comparisons();
+    compared.retain(|comparison| ended.iter().any(|run| run.run.pair.profile == comparison.profile));
+    print(&comparison_tables(&compared))?;
     print(&again(&replay, &plan, &ended))?;
-    gate.close(&summary, &plan, verdict(&report, &ended))
+    gate.close(&summary, &plan, verdict(&report, &ended, &compared))
 }
 
 /// Opens the state. A daemon that uses the state file does not prevent a run next to it.
@@ -106,6 +113,15 @@ fn select(plan: &Plan, options: &RunOptions) -> Result<Vec<Arc<PairPlan>>, Vec<S
         })
         .map(Arc::clone)
         .collect();
+    for pair in &pairs {
+        let Some(compared) = &pair.compared else { continue };
+        if !wanted(&options.target, &compared.other.name) {
+            problems.push(format!(
+                "the profile `{}` compares its targets; name both of them or none",
+                pair.pair.profile
+            ));
+        }
+    }
     // In the order of the command line; the targets of a profile keep their order.
     pairs.sort_by_key(|pair| options.profiles.iter().position(|name| **name == *pair.pair.profile));
     if problems.is_empty() && pairs.is_empty() {
@@ -123,20 +139,22 @@ async fn play(
     stop: &ProcessSignals,
 ) -> anyhow::Result<Vec<RunSummary>> {
     let mut ended = Vec::new();
-    for pair in pairs {
+    // Both sides of a comparison are played together.
+    let is_played = |pair: &&Arc<PairPlan>| pair.compared.as_ref().is_none_or(|it| !it.is_treatment);
+    for pair in pairs.iter().filter(is_played) {
         let shown = progress.show(pair, time);
         let draws = replay.draws(&pair.pair.profile);
-        let running = engine.run_once(&pair.pair, Once { draws, time });
+        let running = engine.run_together(&pair.pair, Once { draws, time });
         tokio::pin!(running);
-        let summary = tokio::select! {
-            summary = &mut running => summary?,
+        let summaries = tokio::select! {
+            summaries = &mut running => summaries?,
             () = stop.drain.cancelled() => {
                 engine.shutdown(GRACE, &stop.now).await;
                 running.await?
             }
         };
-        shown.finish(&summary);
-        ended.push(summary);
+        shown.finish(&summaries);
+        ended.extend(summaries);
         if stop.drain.is_cancelled() {
             break;
         }
@@ -155,9 +173,10 @@ fn again(replay: &Replay<'_>, plan: &Plan, ended: &[RunSummary]) -> String {
 }
 
 /// The exit code: 1 if a run was cut short; 2 if an objective or a check failed, if a profile without objectives had a
-/// failure, or if nothing was sent or no outcome says anything about the target. A late prober is reported, but does
+/// failure, if nothing was sent or no outcome says anything about the target, or if the treatment of a comparison is worse
+/// than the control. A late prober is reported, but does
 /// not change the exit code.
-fn verdict(report: &Report, ended: &[RunSummary]) -> Exit {
+fn verdict(report: &Report, ended: &[RunSummary], compared: &[ComparisonReport]) -> Exit {
     for run in ended {
         if let Some(why) = &run.degraded {
             eprintln!("warning: {}: the prober was late, take its numbers with care: {why}", run.run.id);
@@ -167,7 +186,8 @@ fn verdict(report: &Report, ended: &[RunSummary]) -> Exit {
         eprintln!("error: stopped before the end");
         return Exit::Failed;
     }
-    if report.pairs.iter().any(missed) { Exit::Missed } else { Exit::Ok }
+    let is_worse = compared.iter().any(|comparison| comparison.verdict == ComparisonVerdict::Worse);
+    if is_worse || report.pairs.iter().any(missed) { Exit::Missed } else { Exit::Ok }
 }
 
 fn missed(pair: &report::PairReport) -> bool {

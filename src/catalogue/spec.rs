@@ -110,6 +110,12 @@ pub enum Key {
     State,
     /// The new state of a target.
     To,
+    /// What is compared.
+    Quantity,
+    /// Bound of an interval.
+    Bound,
+    /// Verdict of a comparison.
+    Verdict,
     /// How a capacity search ended.
     End,
     /// Name of an SLO.
@@ -183,6 +189,9 @@ impl Key {
             Self::Result => "result",
             Self::State => "state",
             Self::To => "to",
+            Self::Quantity => "quantity",
+            Self::Bound => "bound",
+            Self::Verdict => "verdict",
             Self::End => "end",
             Self::Slo => "slo",
             Self::Check => "check",

@@ -3,8 +3,10 @@
 use super::agent::Budget;
 use super::arrivals::ArrivalsText;
 use super::baseline::BaselineThresholds;
+use super::compare::Compare;
 use super::expect::Expect;
 use super::load_curve::Moving;
+use super::path::KeyPath;
 use super::rate::{Rate, Users};
 use super::scenario::Scenario;
 use super::schedule::Schedule;
@@ -23,8 +25,12 @@ use std::num::{NonZeroU32, NonZeroU64};
 #[serde(deny_unknown_fields)]
 pub struct Profile {
     /// Names of the targets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1))]
     pub targets: Vec<String>,
+    /// A comparison of two targets, in place of `targets`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compare: Option<Compare>,
     /// When runs are due.
     pub schedule: Schedule,
     /// Load of a run: a list of stages that run one after the other. Default: `[{ requests: 1 }]`, one request; with a
@@ -75,6 +81,20 @@ pub struct Profile {
 }
 
 impl Profile {
+    /// The names of its targets, each with the key that names it, for a profile at `path`.
+    pub fn played<'a>(&'a self, path: &KeyPath) -> Vec<(&'a String, KeyPath)> {
+        let listed = self.targets.iter().enumerate();
+        let listed = listed.map(|(index, name)| (name, path.key("targets").index(index)));
+        let compared =
+            self.compare.iter().flat_map(|it| [(&it.control, "control"), (&it.treatment, "treatment")]);
+        listed.chain(compared.map(|(name, key)| (name, path.key("compare").key(key)))).collect()
+    }
+
+    /// The names of its targets.
+    pub fn target_names(&self) -> impl Iterator<Item = &String> {
+        self.targets.iter().chain(self.compare.iter().flat_map(|it| [&it.control, &it.treatment]))
+    }
+
     /// Its stages, or the default.
     pub fn stages(&self) -> Cow<'_, [Stage]> {
         if !self.load.is_empty() {

@@ -118,5 +118,34 @@ impl PairedFailures {
     }
 }
 
+/// About how many pairs it takes until a treatment whose values are larger by `factor` is told from the control: half of
+/// all comparisons take fewer. `spread` is the standard deviation of the logarithm of the values of each, about their
+/// relative one, and `error` is that of the interval. `None` if it takes more than 10 million.
+pub fn pairs_to_tell(factor: f64, spread: f64, error: f64) -> Option<u64> {
+    // With normal logarithms, so often is the treatment's value of a pair the larger one.
+    let larger = normal_cdf(factor.ln().abs() / (spread * std::f64::consts::SQRT_2));
+    // Counts are far below 2^52.
+    let is_told = |pairs: u64| pairs as f64 * larger >= heads_against_fair(pairs, error / 2.0) as f64;
+    let (mut few, mut enough) = (0, (0..24).map(|power| 1 << power).find(|pairs| is_told(*pairs))?);
+    while few + 1 < enough {
+        let middle = u64::midpoint(few, enough);
+        if is_told(middle) {
+            enough = middle;
+        } else {
+            few = middle;
+        }
+    }
+    Some(enough)
+}
+
+/// The distribution function of the standard normal distribution, for values from 0 on: to 7 digits (Abramowitz and
+/// Stegun, formula 26.2.17).
+fn normal_cdf(x: f64) -> f64 {
+    let t = (1.0 + 0.231_641_9 * x).recip();
+    let powers = [0.319_381_530, -0.356_563_782, 1.781_477_937, -1.821_255_978, 1.330_274_429];
+    let sum = powers.iter().rev().fold(0.0, |sum, power| (sum + power) * t);
+    1.0 - (-x * x / 2.0).exp() / std::f64::consts::TAU.sqrt() * sum
+}
+
 #[cfg(test)]
 mod tests;

@@ -3,10 +3,10 @@
 
 use super::LOOKAHEAD;
 use super::stage::RunningStage;
-use super::user::{ScenarioUser, UserId};
+use super::stage_user::{StageContexts, StageUser};
+use super::user::UserId;
 use crate::pacing::{UserLevel, spawn_offset, think, user_levels};
 use crate::plan::{LoadCurve, StageBounds, Think};
-use crate::scenario::StageContext;
 use crate::seed;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -44,7 +44,7 @@ struct Presence {
 /// The users of a stage that have come, and what new ones need.
 struct Crowd {
     stage: Arc<RunningStage>,
-    context: Arc<StageContext>,
+    contexts: StageContexts,
     quota: Arc<Quota>,
     thinking: Think,
     tracker: TaskTracker,
@@ -68,7 +68,7 @@ pub(super) async fn offer(
     let there = TaskTracker::new();
     let crowd = Crowd {
         stage: Arc::clone(stage),
-        context: stage.context(),
+        contexts: StageContexts::of(stage),
         quota: Arc::new(Quota { left: bounds.requests.map(AtomicU64::new), spent: spent.clone() }),
         thinking: shape.think,
         tracker: there.clone(),
@@ -152,9 +152,9 @@ impl Crowd {
     }
 
     fn spawn(&mut self, number: u32, presence: Presence) {
-        let (stage, context) = (Arc::clone(&self.stage), Arc::clone(&self.context));
+        let stage = Arc::clone(&self.stage);
         let (sender, presence) = watch::channel(presence);
-        let user = ScenarioUser::new(Arc::clone(&stage), context, UserId::User(number));
+        let user = StageUser::new(&stage, &self.contexts, UserId::User(number));
         let life = Life { number, presence, thinking: self.thinking };
         let task = self.tracker.track_future(live(user, life, Arc::clone(&self.quota)));
         stage.run.tasks.spawn_on(task, &stage.run.runtime.shared.handle);
@@ -203,7 +203,7 @@ impl Life {
 
 /// Plays a user from its first journey to its last. Think times are drawn per user, so that they do not
 /// depend on how quickly others are answered.
-async fn live(mut user: ScenarioUser, mut life: Life, quota: Arc<Quota>) {
+async fn live(mut user: StageUser, mut life: Life, quota: Arc<Quota>) {
     let stage = Arc::clone(user.stage());
     let seed = [stage.run.ident.seed, stage.number.into(), life.number.into()];
     let mut rng = seed::rng("think", &seed);

@@ -3,11 +3,11 @@
 //! arrival.
 
 use super::stage::RunningStage;
-use super::user::{ScenarioUser, UserId};
+use super::stage_user::{StageContexts, StageUser};
+use super::user::UserId;
 use super::{LOOKAHEAD, OVERRUN};
 use crate::event::SkipReason;
 use crate::plan::StageBounds;
-use crate::scenario::StageContext;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
@@ -24,7 +24,7 @@ pub(super) async fn offer(
     arrivals: impl Iterator<Item = (u64, Duration)>,
     bounds: StageBounds,
 ) -> Option<Instant> {
-    let (begins, context) = (stage.begins(), stage.context());
+    let (begins, contexts) = (stage.begins(), StageContexts::of(stage));
     let (mut offered, mut last) = (0, stage.start);
     for (n, offset) in arrivals {
         let due = stage.start + offset;
@@ -39,7 +39,7 @@ pub(super) async fn offer(
             continue;
         }
         if Instant::now().saturating_duration_since(due) > OVERRUN {
-            user(stage, &context, n).turn_away(due, SkipReason::Overrun);
+            user(stage, &contexts, n).turn_away(due, SkipReason::Overrun);
             continue;
         }
         if !stage.wait_until(due.checked_sub(LOOKAHEAD).unwrap_or(due)).await {
@@ -47,7 +47,7 @@ pub(super) async fn offer(
         }
         let place = place_ahead(stage).await?;
         let (tasks, handle) = (&stage.run.tasks, &stage.run.runtime.shared.handle);
-        tasks.spawn_on(play_at(due, user(stage, &context, n), place), handle);
+        tasks.spawn_on(play_at(due, user(stage, &contexts, n), place), handle);
     }
     // The stage ends with its last request if that came before its time was up.
     let by_requests = bounds.requests == Some(offered);
@@ -64,23 +64,28 @@ async fn place_ahead(stage: &RunningStage) -> Option<OwnedSemaphorePermit> {
 }
 
 /// Creates the user of the nth arrival.
-fn user(stage: &Arc<RunningStage>, context: &Arc<StageContext>, n: u64) -> ScenarioUser {
-    ScenarioUser::new(Arc::clone(stage), Arc::clone(context), UserId::Arrival(n))
+fn user(stage: &Arc<RunningStage>, contexts: &StageContexts, n: u64) -> StageUser {
+    StageUser::new(stage, contexts, UserId::Arrival(n))
 }
 
 /// Plays a journey when it is due. Open journeys are limited like requests in flight: a user that is thinking
 /// holds memory as well, and a slow target must not exhaust it. Journeys of a workload need no limit of their
 /// own, because they are one request after the other without a pause.
-async fn play_at(due: Instant, mut user: ScenarioUser, ahead: OwnedSemaphorePermit) {
+async fn play_at(due: Instant, mut user: StageUser, ahead: OwnedSemaphorePermit) {
     user.get_ready(due).await;
     let stage = Arc::clone(user.stage());
     if !stage.wait_due(due, &CancellationToken::new()).await {
         return;
     }
     drop(ahead);
-    let runtime = &stage.run.runtime;
-    let place = user.tells_journeys().then(|| runtime.journeys.take().zip(runtime.shared.journeys.take()));
-    if matches!(place, Some(None)) {
+    let place = |stage: &RunningStage| {
+        let runtime = &stage.run.runtime;
+        runtime.journeys.take().zip(runtime.shared.journeys.take())
+    };
+    let stages = [Some(&stage), stage.other.as_ref()].into_iter().flatten();
+    let places: Option<Vec<_>> =
+        if user.tells_journeys() { stages.map(|stage| place(stage)).collect() } else { Some(Vec::new()) };
+    if places.is_none() {
         return user.turn_away(due, SkipReason::InFlight);
     }
     user.play(due).await;

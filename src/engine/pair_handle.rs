@@ -32,7 +32,11 @@ impl PairHandle {
 
     /// Starts the schedule. Runs that begin immediately get this nominal instant, which all targets of a
     /// profile share. A panic is reported to whoever watches the engine's schedules.
+    /// The treatment of a comparison has none of its own: its runs come with those of the control.
     pub(super) fn start(&mut self, nominal: Timestamp) {
+        if self.runtime.is_treatment() {
+            return;
+        }
         let shared = Arc::clone(&self.runtime.shared);
         let (triggers, receiver) = mpsc::channel(scheduler::TRIGGERS);
         let ended = CancellationToken::new();

@@ -17,13 +17,20 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Plays a run: offers its load, signals when all of it has been offered, and waits for the last request.
-/// With `time`, the stages are cut off at that point, or repeated until then.
-pub(super) async fn play(run: Arc<Run>, time: Option<Duration>) -> RunSummary {
+/// With `time`, the stages are cut off at that point, or repeated until then. In a comparison, the run against the
+/// treatment is played with it; its record comes second.
+pub(super) async fn play(run: Arc<Run>, time: Option<Duration>) -> Vec<RunSummary> {
     let offering = AssertUnwindSafe(offer(&run, time)).catch_unwind().await;
-    run.offered.cancel();
-    run.tasks.close();
-    run.tasks.wait().await;
-    run.finish(offering.unwrap_or(Offered::Broken))
+    let offered = offering.unwrap_or(Offered::Broken);
+    let both: Vec<&Arc<Run>> = std::iter::once(&run).chain(&run.other).collect();
+    for run in &both {
+        run.offered.cancel();
+        run.tasks.close();
+    }
+    for run in &both {
+        run.tasks.wait().await;
+    }
+    both.into_iter().map(|run| run.finish(offered)).collect()
 }
 
 async fn offer(run: &Arc<Run>, time: Option<Duration>) -> Offered {
@@ -78,28 +85,32 @@ async fn offer_cycle(
     let plan = &run.runtime.plan;
     let mut at = begin;
     for index in indices {
-        let (Some(stage), Some(place)) = (plan.profile.stages.get(*index), plan.places.get(*index)) else {
-            continue;
-        };
+        let Some(stage) = plan.profile.stages.get(*index) else { continue };
         if cut.is_some_and(|cut| at >= cut) {
             break;
         }
         let end = stage.shape.bounds().time.map(|time| at + time);
         let end = end.map_or(cut, |end| Some(cut.map_or(end, |cut| end.min(cut))));
-        let played = RunningStage {
-            run: Arc::clone(run),
-            place: Arc::clone(place),
-            index: *index,
-            number: *number,
-            warm_up: stage.warm_up,
-            limit: run.runtime.stage_limits.get(*index).cloned().flatten(),
-            settled: None,
-            stop: run.runtime.gate.stop.clone(),
-            start: at,
-            end,
+        let played = |run: &Arc<Run>, other| {
+            let place = run.runtime.plan.places.get(*index)?;
+            Some(Arc::new(RunningStage {
+                run: Arc::clone(run),
+                other,
+                place: Arc::clone(place),
+                index: *index,
+                number: *number,
+                warm_up: stage.warm_up,
+                limit: run.runtime.stage_limits.get(*index).cloned().flatten(),
+                settled: None,
+                stop: run.runtime.gate.stop.clone(),
+                start: at,
+                end,
+            }))
         };
+        let other = run.other.as_ref().and_then(|other| played(other, None));
+        let Some(played) = played(run, other) else { continue };
         *number += 1;
-        at = offer_stage(Arc::new(played), &stage.shape).await?;
+        at = offer_stage(played, &stage.shape).await?;
     }
     Some(at)
 }
@@ -110,8 +121,7 @@ pub(super) async fn offer_stage(stage: Arc<RunningStage>, shape: &Shape) -> Opti
         // A run that joins a cycle skips the stages that are already over.
         return stage.end;
     }
-    let (tell, end) = oneshot::channel();
-    stage.run.tasks.spawn_on(Arc::clone(&stage).tell_activity(end), &stage.run.runtime.shared.handle);
+    let tell = tell_activity(&stage);
     match shape {
         Shape::Rate { rate, arrivals, bounds } => {
             let (from, seed) = (stage.wall_start(), stage.arrival_seed());
@@ -132,6 +142,28 @@ pub(super) async fn offer_stage(stage: Arc<RunningStage>, shape: &Shape) -> Opti
             closed::offer(&stage, crowd, *bounds, tell).await
         }
     }
+}
+
+/// Starts to record for how long the stage offers load, against both targets in a comparison. The result takes the end of
+/// the stage, once it is known.
+fn tell_activity(stage: &Arc<RunningStage>) -> oneshot::Sender<Instant> {
+    let handle = &stage.run.runtime.shared.handle;
+    let start = |stage: &Arc<RunningStage>| {
+        let (tell, end) = oneshot::channel();
+        stage.run.tasks.spawn_on(Arc::clone(stage).tell_activity(end), handle);
+        tell
+    };
+    let own = start(stage);
+    let Some(other) = stage.other.as_ref().map(start) else { return own };
+    let (tell, end) = oneshot::channel();
+    let pass_on = async move {
+        if let Ok(end) = end.await {
+            // The receivers are gone if the run was stopped.
+            let _ = (own.send(end), other.send(end));
+        }
+    };
+    stage.run.tasks.spawn_on(pass_on, handle);
+    tell
 }
 
 /// Waits until an instant; returns false if it was stopped first.

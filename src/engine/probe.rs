@@ -102,6 +102,7 @@ impl Engine {
         let stop = runtime.gate.stop.clone();
         let stage = Arc::new(RunningStage {
             run,
+            other: None,
             place,
             index: 0,
             number: 0,

@@ -84,6 +84,8 @@ impl Engine {
             }
             handles.push(PairHandle::new(runtime));
         }
+        let is_new = |handle: &&PairHandle| handle.schedule.is_none();
+        PairRuntime::join_comparisons(&handles.iter().filter(is_new).map(|handle| &handle.runtime));
         for handle in retired.iter().chain(old.values()) {
             handle.runtime.gate.shut();
         }

@@ -17,7 +17,7 @@ use crate::fact::{Fact, Sink};
 use crate::log_throttle::LogThrottle;
 use crate::plan::{Fingerprint, PairPlan, Step};
 use crate::schedule::{nonce_seed, run_seed};
-use crate::seed::RunSeeds;
+use crate::seed::{self, RunSeeds};
 use crate::workload::{self, NoAsk, RequestNumber};
 use jiff::Timestamp;
 use std::collections::HashMap;
@@ -50,6 +50,8 @@ pub(super) struct PairRuntime {
     pub(super) gate: Gate,
     /// Which of the engine's plans the pair came with, counted from 0.
     generation: u64,
+    /// Of the control of a comparison: the treatment, whose runs are played with its own.
+    treatment: OnceLock<Arc<PairRuntime>>,
 }
 
 /// What the seed and the id of a run are derived from.
@@ -84,6 +86,8 @@ pub(super) struct Start {
 /// A run in progress.
 pub(super) struct Run {
     pub(super) runtime: Arc<PairRuntime>,
+    /// In a comparison, the run against the treatment.
+    pub(super) other: Option<Arc<Run>>,
     pub(super) ident: Arc<RunRef>,
     pub(super) seeds: RunSeeds,
     pub(super) start: Start,
@@ -131,9 +135,35 @@ impl PairRuntime {
             used: shared.used.of(name, UseRecorder::new),
             gate: Gate::new(shared.stop.child_token()),
             generation,
+            treatment: OnceLock::new(),
             shared,
             plan,
         }))
+    }
+
+    /// Finds the other side of each control of a comparison among all pairs of a plan.
+    pub(super) fn join_comparisons<'a>(all: &(impl Iterator<Item = &'a Arc<Self>> + Clone)) {
+        for control in all.clone().filter(|runtime| !runtime.is_treatment()) {
+            let Some(compared) = &control.plan.compared else { continue };
+            let pair = |other: &&Arc<Self>| {
+                other.plan.pair.profile == control.plan.pair.profile
+                    && other.plan.pair.target == compared.other.name
+            };
+            if let Some(treatment) = all.clone().find(pair) {
+                // Both sides are replaced together, so this is only called once.
+                let _ = control.treatment.set(Arc::clone(treatment));
+            }
+        }
+    }
+
+    /// Whether it is the treatment of a comparison, whose runs are played with those of the control.
+    pub(super) fn is_treatment(&self) -> bool {
+        self.plan.compared.as_ref().is_some_and(|compared| compared.is_treatment)
+    }
+
+    /// The pairs whose runs are played together: itself, and in a comparison the treatment.
+    pub(super) fn together(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(self.treatment.get().map(|it| &**it))
     }
 
     /// Returns the caller for the target.
@@ -161,20 +191,31 @@ impl PairRuntime {
     /// Returns the seeds of a run that is due at `due`.
     pub(super) fn seeds(&self, seed: Seed, due: Timestamp) -> RunSeeds {
         let draws = run_seed(seed.own.unwrap_or(self.plan.profile.seed), seed.nominal);
-        RunSeeds { draws, nonces: nonce_seed(draws, due) }
+        let nonces = nonce_seed(draws, due);
+        // Two targets may share a server, and its cache must not know what the other one was just asked.
+        let nonces = if self.is_treatment() { seed::hash("treatment", &[], &[nonces]) } else { nonces };
+        RunSeeds { draws, nonces }
     }
 
-    /// Creates a run.
+    /// Creates a run; in a comparison, with the one against the treatment.
     pub(super) fn run(self: &Arc<Self>, start: Start) -> Arc<Run> {
-        self.run_into(start, Arc::clone(&self.shared.sink), true)
+        let sink = || Arc::clone(&self.shared.sink);
+        let other = self.treatment.get().map(|treatment| treatment.run_into(start, None, sink(), true));
+        self.run_into(start, other, sink(), true)
     }
 
     /// Creates the run of a probe, whose facts go to another sink.
     pub(super) fn probe_into(self: &Arc<Self>, start: Start, sink: Arc<dyn Sink>) -> Arc<Run> {
-        self.run_into(start, sink, false)
+        self.run_into(start, None, sink, false)
     }
 
-    fn run_into(self: &Arc<Self>, start: Start, sink: Arc<dyn Sink>, logged: bool) -> Arc<Run> {
+    fn run_into(
+        self: &Arc<Self>,
+        start: Start,
+        other: Option<Arc<Run>>,
+        sink: Arc<dyn Sink>,
+        logged: bool,
+    ) -> Arc<Run> {
         let pair = self.plan.pair.clone();
         let seeds = self.seeds(start.seed, start.due);
         let ident = Arc::new(RunRef {
@@ -190,6 +231,7 @@ impl PairRuntime {
         let due = start.join.unwrap_or_else(|| instant_of(&self.shared.wall, start.due).min(start.at));
         Arc::new(Run {
             runtime: Arc::clone(self),
+            other,
             ident,
             seeds,
             start,

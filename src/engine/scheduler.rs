@@ -21,7 +21,7 @@ pub(super) const TRIGGERS: usize = 8;
 pub(super) struct TriggerRequest {
     /// The nominal instant of the run.
     pub(super) nominal: Timestamp,
-    pub(super) reply: oneshot::Sender<Triggered>,
+    pub(super) reply: oneshot::Sender<Vec<TriggeredRun>>,
 }
 
 /// The result of a request to run a pair now.
@@ -61,6 +61,8 @@ pub(super) struct PairScheduler {
 /// A run that was started.
 struct StartedRun {
     run: RunNumber,
+    /// In a comparison, the run against the treatment that is played with it.
+    treatment: Option<Arc<RunRef>>,
     /// Cancelled when its last stage has ended.
     offered: CancellationToken,
     /// Cancelled when its last request has ended.
@@ -124,7 +126,7 @@ impl PairScheduler {
                         let event = ScheduleEvent::Triggered { nominal: trigger.nominal };
                         let what = self.feed(event).unwrap_or(Triggered::Failed);
                         // The caller may be gone.
-                        let _ = trigger.reply.send(what);
+                        let _ = trigger.reply.send(self.triggered(&what));
                     }
                     None => triggers_open = false,
                 },
@@ -137,6 +139,21 @@ impl PairScheduler {
                 }
             }
         }
+    }
+
+    /// What became of a requested run, for each pair that is played with it.
+    fn triggered(&self, what: &Triggered) -> Vec<TriggeredRun> {
+        let treatment = self.current.as_ref().and_then(|current| current.treatment.as_ref());
+        let of = |runtime: &PairRuntime| {
+            let what = match (what, treatment) {
+                (Triggered::Started(_), Some(run)) if runtime.is_treatment() => {
+                    Triggered::Started(Arc::clone(run))
+                }
+                (what, _) => what.clone(),
+            };
+            TriggeredRun { pair: runtime.plan.pair.clone(), what }
+        };
+        self.runtime.together().map(of).collect()
     }
 
     /// Feeds an event to the state machine and carries out its decisions. Returns what became of the last run
@@ -172,8 +189,10 @@ impl PairScheduler {
                     }
                 }
                 ScheduleAction::NextRun(at) => {
-                    let pair = self.runtime.plan.pair.clone();
-                    self.runtime.shared.sink.record(&Fact::NextRun { pair, at: at.map(system_time) });
+                    for runtime in self.runtime.together() {
+                        let pair = runtime.plan.pair.clone();
+                        runtime.shared.sink.record(&Fact::NextRun { pair, at: at.map(system_time) });
+                    }
                 }
             }
         }
@@ -201,7 +220,9 @@ impl PairScheduler {
         let ended = CancellationToken::new();
         let guard = ended.clone().drop_guard();
         let started = Triggered::Started(Arc::clone(&run.ident));
-        self.current = Some(StartedRun { run: number, offered: run.offered.clone(), ended, told: None });
+        let treatment = run.other.as_ref().map(|other| Arc::clone(&other.ident));
+        let offered = run.offered.clone();
+        self.current = Some(StartedRun { run: number, treatment, offered, ended, told: None });
         let task = async move {
             play(run, None).await;
             drop(guard);
@@ -212,13 +233,17 @@ impl PairScheduler {
 
     /// Whether the budget has room for a run's first request, or for the minimum that a journey needs. If
     /// not, the whole run is skipped, so that an exhausted budget shows up as skipped runs rather than a
-    /// flood of skipped requests.
+    /// flood of skipped requests. Runs that are played together take place together.
     fn affords(&self, start: StartRun) -> bool {
-        let plan = &self.runtime.plan;
-        let seeds = self.runtime.seeds(start.nominal.into(), start.due);
+        self.runtime.together().all(|runtime| self.affords_one(runtime, start))
+    }
+
+    fn affords_one(&self, runtime: &PairRuntime, start: StartRun) -> bool {
+        let plan = &runtime.plan;
+        let seeds = runtime.seeds(start.nominal.into(), start.due);
         // A request that cannot be built costs nothing, and its run will show why.
-        let Some(most) = self.runtime.first_costs(seeds) else { return true };
-        match self.runtime.shared.ledger.affords(&plan.pair, most) {
+        let Some(most) = runtime.first_costs(seeds) else { return true };
+        match runtime.shared.ledger.affords(&plan.pair, most) {
             Ok(()) => true,
             Err(exhausted) => {
                 if self.skipping != Some(SkippedRun::Budget) {
@@ -247,7 +272,10 @@ impl PairScheduler {
             );
         }
         self.skipping = Some(reason);
-        self.runtime.shared.sink.record(&Fact::RunSkipped { pair, reason, count });
+        for runtime in self.runtime.together() {
+            let pair = runtime.plan.pair.clone();
+            runtime.shared.sink.record(&Fact::RunSkipped { pair, reason, count });
+        }
         Triggered::Skipped(reason)
     }
 }

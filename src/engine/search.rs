@@ -66,6 +66,7 @@ async fn round(run: &Arc<Run>, search: &CapacitySearch, round: Round, level: &Ar
     run.record.observe(Some(Arc::clone(level)));
     let stage = Arc::new(RunningStage {
         run: Arc::clone(run),
+        other: None,
         place: Arc::clone(place),
         index: 0,
         number: round.number,

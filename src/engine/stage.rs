@@ -20,6 +20,8 @@ const TICK: Duration = Duration::from_secs(1);
 /// One stage of a run.
 pub(super) struct RunningStage {
     pub(super) run: Arc<Run>,
+    /// In a comparison, the same stage against the treatment.
+    pub(super) other: Option<Arc<RunningStage>>,
     pub(super) place: Arc<Place>,
     /// Its index in the profile's stages.
     pub(super) index: usize,

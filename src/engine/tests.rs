@@ -8,6 +8,7 @@ mod idle;
 mod journeys;
 mod load;
 mod outcomes;
+mod pairs;
 mod reload;
 mod replay;
 mod results;

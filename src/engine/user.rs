@@ -4,6 +4,7 @@
 //! the CPU pool.
 
 mod attempts;
+mod noted;
 mod ongoing;
 mod prepare;
 mod render;
@@ -23,6 +24,7 @@ use crate::scenario::{
 };
 use crate::seed;
 use crate::slo;
+use noted::{NotedAnswer, NotedAnswers};
 use ongoing::{Interruption, OngoingJourney};
 use rand::RngCore as _;
 use rand_chacha::ChaCha8Rng;
@@ -70,6 +72,8 @@ pub(super) struct ScenarioUser {
     continuation: Continuation,
     /// The answer that further ones of its iteration are compared with.
     earlier: Option<Arc<Answer>>,
+    /// What its answers measured, if they are compared with those of another target.
+    noted: Option<NotedAnswers>,
 }
 
 /// A request prepared before its turn. It is boxed, because otherwise every future that it passes through
@@ -84,6 +88,11 @@ impl Rest {
     /// The result when nothing was sent.
     fn refused() -> Self {
         Self { ended: Instant::now(), pause: REFUSED_PAUSE }
+    }
+
+    /// That of a journey that was followed by another one at once.
+    pub(super) fn and(&self, after: &Self) -> Self {
+        Self { ended: after.ended.max(self.ended), pause: after.pause.max(self.pause) }
     }
 
     /// When the next journey is due, given the user's think time.
@@ -117,7 +126,19 @@ impl ScenarioUser {
             ahead: None,
             continuation: Continuation::default(),
             earlier: None,
+            noted: None,
         }
+    }
+
+    /// The same user, which notes what its answers measure.
+    pub(super) fn noting_answers(mut self) -> Self {
+        self.noted = Some(NotedAnswers::default());
+        self
+    }
+
+    /// Takes what was noted since the last call.
+    pub(super) fn noted(&mut self) -> Vec<NotedAnswer> {
+        self.noted.as_mut().map(NotedAnswers::take).unwrap_or_default()
     }
 
     pub(super) fn stage(&self) -> &Arc<RunningStage> {
@@ -245,6 +266,9 @@ impl ScenarioUser {
             Played::Skipped(reason) => Some(Interruption::Skipped(reason)),
             Played::Ended(request) => {
                 journey.add(&request, !at.set_up);
+                if let Some(noted) = &mut self.noted {
+                    noted.add(at.step.number, &request);
+                }
                 (request.outcome != Outcome::Ok).then_some(Interruption::Failed(request))
             }
         }

@@ -129,6 +129,13 @@ impl Gaps {
         self.0.iter().max().copied()
     }
 
+    /// The middle gap, the lower one of two; `None` if there are fewer than two content events.
+    pub fn median(&self) -> Option<Duration> {
+        let mut sorted = self.0.clone();
+        let (_, median, _) = sorted.select_nth_unstable(self.0.len().checked_sub(1)? / 2);
+        Some(*median)
+    }
+
     /// Number of gaps above the stall threshold: the given one, or 10 times the request's own median but at
     /// least 1 s.
     pub fn stalls(&self, threshold: Option<Duration>) -> u64 {
@@ -137,9 +144,7 @@ impl Gaps {
     }
 
     fn own_threshold(&self) -> Option<Duration> {
-        let mut sorted = self.0.clone();
-        let middle = sorted.len().checked_sub(1)? / 2;
-        let (_, median, _) = sorted.select_nth_unstable(middle);
+        let median = self.median()?;
         Some(median.saturating_mul(10).max(Duration::from_secs(1)))
     }
 }

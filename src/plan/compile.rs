@@ -9,6 +9,7 @@ mod auth;
 mod baseline;
 mod budget;
 mod cache_pair;
+mod compare;
 mod conversation;
 mod dataset;
 mod effort;
@@ -45,7 +46,7 @@ mod wire;
 mod workload;
 
 use super::{Agent, PairPlan, Plan, Profile, Server, StateOptions, Target, Telemetry, canonical};
-use crate::config::{BrokenParts, Config, KeyPath, Problem, nearest};
+use crate::config::{self, BrokenParts, Config, KeyPath, Problem, nearest};
 use crate::files::Files;
 use finding::Findings;
 pub(super) use stage::run_time;
@@ -92,15 +93,17 @@ pub(super) fn compile_beside(
     let mut pairs = Vec::new();
     let known: BTreeSet<&str> = config.targets.keys().chain(&broken.targets).map(String::as_str).collect();
     for (name, written) in &config.profiles {
-        let path = KeyPath::of(["profiles", name, "targets"]);
-        references(&written.targets, &known, &path, &mut findings);
+        let played = written.played(&KeyPath::of(["profiles", name]));
+        references(&played, &known, &mut findings);
         let Some(profile) = profiles.get(name).filter(|_| fits) else { continue };
         let mut seen = BTreeSet::new();
-        let own = written.targets.iter().filter(|target| seen.insert(target.as_str()));
+        let own = written.target_names().filter(|target| seen.insert(target.as_str()));
+        let own: Vec<&Arc<Target>> = own.filter_map(|target| targets.get(target)).collect();
         let workload = KeyPath::of(["profiles", name, "workload"]);
-        for target in own.filter_map(|target| targets.get(target)) {
+        for target in &own {
             synthetic::check_pair(profile, target, &workload, &mut findings);
-            pairs.push(pair(profile, target));
+            let other = own.iter().find(|other| other.name != target.name);
+            pairs.push(pair(profile, target, other.filter(|_| profile.comparison.is_some())));
         }
     }
     pairing::check_all(config, &mut findings);
@@ -186,16 +189,15 @@ fn host_name() -> String {
 }
 
 /// Checks that each name is that of a target and appears only once.
-fn references(names: &[String], known: &BTreeSet<&str>, path: &KeyPath, findings: &mut Findings) {
+fn references(names: &[(&String, KeyPath)], known: &BTreeSet<&str>, findings: &mut Findings) {
     let mut seen = BTreeSet::new();
-    for (index, name) in names.iter().enumerate() {
-        let path = path.index(index);
+    for (name, path) in names {
         if !known.contains(name.as_str()) {
             let near = nearest(name, known.iter().copied());
             let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-            findings.error(&path, format!("there is no target `{name}`{hint}"));
+            findings.error(path, format!("there is no target `{name}`{hint}"));
         } else if !seen.insert(name) {
-            findings.error(&path, format!("the target `{name}` is named twice"));
+            findings.error(path, format!("the target `{name}` is named twice"));
         }
     }
 }
@@ -205,7 +207,7 @@ fn unused(config: &Config, broken: &BrokenParts, findings: &mut Findings) {
         findings.warn(&KeyPath::root(), "there are no profiles: nothing will be sent");
         return;
     }
-    let used: BTreeSet<&String> = config.profiles.values().flat_map(|profile| &profile.targets).collect();
+    let used: BTreeSet<&String> = config.profiles.values().flat_map(config::Profile::target_names).collect();
     for name in config.targets.keys() {
         if !used.contains(name) && broken.profiles.is_empty() {
             findings.warn(&KeyPath::of(["targets", name]), "no profile uses this target");
@@ -213,7 +215,12 @@ fn unused(config: &Config, broken: &BrokenParts, findings: &mut Findings) {
     }
 }
 
-fn pair(profile: &Arc<Profile>, target: &Arc<Target>) -> Arc<PairPlan> {
+/// Combines a profile with a target, and with the one that it is compared with.
+fn pair(profile: &Arc<Profile>, target: &Arc<Target>, other: Option<&&Arc<Target>>) -> Arc<PairPlan> {
     let revision = revision::of_pair(profile, target);
-    Arc::new(PairPlan::new(Arc::clone(profile), Arc::clone(target), revision))
+    let pair = PairPlan::new(Arc::clone(profile), Arc::clone(target), revision);
+    Arc::new(match other {
+        Some(other) => pair.compared_with(other),
+        None => pair,
+    })
 }

@@ -1,9 +1,9 @@
 //! A profile: what is sent, when, and what is expected of the answers.
 
 use super::{
-    BaselineThresholds, CapacitySearch, Objective, ReasoningEffort, Scenario, Schedule, Stage, Step,
-    StepAction, StopSequences, Target, Think, Trigger, asked_params, compose_patches, effort,
-    next_occurrence, output_cap, serialize,
+    BaselineThresholds, CapacitySearch, ComparedWith, Objective, ReasoningEffort, Scenario, Schedule, Stage,
+    Step, StepAction, StopSequences, Target, TargetComparison, Think, Trigger, asked_params, compose_patches,
+    effort, next_occurrence, output_cap, serialize,
 };
 use crate::event::{Failure, Pair, Place, SeriesKey, TURNS, turn_bucket};
 use crate::vocabulary::Period;
@@ -26,6 +26,9 @@ pub struct Profile {
     /// The search that a run plays instead of the stages.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub search: Option<CapacitySearch>,
+    /// How its two targets are compared, if they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub comparison: Option<TargetComparison>,
     /// What its users do. A workload is a scenario of one step without set-up.
     pub scenario: Arc<Scenario>,
     /// Seed of all random draws.
@@ -112,6 +115,9 @@ pub struct PairPlan {
     pub profile: Arc<Profile>,
     /// The target.
     pub target: Arc<Target>,
+    /// The target that it is compared with, if it is. The pair changes with it: both sides are played together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compared: Option<ComparedWith>,
     /// Hash of scenario, load and model; a label value.
     #[serde(skip)]
     pub revision: Arc<str>,
@@ -176,7 +182,18 @@ impl PairPlan {
         let params: Vec<_> =
             profile.scenario.all().map(|step| Arc::new(merged_params(&step.action, &below))).collect();
         let stop = params.iter().map(|params| asked_params::stop_sequences(target.api, params)).collect();
-        Self { pair, profile, target, revision, places, steps, params, stop }
+        Self { pair, profile, target, compared: None, revision, places, steps, params, stop }
+    }
+
+    /// The same pair, as a side of its profile's comparison. `other` is the target on the other side.
+    #[must_use]
+    pub fn compared_with(mut self, other: &Arc<Target>) -> Self {
+        let comparison = self.profile.comparison.as_ref();
+        self.compared = comparison.map(|comparison| ComparedWith {
+            is_treatment: comparison.treatment == self.target.name,
+            other: Arc::clone(other),
+        });
+        self
     }
 
     /// The parameters of a step's model call.

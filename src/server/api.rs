@@ -1,7 +1,7 @@
 //! The read-only part of the JSON API.
 
 use super::held_back::HeldBack;
-use super::{LifecyclePhase, Views, budgets, read_only};
+use super::{LifecyclePhase, Views, budgets, comparisons, read_only};
 use crate::event;
 use crate::state::{HistoryView, PairStatus, PublishedEvent};
 use axum::extract::{Query, State};
@@ -50,8 +50,8 @@ struct PairDetails {
     history: Option<HistoryView>,
 }
 
-/// `GET /api/v1/status`: the agent, how its config was loaded, and each pair of profile and target with its last ten
-/// minutes, and the patterns that the last hours show.
+/// `GET /api/v1/status`: the agent, how its config was loaded, each pair of profile and target with its last ten minutes,
+/// the patterns that the last hours show, and what the comparisons of targets say.
 pub(super) async fn status(State(views): State<Views>, headers: HeaderMap) -> Response {
     let pages = views.pages.clone();
     pages.make(&headers, move || show_status(&views)).await
@@ -74,6 +74,7 @@ fn show_status(views: &Views) -> Response {
         "config": *views.current().status,
         "pairs": pairs,
         "diagnosis": *views.diagnosis.recent(),
+        "comparisons": comparisons::shown(&views.comparisons),
         "budgets": budgets::all(&*views.ledger),
     });
     read_only::answer(body, views.read_only())

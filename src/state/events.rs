@@ -1,7 +1,7 @@
 //! A live stream of events: facts as JSON for current listeners. Nothing is stored; a listener that is too
 //! slow misses events and is notified of that.
 
-use super::{JourneyView, RequestView, RunView, Time};
+use super::{ComparisonView, JourneyView, RequestView, RunView, Time};
 use crate::fact::{Fact, Sink};
 use serde::Serialize;
 use serde_json::json;
@@ -14,7 +14,7 @@ const BEHIND: usize = 1024;
 /// One event.
 #[derive(Clone, Debug)]
 pub struct PublishedEvent {
-    /// Its name: `request`, `journey`, `run_started`, `run_ended`, `runs_skipped`, `next_run`, `target_state`.
+    /// Its name: `request`, `journey`, `run_started`, `run_ended`, `runs_skipped`, `next_run`, `target_state`, `comparison`.
     pub name: &'static str,
     /// Its payload as JSON.
     pub data: Arc<str>,
@@ -78,7 +78,9 @@ impl Sink for Events {
                     "why": change.why,
                 }),
             ),
+            Fact::ComparisonChanged(report) => self.tell("comparison", &ComparisonView::of(report)),
             Fact::PlanChanged(_)
+            | Fact::Compared { .. }
             | Fact::BackendHealth { .. }
             | Fact::JourneyStarted { .. }
             | Fact::Offered { .. }

@@ -244,7 +244,11 @@ impl Sink for Recent {
             Fact::JourneyEnded { journey, .. } => self.at(&journey.place.pair, |entry| {
                 entry.journeys.get_or_insert_default().ended(journey);
             }),
-            Fact::LoadActive { .. } | Fact::TargetStateChanged(_) | Fact::BackendHealth { .. } => {}
+            Fact::LoadActive { .. }
+            | Fact::Compared { .. }
+            | Fact::ComparisonChanged(_)
+            | Fact::TargetStateChanged(_)
+            | Fact::BackendHealth { .. } => {}
             Fact::RunStarted { run, lag } => self.at(&run.pair, |entry| entry.run_started(run, *lag)),
             Fact::RunEnded { summary, .. } => {
                 let view = Arc::new(RunView::of(summary));

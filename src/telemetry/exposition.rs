@@ -10,7 +10,8 @@ mod protobuf;
 
 use super::store::Store;
 use crate::catalogue::{Metric, MetricKind};
-use crate::plan::{Budget, Plan};
+use crate::event::ComparisonVerdict;
+use crate::plan::{Budget, Plan, TargetComparison};
 use accept::ExpositionFormat;
 use bytes::Bytes;
 use collector::{Beyond, StoreCollector};
@@ -138,8 +139,12 @@ pub fn series_count(plan: &Plan) -> Result<usize, Error> {
     let series: usize = shown.map(|metric| snapshot.series(*metric).len() * exposed(*metric)).sum();
     let budgets = plan.agent.budget.iter().chain(plan.profiles.iter().filter_map(|it| it.budget.as_ref()));
     let budgets = if exposition.shown.metric(Metric::BudgetSpent) { budgets.map(parts).sum() } else { 0 };
+    let verdicts =
+        |comparison: &TargetComparison| (comparison.quantities.len() + 1) * ComparisonVerdict::ALL.len();
+    let verdicts = plan.profiles.iter().filter_map(|it| it.comparison.as_ref()).map(verdicts);
+    let verdicts = if exposition.shown.metric(Metric::ComparisonVerdict) { verdicts.sum() } else { 0 };
     let process: usize = exposition.process().iter().map(|family| family.get_metric().len()).sum();
-    Ok(series + budgets + process)
+    Ok(series + budgets + verdicts + process)
 }
 
 /// The number of limits of a budget, each of which is a series.

@@ -19,7 +19,7 @@ pub use snapshot::{Series, SeriesValue, Snapshot};
 use super::export::{Dropped, Signal, Stats};
 use crate::build;
 use crate::catalogue::When;
-use crate::event::{Ledger, Pair};
+use crate::event::{ComparisonSource, ComparisonVerdict, Ledger, Pair};
 use crate::fact::{Fact, Sink};
 use crate::plan::Plan;
 use crate::plan::otlp::GenAi;
@@ -33,6 +33,9 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, SystemTime};
 use target::TargetSeries;
 
+/// The label of the verdict on all quantities together.
+const ALL_QUANTITIES: &str = "all";
+
 /// All series of the agent.
 pub struct Store {
     registry: RwLock<Registry>,
@@ -40,6 +43,7 @@ pub struct Store {
     native: AtomicBool,
     ledger: OnceLock<Arc<dyn Ledger>>,
     export: Arc<Stats>,
+    comparisons: OnceLock<Arc<dyn ComparisonSource>>,
     agent: Cells<about::Agent>,
 }
 
@@ -62,6 +66,7 @@ impl Store {
             native: AtomicBool::new(plan.telemetry.native_histograms),
             ledger: OnceLock::new(),
             export: Arc::default(),
+            comparisons: OnceLock::new(),
             agent: Cells::of([]),
         };
         store.agent.prepare(|when| when == When::Always);
@@ -111,6 +116,12 @@ impl Store {
         &self.export
     }
 
+    /// Reads comparisons of targets from this source at each rendering. Only the first call has an effect.
+    pub fn attach_comparisons(&self, comparisons: Arc<dyn ComparisonSource>) {
+        // A second call would be a mistake, and changes nothing.
+        let _ = self.comparisons.set(comparisons);
+    }
+
     /// Records that the config was loaded at this time, or with `None` that it could not be loaded.
     pub fn config_loaded(&self, at: Option<SystemTime>) {
         self.agent.get(row::ConfigReloadSuccessful).set(if at.is_some() { 1.0 } else { 0.0 });
@@ -154,6 +165,7 @@ impl Store {
         self.agent.show(out, &[]);
         self.show_budgets(out);
         self.show_export(out);
+        self.show_comparisons(out);
         // The series are shared, so that a slow reader does not hold a lock that a plan change waits for.
         let held = self.read().held();
         held.targets.iter().for_each(|target| target.cells.show(out, &[]));
@@ -179,6 +191,29 @@ impl Store {
             for &reason in Dropped::ALL {
                 let labels = [label.clone(), LabelValue::Fixed(reason.label())];
                 self.agent.show_read(row::Dropped, labels, stats.dropped(signal, reason) as f64, out);
+            }
+        }
+    }
+
+    fn show_comparisons(&self, out: &mut Gathering) {
+        for report in self.comparisons.get().map(|source| source.comparisons()).unwrap_or_default() {
+            let profile = LabelValue::Shared(Arc::clone(&report.profile));
+            let verdicts = report.quantities.iter().map(|it| (it.quantity, it.verdict));
+            for (quantity, present) in verdicts.chain([(ALL_QUANTITIES, report.verdict)]) {
+                for &verdict in ComparisonVerdict::ALL {
+                    let labels = [quantity, verdict.label()].map(LabelValue::Fixed);
+                    let labels = std::iter::once(profile.clone()).chain(labels);
+                    let value = if verdict == present { 1.0 } else { 0.0 };
+                    self.agent.show_read(row::ComparisonVerdict, labels, value, out);
+                }
+            }
+            for it in &report.quantities {
+                for (bound, value) in [("low", it.low), ("mid", it.mid), ("high", it.high)] {
+                    let Some(value) = value else { continue };
+                    let labels = [it.quantity, bound].map(LabelValue::Fixed);
+                    let labels = std::iter::once(profile.clone()).chain(labels);
+                    self.agent.show_read(row::ComparisonRatio, labels, value, out);
+                }
             }
         }
     }
@@ -214,7 +249,8 @@ impl Sink for Store {
             Fact::Ended { place, request } => {
                 place.counts().into_iter().for_each(|counts| counts.ended(request));
             }
-            Fact::JourneyStarted { .. } => {}
+            // What a comparison says is read from it at each rendering.
+            Fact::JourneyStarted { .. } | Fact::Compared { .. } | Fact::ComparisonChanged(_) => {}
             Fact::JourneyEnded { place, journey } => {
                 place.counts().into_iter().for_each(|counts| counts.journey_ended(journey));
             }

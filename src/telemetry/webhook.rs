@@ -122,6 +122,7 @@ impl Sink for IncidentWebhook {
             | Fact::Ended { .. }
             | Fact::JourneyStarted { .. }
             | Fact::JourneyEnded { .. }
+            | Fact::Compared { .. }
             | Fact::LoadActive { .. } => {}
             _ => self.take(fact),
         }

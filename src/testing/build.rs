@@ -3,8 +3,8 @@
 use super::{assemble, schedule, target, thresholds, workload};
 use crate::plan::{
     Arrivals, AskStep, AskText, Budget, Cache, CapacitySearch, Expect, Fluidity, LoadCurve, Objective,
-    Overlap, Plan, Price, Profile, Retry, Scenario, Schedule, Shape, Stage, StageBounds, Target, Think,
-    Trigger, Window,
+    Overlap, Plan, Price, Profile, Retry, Scenario, Schedule, Shape, Stage, StageBounds, Target,
+    TargetComparison, Think, Trigger, Window,
 };
 use serde_json::Map;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ pub(crate) struct Build {
     pub(crate) stages: Vec<Stage>,
     /// Replaces the stages.
     pub(crate) search: Option<CapacitySearch>,
+    pub(crate) comparison: Option<TargetComparison>,
     /// Replaces the prompts and the expectations of their answers.
     pub(crate) scenario: Option<Arc<Scenario>>,
     pub(crate) prompts: AskStep,
@@ -41,6 +42,7 @@ impl Default for Build {
             windows: Vec::new(),
             stages: vec![requests(1)],
             search: None,
+            comparison: None,
             scenario: None,
             prompts: prompts(&["Hello"]),
             expect: Expect::default(),
@@ -62,6 +64,7 @@ impl Build {
             schedule: Schedule { windows: self.windows, overlap: self.overlap, ..schedule(self.trigger) },
             stages: self.search.as_ref().map_or(self.stages, CapacitySearch::most),
             search: self.search,
+            comparison: self.comparison,
             scenario: self.scenario.unwrap_or_else(|| workload(self.prompts, self.expect)),
             seed: 7,
             slos: self.slos,

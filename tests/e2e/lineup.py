@@ -38,6 +38,7 @@ ABSENT = {
     "tokenbeat_slo_threshold_tokens_per_second": "no objective on pace",
     "tokenbeat_token_count_ratio": "no tokenizer beside the server's own count",
     'scope=~"profile/.+"': "no budget of a profile",
+    "tokenbeat_comparison_": "no profile of the demo compares two targets",
     "tokenbeat_capacity_": "no profile of the demo searches for its capacity",
     "tokenbeat_slo_threshold_per_input_token_seconds": "no objective that grows with the prompt",
     "tokenbeat:prefill_seconds_per_thousand_tokens": "no ladder of prompts",

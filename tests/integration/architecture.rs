@@ -121,6 +121,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "server",
         &[
+            "comparison",
             "cpu_pool",
             "log_throttle",
             "telemetry",
@@ -135,6 +136,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("target_state", &["event", "fact", "plan"]),
+    ("comparison", &["detect", "event", "fact", "plan", "tally", "vocabulary"]),
     ("backend", &["fact", "plan", "unmeasured"]),
     ("sim", &["framing"]),
 ];

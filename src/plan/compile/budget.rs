@@ -44,18 +44,18 @@ pub(super) fn check_all(config: &Config, findings: &mut Findings) {
         if let Some((whose, what)) = counted {
             let why = format!("or {whose} budget of {what} cannot be kept");
             let targets: Vec<_> =
-                profile.targets.iter().filter_map(|name| config.targets.get(name)).collect();
+                profile.target_names().filter_map(|name| config.targets.get(name)).collect();
             for (path, missing) in uncapped(profile, &targets, &path) {
                 findings.error(&path, format!("{missing}, {why}"));
             }
         }
         let Some(whose) = cost else { continue };
-        for (index, target) in profile.targets.iter().enumerate() {
+        for (target, at) in profile.played(&path) {
             if config.targets.get(target).is_some_and(|target| target.price.is_none()) {
                 let message = format!(
                     "the target `{target}` needs a `price`, or {whose} budget of cost cannot be kept"
                 );
-                findings.error(&path.key("targets").index(index), message);
+                findings.error(&at, message);
             }
         }
     }

@@ -58,7 +58,7 @@ fn of_profile(config: &Config, profile: &Profile, path: &KeyPath, findings: &mut
         findings.error(&own, "only applies to model calls, and no step of the scenario has an `ask`");
         return;
     }
-    for name in &profile.targets {
+    for name in profile.target_names() {
         // Model calls to targets with the dialect `http` are reported elsewhere.
         let Some(target) = config.targets.get(name).filter(|target| target.api != Api::Http) else {
             continue;

@@ -31,7 +31,8 @@ pub(super) fn check_all(config: &Config, broken: &BrokenParts, findings: &mut Fi
         // A search says nothing about the state, availability is no matter of being slow, and the state follows from
         // requests, not from journeys.
         let users = config.profiles.values();
-        let users = users.filter(|profile| profile.search.is_none() && profile.targets.contains(name));
+        let users =
+            users.filter(|profile| profile.search.is_none() && profile.target_names().any(|it| it == name));
         let objectives: Vec<&str> = users
             .flat_map(|profile| &profile.slo)
             .filter(|slo| !slo.metric.is_availability() && !slo.metric.is_of_journeys())

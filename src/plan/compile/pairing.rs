@@ -12,9 +12,8 @@ use url::Url;
 pub(super) fn check_all(config: &Config, findings: &mut Findings) {
     for (name, profile) in &config.profiles {
         let path = KeyPath::of(["profiles", name]);
-        for (index, name) in profile.targets.iter().enumerate() {
+        for (name, at) in profile.played(&path) {
             let Some(target) = config.targets.get(name) else { continue };
-            let at = path.key("targets").index(index);
             if profile.workload.is_some() && target.api == Api::Http {
                 let message =
                     format!("the target `{name}` is `http` and has no model call; it takes a `scenario`");
@@ -57,7 +56,7 @@ fn of_scenario(
     findings: &mut Findings,
 ) {
     let targets: Vec<(&String, &Target)> =
-        profile.targets.iter().filter_map(|name| Some((name, config.targets.get(name)?))).collect();
+        profile.target_names().filter_map(|name| Some((name, config.targets.get(name)?))).collect();
     for (number, step) in scenario.setup.iter().chain(&scenario.steps).enumerate() {
         let path = scenario::path_of(scenario, number, path);
         let http = targets.iter().find(|(_, target)| target.api == Api::Http);

@@ -3,8 +3,8 @@
 use super::expect::{self, ExpectedAnswers};
 use super::trace::FollowedTrace;
 use super::{
-    Findings, baseline, budget, cache_pair, fluidity, retry, revision, scenario, schedule, search, slo,
-    stage, workload,
+    Findings, baseline, budget, cache_pair, compare, fluidity, retry, revision, scenario, schedule, search,
+    slo, stage, workload,
 };
 use crate::config::{self, KeyPath};
 use crate::plan::{CapacitySearch, Profile, Scenario, Stage, Think};
@@ -19,12 +19,15 @@ pub(super) fn compile(
     findings: &mut Findings,
 ) -> Option<Profile> {
     let before = findings.errors.len();
-    if written.targets.is_empty() {
-        findings.error(&path.key("targets"), "must name at least one target");
+    if written.targets.is_empty() && written.compare.is_none() {
+        findings.error(path, "needs `targets`, with at least one name, or `compare`");
     }
     let search =
         written.search.as_ref().map(|it| search::compile(written, it, &path.key("search"), findings));
     let scenario = scenario(written, path, findings);
+    let comparison = written.compare.as_ref().zip(scenario.as_ref());
+    let comparison = comparison
+        .and_then(|(it, scenario)| compare::compile(written, it, scenario, &path.key("compare"), findings));
     let stages = stages(written, scenario.as_ref(), search.as_ref(), path, findings)?;
     let schedule = schedule::compile(&written.schedule, &stages, &path.key("schedule"), findings);
     let slos = slo::compile(written, scenario.as_ref(), &path.key("slo"), findings);
@@ -42,6 +45,7 @@ pub(super) fn compile(
         schedule: schedule?,
         stages,
         search: search.flatten(),
+        comparison,
         scenario: Arc::new(scenario),
         seed: written.seed.unwrap_or_else(|| revision::seed(name)),
         reasoning: written.reasoning,

@@ -21,7 +21,7 @@ pub(super) fn check(config: &Config, findings: &mut Findings) -> bool {
             findings.error(&path.key(name), message);
             fits = false;
         }
-        let targets: BTreeSet<&str> = profile.targets.iter().map(String::as_str).collect();
+        let targets: BTreeSet<&str> = profile.target_names().map(String::as_str).collect();
         pairs += targets.len();
         places += targets.len() * each;
     }

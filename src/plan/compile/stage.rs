@@ -198,7 +198,8 @@ fn users_shape(
 /// Maximum number of requests in flight to one target. If there are other targets, a quarter is reserved for them.
 pub(super) fn in_flight_per_target(config: &Config) -> NonZeroU32 {
     let limits = &config.agent.limits;
-    let targets: BTreeSet<&String> = config.profiles.values().flat_map(|profile| &profile.targets).collect();
+    let targets: BTreeSet<&String> =
+        config.profiles.values().flat_map(config::Profile::target_names).collect();
     let all = limits.in_flight.get();
     let share = if targets.len() > 1 { all - all.div_ceil(4) } else { all };
     let most = limits.in_flight_per_target.map_or(share, NonZeroU32::get);

@@ -1,5 +1,6 @@
 //! Views of a small plan, for tests of the pages that show them.
 
+use crate::comparison::Comparisons;
 use crate::event::Ledger;
 use crate::fact::Fanout;
 use crate::report::DiagnosisRecorder;
@@ -57,6 +58,7 @@ pub(in crate::server) fn views() -> (Views, Parts) {
         recent: Recent::new(&plan),
         history: HistoryRecorder::new(&plan),
         diagnosis: DiagnosisRecorder::of_daemon(&plan),
+        comparisons: Comparisons::new(&plan, Arc::new(Fanout::new(Vec::new()))),
         states: TargetStates::new(&plan, Arc::new(Fanout::new(Vec::new()))),
         keeper: None,
         ledger,

@@ -1,6 +1,7 @@
 //! How facts change series.
 
 mod capacity;
+mod comparisons;
 mod journeys;
 mod reload;
 mod runs;

@@ -1,0 +1,71 @@
+//! What the comparisons of targets say, for people, and for tools that roll a release out or back.
+
+use super::Views;
+use crate::event::{ComparisonSource as _, ComparisonVerdict};
+use crate::state::ComparisonView;
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+
+/// Query parameters of `/api/v1/comparisons/{profile}`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ComparisonQuery {
+    /// Makes the status tell the verdict, for callers that read no body.
+    gate: Option<ComparisonGate>,
+}
+
+/// Which verdicts pass.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ComparisonGate {
+    /// All but `worse`: for a check that is repeated while a release goes on.
+    NotWorse,
+    /// `same` and `better`: for a check before a release is finished.
+    Proven,
+}
+
+impl ComparisonGate {
+    const fn passes(self, verdict: ComparisonVerdict) -> bool {
+        match self {
+            Self::NotWorse => !matches!(verdict, ComparisonVerdict::Worse),
+            Self::Proven => matches!(verdict, ComparisonVerdict::Same | ComparisonVerdict::Better),
+        }
+    }
+}
+
+/// `GET /api/v1/comparisons`: every comparison.
+pub(super) async fn all(State(views): State<Views>, headers: HeaderMap) -> Response {
+    let comparisons = views.comparisons;
+    let show = move || Json(serde_json::json!({ "comparisons": shown(&comparisons) })).into_response();
+    views.pages.make(&headers, show).await
+}
+
+/// Every comparison, for the status too.
+pub(super) fn shown(comparisons: &crate::comparison::Comparisons) -> Vec<ComparisonView> {
+    comparisons.comparisons().iter().map(ComparisonView::of).collect()
+}
+
+/// `GET` or `POST /api/v1/comparisons/{profile}`: what the comparison says. With `gate`, the status is 412 unless the verdict
+/// passes.
+pub(super) async fn one(
+    State(views): State<Views>,
+    Path(profile): Path<String>,
+    Query(wanted): Query<ComparisonQuery>,
+) -> Response {
+    let Some(report) = views.comparisons.of(&profile) else { return unknown() };
+    let passes = wanted.gate.is_none_or(|gate| gate.passes(report.verdict));
+    let status = if passes { StatusCode::OK } else { StatusCode::PRECONDITION_FAILED };
+    (status, Json(ComparisonView::of(&report))).into_response()
+}
+
+/// `POST /api/v1/comparisons/{profile}/restart`: forgets the evidence, since what is compared is about to change.
+pub(super) async fn restart(State(views): State<Views>, Path(profile): Path<String>) -> Response {
+    if views.comparisons.restart(&profile) { StatusCode::OK.into_response() } else { unknown() }
+}
+
+fn unknown() -> Response {
+    (StatusCode::NOT_FOUND, "there is no profile of this name that compares targets\n").into_response()
+}
