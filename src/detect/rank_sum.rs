@@ -15,10 +15,10 @@ pub fn rank_sum(a: &[f64], b: &[f64]) -> Option<f64> {
     }
     all.sort_by(|(x, _), (y, _)| x.total_cmp(y));
     let (mut ranks_of_a, mut ties, mut before) = (0.0, 0.0, 0.0);
-    for equal in all.chunk_by(|(x, _), (y, _)| x == y) {
+    for equal in all.chunk_by(|(x, _), (y, _)| x.total_cmp(y).is_eq()) {
         let n = equal.len() as f64;
         // Equal values share the mean of their ranks.
-        let rank = before + (n + 1.0) / 2.0;
+        let rank = before + f64::midpoint(n, 1.0);
         ranks_of_a += rank * equal.iter().filter(|(_, of_a)| *of_a).count() as f64;
         ties += n * n * n - n;
         before += n;

@@ -2,6 +2,8 @@
 //! for a minimum of requests, a size of the effect and a statistical test, and is silent rather than guess. It must not
 //! know where the facts come from, and changes nothing about them.
 
+#![cfg_attr(test, allow(clippy::float_cmp, reason = "the tests compare numbers that are exact"))]
+
 mod across;
 mod evidence;
 mod generation;
@@ -157,8 +159,8 @@ impl DiagnosisRecorder {
             return Arc::clone(found);
         }
         let found: Arc<[Diagnosis]> = self.diagnose().into();
-        let (least, times) = FRESH;
-        *last = Some((Instant::now() + least.max(now.elapsed() * times), Arc::clone(&found)));
+        let (shortest, times) = FRESH;
+        *last = Some((Instant::now() + shortest.max(now.elapsed() * times), Arc::clone(&found)));
         found
     }
 

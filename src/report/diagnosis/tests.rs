@@ -37,7 +37,7 @@ async fn the_daemon_looks_at_the_last_three_hours() {
     assert_eq!(recorder.recent().len(), 0, "what was found a moment ago");
     tokio::time::advance(FRESH.0).await;
     assert_eq!(patterns(&recorder.recent()), ["rate_limited"]);
-    tokio::time::advance(Duration::from_mins(120)).await;
+    tokio::time::advance(Duration::from_hours(2)).await;
     assert_eq!(patterns(&recorder.recent()), ["rate_limited"]);
     tokio::time::advance(Duration::from_mins(61)).await;
     assert_eq!(recorder.recent().len(), 0);
