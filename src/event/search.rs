@@ -105,7 +105,7 @@ pub struct LoadMeasurement {
     pub requests_per_second: f64,
     /// Output tokens of the requests that ended in this time, per second.
     pub output_tokens_per_second: f64,
-    /// 95th percentile of the time to first token; streamed answers only.
+    /// 95th percentile of the time to first token as seen in [`Self::samples`] requests; streamed answers only.
     pub time_to_first_token_p95_seconds: Option<f64>,
     /// Median pace of an answer: output tokens over the duration of the request.
     pub output_pace_p50_tokens_per_second: Option<f64>,

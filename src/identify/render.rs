@@ -258,7 +258,7 @@ fn slo(out: &mut String, findings: &EndpointFindings) {
     for ProposedObjective { name, metric, bound } in objectives(measured) {
         let (bound, seen) = match bound {
             Some((bound, seen)) => {
-                (format!(", below: {}", length(bound)), format!("   # p95 seen: {}", precise(seen)))
+                (format!(", below: {}", length(bound)), format!("   # 95% of those seen: {}", precise(seen)))
             }
             None => (String::new(), format!("   # seen: {} of {}", measured.ok, measured.sent)),
         };

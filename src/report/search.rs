@@ -1,6 +1,7 @@
 //! A capacity search for a terminal: the knee, and the curve as a table. The answer is the reason of the run's result.
 
 use super::tables::{ABSENT, table};
+use crate::detect::quantile::{CONFIDENCE, needed};
 use crate::event::{LoadMeasurement, LoadUnit, LoadVerdict, SearchReport};
 
 pub(super) fn render(report: &SearchReport) -> String {
@@ -39,13 +40,18 @@ fn row(point: &LoadMeasurement) -> [String; 7] {
     };
     let optional =
         |value: Option<f64>, show: fn(f64) -> String| value.map_or_else(|| ABSENT.to_owned(), show);
+    let enough = needed(0.95, CONFIDENCE);
+    let first_token = match point.time_to_first_token_p95_seconds {
+        Some(_) if point.samples < enough => format!("needs {enough}"),
+        seconds => optional(seconds, |seconds| format!("{:.1} ms", seconds * 1e3)),
+    };
     [
         number(point.load),
         verdict,
         point.samples.to_string(),
         number(point.requests_per_second),
         format!("{:.0}", point.output_tokens_per_second),
-        optional(point.time_to_first_token_p95_seconds, |seconds| format!("{:.1} ms", seconds * 1e3)),
+        first_token,
         optional(point.output_pace_p50_tokens_per_second, |pace| format!("{pace:.1}")),
     ]
 }
@@ -67,8 +73,12 @@ mod tests {
         let row = |number: usize| lines[number].split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(row(2).contains("users objectives samples requests/s done"), "{text}");
         // In the order of the load, not of the search.
-        assert_eq!(row(4), "│ 1 met 30 2 70 100.0 ms 40.0 │");
-        assert_eq!(row(5), "│ 2 met 30 3.50 70 100.0 ms 40.0 │");
+        assert_eq!(row(4), "│ 1 met 30 2 70 needs 130 40.0 │");
+        assert_eq!(row(5), "│ 2 met 30 3.50 70 needs 130 40.0 │");
         assert_eq!(row(6), "│ 4 missed ttft 30 3.60 70 - - │");
+        let mut enough = search_report();
+        enough.curve.iter_mut().for_each(|point| point.samples = 130);
+        let text = super::render(&enough);
+        assert!(text.contains("100.0 ms") && !text.contains("needs"), "{text}");
     }
 }

@@ -62,7 +62,7 @@ fn the_config_says_what_was_found() {
     assert!(matches!(pair.profile.stages[0].shape, Shape::Users { .. }) && pair.profile.scenario.streams());
     let names: Vec<&str> = pair.profile.slos.iter().map(|slo| &*slo.name).collect();
     assert_eq!(names, ["ttft", "tpot", "availability"]);
-    assert!(text.contains("below: 80ms, objective: 99% }   # p95 seen: 40.0 ms"), "{text}");
+    assert!(text.contains("below: 80ms, objective: 99% }   # 95% of those seen: 40.0 ms"), "{text}");
     assert!(text.contains("requests: 1800 ") && text.contains("# the probe sends 1440"), "{text}");
     assert!(text.contains("tokens: 700000"), "{text}");
     assert!(text.contains("#   price       targets.vllm.price"), "{text}");
