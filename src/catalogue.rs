@@ -143,6 +143,10 @@ macro_rules! rows {
             "Requests completed per second at the load from which on throughput does not grow in proportion, in the last conclusive search; absent if it did.";
         CapacitySearches = "tokenbeat.capacity_searches", None, Counter, Run [End: SearchEnd], Searches,
             "Ended capacity searches, by how they ended. With found, at_least, below_range and target_failed they are conclusive; at_least is a lower bound.";
+        ModelChangeEvidence = "tokenbeat.model_change_evidence", None, OptionalGauge, Run [], Fingerprints,
+            "Evidence that the model of the target has changed, by its answers to fixed prompts: the decimal logarithm of the e-value; 0 if there is none, and while the first reference is learned.";
+        ModelChangeThreshold = "tokenbeat.model_change_threshold", None, OptionalGauge, Run [], Fingerprints,
+            "The evidence from which the model is said to have changed: the decimal logarithm of the reciprocal of fingerprint.false_alarms.";
         SkippedRuns = "tokenbeat.skipped_runs", None, Counter, Run [Reason: SkippedRun], Always,
             "Runs that were due but did not start, by reason.";
         RunActive = "tokenbeat.run_active", None, Level, Run [], Always,

@@ -16,6 +16,7 @@ mod dial;
 mod dialect;
 mod error_body;
 mod exchange;
+mod fingerprint;
 mod flood;
 mod gemini;
 mod http;
@@ -92,6 +93,8 @@ pub struct CallOptions {
     pub tool_calls: bool,
     /// Keep an excerpt of the answer, for a person to read.
     pub excerpt: bool,
+    /// The prompt of a fingerprint that is sent: what its answer shows about the model is kept.
+    pub fingerprint: Option<u32>,
     /// Values to redact: secrets in the request, and what was extracted from earlier answers.
     pub hidden: Vec<Exposed>,
 }

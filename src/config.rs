@@ -14,6 +14,7 @@ mod compare;
 mod conversation;
 mod currency;
 mod expect;
+mod fingerprint;
 mod layers;
 mod lengths;
 mod load;
@@ -57,6 +58,7 @@ pub use expect::{
     Expect, ExpectText, ExpectTokens, JsonCheck, NamedText, SchemaCheck, SchemaOf, Status, Statuses,
     TextCheck, ToolCallCheck,
 };
+pub use fingerprint::FingerprintWorkload;
 pub use layers::ConfigSource;
 pub use lengths::{
     DrawnLength, ExponentialLength, LengthBin, LengthFile, LognormalLength, MixturePart, NormalLength,

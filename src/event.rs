@@ -11,6 +11,7 @@ mod finish;
 mod ids;
 mod journey;
 mod marks;
+mod model;
 mod outcome;
 mod place;
 mod request;
@@ -26,6 +27,7 @@ pub use finish::FinishReason;
 pub use ids::TraceIds;
 pub use journey::Journey;
 pub use marks::{EventSizes, Gaps, Marks};
+pub use model::{FingerprintAnswer, ModelChange, ModelObservation, ModelSign};
 pub use outcome::{Failure, Outcome};
 pub use place::{Counts, Pair, Place, SeriesKey, TURNS, turn_bucket};
 pub use request::{

@@ -12,8 +12,8 @@ pub use journey::OpenJourney;
 pub use offered::OfferedRequest;
 
 use crate::event::{
-    ComparisonReport, Journey, Pair, Place, Request, RunRef, RunSummary, SkipReason, SkippedRun,
-    TargetStateChange,
+    ComparisonReport, Journey, ModelObservation, Pair, Place, Request, RunRef, RunSummary, SkipReason,
+    SkippedRun, TargetStateChange,
 };
 use crate::plan::Plan;
 use crate::tally::{Distribution, RequestValues, RunTally, Tally};
@@ -113,6 +113,8 @@ pub enum Fact {
     TargetStateChanged(Arc<TargetStateChange>),
     /// The verdict of a comparison changed.
     ComparisonChanged(Arc<ComparisonReport>),
+    /// A run of a fingerprint said something about the model of its target.
+    ModelObserved(Arc<ModelObservation>),
     /// What a server answered when it was asked whether it is healthy.
     BackendHealth {
         /// The target whose server was asked.

@@ -29,6 +29,7 @@ pub mod identify;
 pub mod json_size;
 pub mod limits;
 pub mod log_throttle;
+pub mod model_changes;
 pub mod pacing;
 pub mod plan;
 pub mod redactor;

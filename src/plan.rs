@@ -26,6 +26,7 @@ mod length;
 mod load;
 mod load_curve;
 mod mark;
+mod model_fingerprint;
 pub mod otlp;
 mod params;
 mod period;
@@ -76,6 +77,7 @@ pub use load_curve::{
     CurveForm, CurvePiece, CurveSegment, CurveSegments, LoadCurve, PiecewiseCurve, Recurrence,
 };
 pub use mark::is_vertex;
+pub use model_fingerprint::{ModelFingerprint, has_top_logprobs};
 use params::{OUTPUT_CAPS, output_cap, param};
 pub use params::{apply_patch, compose_patches, has_output_cap};
 pub use profile::{Budget, Fluidity, PairPlan, Profile, Retry, StepPlaces};

@@ -215,6 +215,7 @@ impl Sink for Summary {
             | Fact::Compared { .. }
             | Fact::ComparisonChanged(_)
             | Fact::TargetStateChanged(_)
+            | Fact::ModelObserved(_)
             | Fact::BackendHealth { .. } => {}
         }
     }

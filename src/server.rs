@@ -39,6 +39,7 @@ pub use web_config::{Error as WebConfigError, WebConfig};
 
 use crate::comparison::Comparisons;
 use crate::event::Ledger;
+use crate::model_changes::ModelChanges;
 use crate::report::DiagnosisRecorder;
 use crate::state::{Events, HistoryRecorder, Recent, StateKeeper};
 use crate::target_state::TargetStates;
@@ -86,6 +87,8 @@ pub struct Views {
     pub states: Arc<TargetStates>,
     /// What the comparisons of targets say.
     pub comparisons: Arc<Comparisons>,
+    /// What is known about the models of targets.
+    pub models: Arc<ModelChanges>,
     /// The state file; absent without one.
     pub keeper: Option<Arc<StateKeeper>>,
     /// The state of the budgets.

@@ -29,6 +29,7 @@ mod faults;
 mod gemini;
 mod generation;
 mod kv;
+mod likely;
 mod limits;
 mod metrics;
 mod ollama;

@@ -13,7 +13,7 @@ mod time;
 pub use budget::{BudgetLedger, SavedBudget};
 pub use comparison::ComparisonView;
 pub use events::{Events, PublishedEvent};
-pub use file::{MAX_MINUTES, RetentionLimits, SavedMinute, SavedRun, StateError, WantedMinutes};
+pub use file::{MAX_MINUTES, RetentionLimits, SavedMinute, SavedModel, SavedRun, StateError, WantedMinutes};
 pub use history::{
     HistoryRecorder, HistoryView, ObjectiveView, Percentiles, SlotView, TargetWindow, WindowPercentiles,
     WindowView,

@@ -97,7 +97,10 @@ pub fn ask(
     let messages = match &ask.text {
         AskText::Fixed { system, prompts } => {
             let last = prompts.len().saturating_sub(1);
-            let text = prompts.get(draws.rng("prompt").random_range(0..=last)).cloned().unwrap_or_default();
+            let index = ask
+                .fingerprint_prompt(number.n)
+                .unwrap_or_else(|| draws.rng("prompt").random_range(0..=last));
+            let text = prompts.get(index).cloned().unwrap_or_default();
             let mut messages = by_system(system);
             messages.push(Message { role: Role::User, text });
             messages

@@ -62,6 +62,8 @@ mod in_force;
 mod init;
 #[path = "integration/judged.rs"]
 mod judged;
+#[path = "integration/model_changes.rs"]
+mod model_changes;
 #[path = "integration/own_faults.rs"]
 mod own_faults;
 #[path = "integration/parity.rs"]

@@ -67,6 +67,8 @@ capacity_requests_per_second                gauge      R
 capacity_knee_users                         gauge      R
 capacity_knee_requests_per_second           gauge      R
 capacity_searches_total                     counter    R  end
+model_change_evidence                       gauge      R
+model_change_threshold                      gauge      R
 last_success_timestamp_seconds              gauge      R
 next_run_timestamp_seconds                  gauge      R
 schedule_interval_seconds                   gauge      R

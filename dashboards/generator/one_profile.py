@@ -266,12 +266,22 @@ def capacity() -> Row:
     ])  # fmt: skip
 
 
+def model() -> Row:
+    return Row("Model", [
+        lines("Evidence that the model changed", "By the answers to the prompts of a `fingerprint`: the decimal logarithm of the e-value, and"
+              " the value from which a change is told. It stands there until the answers of the new model are known. Empty without a"
+              " `fingerprint`.", COUNT,
+              Line(ours.gauge("max", "tokenbeat_model_change_evidence", WHERE), f"evidence {LEGEND}"),
+              Line(ours.gauge("max", "tokenbeat_model_change_threshold", WHERE), f"threshold {LEGEND}")),
+    ])  # fmt: skip
+
+
 def board():
     scenario = [journeys(), by_step(), by_turn()]
-    rows = [objectives(), first_token(), decode(), whole(), *scenario, failing(), tokens(), capacity(), connection(), prober()]
+    rows = [objectives(), first_token(), decode(), whole(), *scenario, failing(), tokens(), capacity(), model(), connection(), prober()]
     return dashboard(
         "profile", "Profile", "One profile in depth: objectives, first token, stream, journeys and their steps, failures, tokens,"
-        " capacity, connection, and the prober's own lag.", variables(one_profile=True), rows, notes(runs=True),
+        " capacity, model, connection, and the prober's own lag.", variables(one_profile=True), rows, notes(runs=True),
     )  # fmt: skip
 
 

@@ -4,12 +4,12 @@ use crate::client::{BodyMemory, Caller, Client};
 use crate::cpu_pool::CpuPool;
 use crate::engine::dispatch::Precise;
 use crate::engine::{self, Deps, Engine};
-use crate::event::Ledger;
+use crate::event::{Ledger, Pair};
 use crate::fact::Sink;
 use crate::files::Files;
 use crate::plan::{Fingerprint, Plan, StateOptions, Target};
 use crate::state::{
-    BudgetLedger, Restored, RetentionLimits, SavedMinute, SavedRun, StateKeeper, WriteResult,
+    BudgetLedger, Restored, RetentionLimits, SavedMinute, SavedModel, SavedRun, StateKeeper, WriteResult,
 };
 use anyhow::{Context as _, anyhow};
 use std::collections::{BTreeMap, HashMap};
@@ -92,20 +92,31 @@ pub(super) struct Memory {
     pub(super) runs: Vec<SavedRun>,
     /// The last minutes of earlier processes, oldest first.
     pub(super) minutes: Vec<SavedMinute>,
+    /// What earlier processes knew about models.
+    pub(super) models: BTreeMap<Pair, Arc<str>>,
+}
+
+impl Memory {
+    /// Nothing is kept.
+    pub(super) fn none(ledger: Arc<BudgetLedger>) -> Self {
+        Self { ledger, keeper: None, runs: Vec::new(), minutes: Vec::new(), models: BTreeMap::new() }
+    }
 }
 
 /// Opens the state file, if the plan has one, and starts its keeper. Blocks while it reads.
 pub(super) fn memory(plan: &Plan, report: impl Fn(WriteResult) + Send + 'static) -> anyhow::Result<Memory> {
     let Some(StateOptions { path, retention, max_bytes }) = plan.agent.state.clone() else {
-        return Ok(Memory { ledger: ledger(plan), keeper: None, runs: Vec::new(), minutes: Vec::new() });
+        return Ok(Memory::none(ledger(plan)));
     };
     let mut restored = Restored::open(&path, RetentionLimits { retention, max_bytes }, (engine::system())())?;
     let (budgets, runs) = (std::mem::take(&mut restored.budgets), std::mem::take(&mut restored.runs));
     let minutes = std::mem::take(&mut restored.minutes);
+    let models = std::mem::take(&mut restored.models);
+    let models = models.into_iter().map(|SavedModel { pair, known, .. }| (pair, known)).collect();
     let ledger = Arc::new(BudgetLedger::restored(plan, budgets, engine::system()));
     let keeper = StateKeeper::start(restored, Arc::clone(&ledger), engine::system(), report)
         .context("cannot start the thread that keeps the state file")?;
-    Ok(Memory { ledger, keeper: Some(keeper), runs, minutes })
+    Ok(Memory { ledger, keeper: Some(keeper), runs, minutes, models })
 }
 
 /// The threads for CPU-bound work of a process: one pool for the engine and all clients.

@@ -1,6 +1,7 @@
 //! `tokenbeat check`: validates the config and forecasts what it will do.
 
 mod comparisons;
+mod fingerprints;
 mod idle;
 mod reasoning;
 mod samples;
@@ -46,7 +47,7 @@ pub(super) fn check(options: &CheckOptions) -> anyhow::Result<Exit> {
         eprintln!("warning: {warning}");
     }
     let plan = Arc::new(loaded.plan);
-    print(&describe(&plan, &forecast, &outlooks)?)?;
+    print(&describe(&plan, &forecast, &outlooks, now)?)?;
     if options.strict && !warnings.is_empty() {
         return refused(warnings.len());
     }
@@ -78,13 +79,19 @@ fn counters(plan: &Plan) -> HashMap<Arc<str>, TextCounter> {
     plan.targets.iter().filter_map(load).collect()
 }
 
-fn describe(plan: &Plan, forecast: &Forecast, outlooks: &[Outlook]) -> anyhow::Result<String> {
+fn describe(
+    plan: &Plan,
+    forecast: &Forecast,
+    outlooks: &[Outlook],
+    now: Timestamp,
+) -> anyhow::Result<String> {
     let table = table(forecast, &plan.agent.currency);
     let mut text = format!("Per day, budgets aside:\n{table}\n");
     text.extend(reasoning::assumption(plan));
     text.push_str(&searches::describe(plan, forecast));
     text.push_str(&samples::describe(plan, forecast));
     text.push_str(&comparisons::describe(plan, forecast));
+    text.push_str(&fingerprints::describe(plan, forecast, now));
     for outlook in outlooks {
         let _ = writeln!(
             text,

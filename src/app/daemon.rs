@@ -11,6 +11,7 @@ use crate::config::ListenAddress;
 use crate::engine::Engine;
 use crate::fact::{Fanout, Sink};
 use crate::files::Files;
+use crate::model_changes::ModelChanges;
 use crate::plan::{LoadedPlan, Plan};
 use crate::report::DiagnosisRecorder;
 use crate::server::{
@@ -79,7 +80,7 @@ impl Daemon {
         }
         let plan = Arc::new(plan);
         let store = Store::new(&plan);
-        let Memory { ledger, keeper, runs, minutes } = memory(&plan, &store)?;
+        let Memory { ledger, keeper, runs, minutes, models } = memory(&plan, &store)?;
         store.attach_ledger(Arc::<BudgetLedger>::clone(&ledger));
         let recent = Recent::new(&plan);
         recent.restore(&runs);
@@ -104,7 +105,8 @@ impl Daemon {
         sinks.extend(export.as_ref().map(|(export, _)| export.sink()));
         let health = HealthPoller::new(Arc::clone(&plan));
         sinks.push(Arc::<HealthPoller>::clone(&health));
-        let comparisons = Comparisons::new(&plan, Arc::new(Fanout::new(sinks)));
+        let models = ModelChanges::new(&plan, &models, Arc::new(Fanout::new(sinks)));
+        let comparisons = Comparisons::new(&plan, Arc::<ModelChanges>::clone(&models));
         store.attach_comparisons(Arc::<Comparisons>::clone(&comparisons));
         let states = TargetStates::new(&plan, Arc::<Comparisons>::clone(&comparisons));
         let sink: Arc<dyn Sink> = Arc::<TargetStates>::clone(&states);
@@ -130,6 +132,7 @@ impl Daemon {
             diagnosis,
             states: Arc::clone(&states),
             comparisons,
+            models,
             keeper: keeper.clone(),
             ledger: Arc::<BudgetLedger>::clone(&ledger),
             access: Arc::new(access),

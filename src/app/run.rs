@@ -11,9 +11,10 @@ use crate::cli::{Exit, RunOptions};
 use crate::comparison::Comparisons;
 use crate::engine::{self, Engine, Once};
 use crate::event::{
-    ComparisonReport, ComparisonSource as _, ComparisonVerdict, Outcome, RunResult, RunSummary,
+    ComparisonReport, ComparisonSource as _, ComparisonVerdict, Outcome, Pair, RunResult, RunSummary,
 };
 use crate::fact::{Fanout, Sink};
+use crate::model_changes::{ModelChanges, ModelView};
 use crate::plan::{PairPlan, Plan, Profile};
 use crate::report::{self, Report, Summary, comparison_tables};
 use crate::schedule::off_grid;
@@ -21,6 +22,9 @@ use crate::state::{StateError, StateKeeper};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// What is said of a model if nothing is kept from run to run.
+const NO_REFERENCE: &str = "nothing to compare with: without `agent.state` each run begins a reference";
 
 /// Grace period for open requests after Ctrl-C.
 const GRACE: Duration = Duration::from_secs(10);
@@ -48,9 +52,11 @@ pub(super) fn run(options: &RunOptions) -> anyhow::Result<Exit> {
     let progress = RunProgress::new();
     let mut sinks: Vec<Arc<dyn Sink>> =
         vec![Arc::<Summary>::clone(&summary), Arc::<RunProgress>::clone(&progress)];
-    let Memory { ledger, keeper, .. } = memory(&plan)?;
+    let Memory { ledger, keeper, models, .. } = memory(&plan)?;
     sinks.extend(keeper.iter().map(|keeper| -> Arc<dyn Sink> { Arc::<StateKeeper>::clone(keeper) }));
-    let comparisons = Comparisons::new(&plan, Arc::new(Fanout::new(sinks)));
+    let remembers = keeper.is_some();
+    let models = ModelChanges::new(&plan, &models, Arc::new(Fanout::new(sinks)));
+    let comparisons = Comparisons::new(&plan, Arc::<ModelChanges>::clone(&models));
     let runtimes = Runtimes::start()?;
     let traffic = runtimes.traffic();
     let ended = runtimes.block_on(async {
@@ -76,6 +82,7 @@ pub(super) fn run(options: &RunOptions) -> anyhow::Result<Exit> {
     let mut compared = comparisons.comparisons();
     compared.retain(|comparison| ended.iter().any(|run| run.run.pair.profile == comparison.profile));
     print(&comparison_tables(&compared))?;
+    print(&said_of_models(&models, &ended, remembers))?;
     print(&again(&replay, &plan, &ended))?;
     gate.close(&summary, &plan, verdict(&report, &ended, &compared))
 }
@@ -87,7 +94,7 @@ fn memory(plan: &Plan) -> anyhow::Result<Memory> {
             eprintln!(
                 "warning: {error}; this run is not recorded there, and its budgets begin with nothing spent"
             );
-            Ok(Memory { ledger: assembly::ledger(plan), keeper: None, runs: Vec::new(), minutes: Vec::new() })
+            Ok(Memory::none(assembly::ledger(plan)))
         }
         memory => memory,
     }
@@ -160,6 +167,17 @@ async fn play(
         }
     }
     Ok(ended)
+}
+
+/// What the runs say about models, one line for each fingerprint. Without a state file there is nothing to compare with.
+fn said_of_models(models: &ModelChanges, ended: &[RunSummary], remembers: bool) -> String {
+    let views = models.view();
+    let played = |(pair, _): &(&Pair, &ModelView)| ended.iter().any(|run| run.run.pair == **pair);
+    let line = |(pair, view): (&Pair, &ModelView)| {
+        let said = if remembers { view.sentence() } else { NO_REFERENCE.to_owned() };
+        format!("model of {} by {}: {said}\n", pair.target, pair.profile)
+    };
+    views.iter().filter(played).map(line).collect()
 }
 
 /// The commands that repeat the runs, one line per profile.

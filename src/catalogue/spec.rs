@@ -243,6 +243,8 @@ pub enum When {
     Always,
     /// If runs search for capacity.
     Searches,
+    /// If the answers to fixed prompts are compared from run to run.
+    Fingerprints,
     /// In warm-up stages.
     WarmUp,
     /// Outside of warm-up, like all the following unless they say otherwise.

@@ -16,6 +16,7 @@ use super::tgi::Tgi;
 use crate::exchange::{Ask, Call, Delta};
 use crate::framing::Event;
 use crate::plan::{Api, Target};
+use serde_json::Value;
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -41,6 +42,12 @@ pub(super) trait Decoder: Send + Sync {
     /// Where generated content is expected, in an event of a stream or in a whole answer; `None` if nowhere in
     /// particular.
     fn places(&self, whole: bool) -> Option<String>;
+
+    /// The most likely tokens for the first place of a whole answer with the natural logarithms of their probabilities, the
+    /// most likely one first. Empty if the dialect or the answer has none.
+    fn first_token(&self, _answer: &Value) -> Vec<(String, f64)> {
+        Vec::new()
+    }
 
     /// What a complete answer requires.
     fn demands(&self) -> Demands {

@@ -12,7 +12,7 @@ use super::deadlines::Deadlines;
 use super::dialect::{Decoder, Dialect};
 use super::http::Client;
 use super::mapped::MappedDecoder;
-use super::{Answer, AnswerForm, Context, rate_limit, response, wall_clock};
+use super::{Answer, AnswerForm, Context, fingerprint, rate_limit, response, wall_clock};
 use crate::cpu_pool;
 use crate::credentials::Issued;
 use crate::event::{ConnectionRecord, Failure, FinishReason, Marks, Outcome, UsagePart};
@@ -258,6 +258,12 @@ impl<'a> Exchange<'a> {
             // The text only, and not the body: the body of a login response contains a token that is not yet known to
             // be a secret.
             answer.excerpt = Some(self.redactor.excerpt(&read.generated.text));
+        }
+        if let (Some(prompt), AnswerFormat::Dialect(dialect)) = (self.context.options.fingerprint, &self.form)
+        {
+            let (body, text) = (read.body.as_deref(), &read.generated.text);
+            let shown = fingerprint::of(prompt, body, text, &**dialect, &self.redactor);
+            answer.observed.fingerprint = Some(Box::new(shown));
         }
         answer.text = read.generated.text;
         answer.logprobs = read.logprobs;

@@ -8,7 +8,7 @@
 use super::body_decoder::Mode;
 use super::dialect::{Decoder, Dialect, Malformed};
 use super::wire::{self, Count, List, Object, Text};
-use super::{json_call, openai};
+use super::{fingerprint, json_call, openai};
 use crate::exchange::{Ask, Call, Content, Delta, Role, ToolCallPiece, Usage};
 use crate::framing::Event;
 use crate::json_size;
@@ -172,6 +172,11 @@ impl Decoder for Gemini {
 
     fn framing(&self) -> Mode {
         Mode::JsonArray
+    }
+
+    fn first_token(&self, answer: &Value) -> Vec<(String, f64)> {
+        let list = answer.pointer("/candidates/0/logprobsResult/topCandidates/0/candidates");
+        fingerprint::listed(list, "token", "logProbability")
     }
 
     fn places(&self, _whole: bool) -> Option<String> {

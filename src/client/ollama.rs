@@ -6,8 +6,8 @@
 
 use super::body_decoder::Mode;
 use super::dialect::{Decoder, Dialect, Malformed};
-use super::json_call;
 use super::wire::{self, Count, List, Object, Text};
+use super::{fingerprint, json_call};
 use crate::exchange::{Ask, Call, Content, Delta, Role, ToolCallPiece, Usage};
 use crate::framing::Event;
 use crate::json_size;
@@ -116,6 +116,10 @@ impl Decoder for Ollama {
 
     fn framing(&self) -> Mode {
         Mode::Ndjson
+    }
+
+    fn first_token(&self, answer: &Value) -> Vec<(String, f64)> {
+        fingerprint::listed(answer.pointer("/logprobs/0/top_logprobs"), "token", "logprob")
     }
 
     fn places(&self, _whole: bool) -> Option<String> {

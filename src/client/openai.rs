@@ -8,7 +8,7 @@ pub(super) use wire::Usage;
 use super::dialect::Malformed;
 use super::mapped::error_event;
 use super::wire::{parse, parse_value};
-use super::{error_body, json_call};
+use super::{error_body, fingerprint, json_call};
 use crate::exchange::{Call, Content, Delta, ToolCallPiece, Usage as Reported};
 use crate::framing::Event;
 use serde_json::{Map, Value};
@@ -51,6 +51,18 @@ pub(super) fn decode_whole(body: &[u8]) -> Result<Delta, Malformed> {
     }
     delta.terminal = true;
     Ok(delta)
+}
+
+/// The most likely first tokens of a whole answer with choices: in chat completions a list, in completions a map.
+pub(super) fn first_token(answer: &Value) -> Vec<(String, f64)> {
+    let Some(logprobs) = answer.pointer("/choices/0/logprobs") else { return Vec::new() };
+    if let Some(map) = logprobs.pointer("/top_logprobs/0").and_then(Value::as_object) {
+        let items = map.iter().filter_map(|(token, logprob)| Some((token.clone(), logprob.as_f64()?)));
+        let mut items: Vec<_> = items.collect();
+        items.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+        return items;
+    }
+    fingerprint::listed(logprobs.pointer("/content/0/top_logprobs"), "token", "logprob")
 }
 
 /// The prompt texts among the messages of a request.

@@ -20,6 +20,10 @@ impl Decoder for OpenAiChat {
         openai::decode_whole(body)
     }
 
+    fn first_token(&self, answer: &Value) -> Vec<(String, f64)> {
+        openai::first_token(answer)
+    }
+
     fn places(&self, whole: bool) -> Option<String> {
         Some(if whole { "`choices[].message`" } else { "`choices[].delta`" }.to_owned())
     }

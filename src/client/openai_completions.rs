@@ -19,6 +19,10 @@ impl Decoder for OpenAiCompletions {
         openai::decode_whole(body)
     }
 
+    fn first_token(&self, answer: &Value) -> Vec<(String, f64)> {
+        openai::first_token(answer)
+    }
+
     fn places(&self, _: bool) -> Option<String> {
         Some("`choices[].text`".to_owned())
     }

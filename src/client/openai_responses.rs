@@ -1,10 +1,9 @@
 //! `POST {base_url}/responses`: OpenAI's API with items and named events. Pure: no connection, no clock.
 
 use super::dialect::{Decoder, Dialect, Malformed};
-use super::error_body;
-use super::openai;
 use super::openai_chat::role;
 use super::wire::{Count, List, Object, Text, parse, parse_value};
+use super::{error_body, fingerprint, openai};
 use crate::exchange::{Ask, Call, Content, Delta, ToolCallPiece};
 use crate::framing::Event;
 use crate::plan::{Target, apply_patch};
@@ -131,6 +130,12 @@ impl Decoder for OpenAiResponses {
             terminal: true,
             ..output(response.output)
         })
+    }
+
+    fn first_token(&self, answer: &Value) -> Vec<(String, f64)> {
+        let items = answer.get("output").and_then(Value::as_array).into_iter().flatten();
+        let mut lists = items.filter_map(|item| item.pointer("/content/0/logprobs/0/top_logprobs"));
+        fingerprint::listed(lists.next(), "token", "logprob")
     }
 
     fn places(&self, whole: bool) -> Option<String> {

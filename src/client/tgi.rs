@@ -6,7 +6,7 @@
 
 use super::dialect::{Decoder, Dialect, Malformed};
 use super::wire::{self, Count, List, Object, Text};
-use super::{json_call, openai};
+use super::{fingerprint, json_call, openai};
 use crate::exchange::{Ask, Call, Content, Delta, Usage};
 use crate::framing::Event;
 use crate::plan::{Target, apply_patch};
@@ -97,6 +97,12 @@ impl Decoder for Tgi {
             finish: details.finish_reason.0,
             ..Delta::default()
         })
+    }
+
+    fn first_token(&self, answer: &Value) -> Vec<(String, f64)> {
+        // The hosted inference API puts the answer into an array.
+        let answer = answer.get(0).unwrap_or(answer);
+        fingerprint::listed(answer.pointer("/details/top_tokens/0"), "text", "logprob")
     }
 
     fn places(&self, whole: bool) -> Option<String> {

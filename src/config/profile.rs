@@ -34,7 +34,7 @@ pub struct Profile {
     /// When runs are due.
     pub schedule: Schedule,
     /// Load of a run: a list of stages that run one after the other. Default: `[{ requests: 1 }]`, one request; with a
-    /// `trace`, all of it.
+    /// `trace`, all of it; with a `fingerprint`, one request for each prompt.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 100))]
     pub load: Vec<Stage>,
@@ -99,6 +99,10 @@ impl Profile {
     pub fn stages(&self) -> Cow<'_, [Stage]> {
         if !self.load.is_empty() {
             return Cow::Borrowed(&self.load);
+        }
+        if let Some(fingerprint) = self.workload.as_ref().and_then(|workload| workload.fingerprint.as_ref()) {
+            let requests = Some(fingerprint.requests());
+            return Cow::Owned(vec![Stage { requests, ..Stage::default() }]);
         }
         let has_trace = self.workload.as_ref().is_some_and(|workload| workload.trace.is_some());
         let requests = (!has_trace).then_some(NonZeroU64::MIN);

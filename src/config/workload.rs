@@ -1,6 +1,7 @@
 //! The key `workload` of a profile, as written.
 
 use super::conversation::Conversation;
+use super::fingerprint::FingerprintWorkload;
 use super::lengths::{LengthFile, TokenLength};
 use super::text::Length;
 use super::trace::TraceFile;
@@ -11,8 +12,8 @@ use serde_json::{Map, Value};
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 
-/// What is sent: prompts (exactly one of `prompts`, `synthetic`, `dataset`, `trace`, `cache_pair` and
-/// `conversation`), and how.
+/// What is sent: prompts (exactly one of `prompts`, `synthetic`, `dataset`, `trace`, `cache_pair`, `conversation` and
+/// `fingerprint`), and how.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("x-layers" = "replace"))]
@@ -39,6 +40,9 @@ pub struct Workload {
     /// Conversations. Each has several turns, and each turn is a request that contains the turns before it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub conversation: Option<Box<Conversation>>,
+    /// Fixed prompts whose answers are compared from run to run, to find out whether the provider changed the model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<Box<FingerprintWorkload>>,
     /// System prompt. With `dataset`, it is used for rows that have none. Not supported with `synthetic`, where
     /// `shared_prefix` takes its place, with a `trace` of lengths, and with `cache_pair`. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -47,7 +51,7 @@ pub struct Workload {
     /// Maximum number of output tokens of an answer, sent as `max_tokens` (or under the dialect's own name): a number,
     /// or a distribution from which it is drawn for each request. With `dataset`, it is used for rows without
     /// `max_tokens`. It is required if there is a budget of tokens or cost. For servers that expect another name, set
-    /// `params: { max_completion_tokens: 128 }` instead. Default: the server decides.
+    /// `params: { max_completion_tokens: 128 }` instead. Default: the server decides; with `fingerprint`, 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_tokens: Option<TokenLength>,
     /// Minimum number of output tokens of an answer, sent as `min_tokens`, but never more than the request's maximum.
@@ -59,11 +63,11 @@ pub struct Workload {
     #[serde(default)]
     pub ignore_eos: bool,
     /// Whether requests avoid prefix caches or use them. With a `trace`, `bust` lets requests share prefixes within a run,
-    /// as recorded, and `reuse` from run to run as well. Not supported with `cache_pair`. Default: bust; with
-    /// `shared_prefix`, reuse.
+    /// as recorded, and `reuse` from run to run as well. Not supported with `cache_pair` and `fingerprint`. Default: bust;
+    /// with `shared_prefix`, reuse.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<Cache>,
-    /// Whether answers are streamed. Default: true.
+    /// Whether answers are streamed; those of a `fingerprint` never are. Default: true.
     #[serde(default = "yes")]
     pub stream: bool,
     /// Parameters that are added to the body of every request, such as `{ temperature: 0.3 }`. They are merged on top
@@ -73,9 +77,18 @@ pub struct Workload {
 }
 
 impl Workload {
+    /// The number of `output_tokens`, if it is the same for each request.
+    pub fn fixed_output_tokens(&self) -> Option<u64> {
+        match &self.output_tokens {
+            Some(TokenLength::Fixed(tokens)) => Some(tokens.get()),
+            _ => None,
+        }
+    }
+
     /// Whether it specifies the length of answers.
     pub fn asks_for_lengths(&self) -> bool {
         self.output_tokens.is_some()
+            || self.fingerprint.is_some()
             || self.trace.is_some()
             || self.synthetic.as_ref().is_some_and(|it| it.joint.is_some())
     }

@@ -15,7 +15,7 @@ use crate::client::{CallOptions, Caller};
 use crate::event::{Exhausted, Outcome, RunRef, RunSummary, SearchReport, SkipReason, Spend};
 use crate::fact::{Fact, Sink};
 use crate::log_throttle::LogThrottle;
-use crate::plan::{Fingerprint, PairPlan, Step};
+use crate::plan::{Fingerprint, PairPlan, Step, StepAction};
 use crate::schedule::{nonce_seed, run_seed};
 use crate::seed::{self, RunSeeds};
 use crate::workload::{self, NoAsk, RequestNumber};
@@ -268,7 +268,11 @@ impl PairRuntime {
         };
         let (status, timeout) = (step.expect.status.clone(), step.timeout);
         let tool_calls = step.expect.wants_tool_calls() || self.plan.profile.scenario.compares();
-        let options = CallOptions { status, timeout, tool_calls, ..CallOptions::default() };
+        let fingerprint = match &step.action {
+            StepAction::Ask(ask) => ask.fingerprint_prompt(number.n).and_then(|n| u32::try_from(n).ok()),
+            StepAction::Http(_) => None,
+        };
+        let options = CallOptions { status, timeout, tool_calls, fingerprint, ..CallOptions::default() };
         Ok(Sending { call, options })
     }
 

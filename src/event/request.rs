@@ -1,7 +1,7 @@
 //! The record of one request: everything that a sink may want to know, delivered once, when the request has
 //! ended.
 
-use super::{EventSizes, Gaps, Marks, Outcome, RunRef, SeriesKey, Tokens, TraceIds};
+use super::{EventSizes, FingerprintAnswer, Gaps, Marks, Outcome, RunRef, SeriesKey, Tokens, TraceIds};
 use enum_map::Enum;
 use std::sync::Arc;
 use std::time::Duration;
@@ -149,6 +149,8 @@ pub struct Observed {
     pub limits: Vec<Limit>,
     /// How long the server that refused the request wants us to wait.
     pub retry_after: Option<Duration>,
+    /// What the answer to a prompt of a fingerprint shows about the model.
+    pub fingerprint: Option<Box<FingerprintAnswer>>,
 }
 
 /// The record of one request that was sent (or failed on its way out).
@@ -215,6 +217,7 @@ impl Observed {
             server: None,
             limits: Vec::new(),
             retry_after: None,
+            fingerprint: None,
         }
     }
 

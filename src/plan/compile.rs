@@ -15,6 +15,7 @@ mod dataset;
 mod effort;
 mod expect;
 mod finding;
+mod fingerprint;
 mod fluidity;
 #[cfg(test)]
 mod fuzz;

@@ -143,7 +143,7 @@ fn every_example_is_right() {
     let copy = shipped();
     let right = "anthropic auth azure baseline bedrock budgets cache-pair capacity chat chat-streaming checks clients compare constant-rate conversations credentials dataset \
                  day-and-night \
-                 fluidity gamma-bursts gemini \
+                 fingerprint fluidity gamma-bursts gemini \
                  http-endpoint ollama openai-completions openai-embeddings openai-responses otlp poisson prompt-ladder ramp \
                  reasoning rerank retries scenario schedules shapes slos structured-output synthetic target-state tgi tls-mtls-proxy tools traces users \
                  warm-up webhook";
@@ -201,7 +201,7 @@ fn no_secret_is_in_a_plan_or_in_what_is_wrong_with_it() {
     assert!(right.matches(MARKER).count() >= 12);
     let shown = format!("{loaded:?} {:?} {}", loaded.plan, loaded.config.to_yaml());
     assert!(!shown.contains(MARKER), "{shown}");
-    assert_eq!(loaded.plan.pairs.len(), 17);
+    assert_eq!(loaded.plan.pairs.len(), 18);
 }
 
 fn load_text(path: &Path, text: &str) -> Result<crate::plan::LoadedPlan, crate::config::Errors> {

@@ -1,9 +1,9 @@
 //! A profile: what is sent, when, and what is expected of the answers.
 
 use super::{
-    BaselineThresholds, CapacitySearch, ComparedWith, Objective, ReasoningEffort, Scenario, Schedule, Stage,
-    Step, StepAction, StopSequences, Target, TargetComparison, Think, Trigger, asked_params, compose_patches,
-    effort, next_occurrence, output_cap, serialize,
+    Api, BaselineThresholds, CapacitySearch, ComparedWith, Objective, ReasoningEffort, Scenario, Schedule,
+    Stage, Step, StepAction, StopSequences, Target, TargetComparison, Think, Trigger, asked_params,
+    compose_patches, effort, next_occurrence, output_cap, serialize,
 };
 use crate::event::{Failure, Pair, Place, SeriesKey, TURNS, turn_bucket};
 use crate::vocabulary::Period;
@@ -179,8 +179,11 @@ impl PairPlan {
             }
         }
         let below = compose_patches(&target.mark, &compared_params(&profile, &target));
-        let params: Vec<_> =
-            profile.scenario.all().map(|step| Arc::new(merged_params(&step.action, &below))).collect();
+        let params: Vec<_> = profile
+            .scenario
+            .all()
+            .map(|step| Arc::new(sent_params(&step.action, &below, target.api)))
+            .collect();
         let stop = params.iter().map(|params| asked_params::stop_sequences(target.api, params)).collect();
         Self { pair, profile, target, compared: None, revision, places, steps, params, stop }
     }
@@ -262,6 +265,14 @@ pub(super) fn compared_params(profile: &Profile, target: &Target) -> Map<String,
 pub(super) fn merged_params(action: &StepAction, below: &Map<String, Value>) -> Map<String, Value> {
     match action {
         StepAction::Ask(ask) => compose_patches(below, &ask.params),
+        StepAction::Http(_) => Map::new(),
+    }
+}
+
+/// The same with what a fingerprint asks for, below the step's own.
+fn sent_params(action: &StepAction, below: &Map<String, Value>, api: Api) -> Map<String, Value> {
+    match action {
+        StepAction::Ask(ask) => merged_params(action, &compose_patches(below, &ask.fingerprint_params(api))),
         StepAction::Http(_) => Map::new(),
     }
 }

@@ -3,8 +3,8 @@
 mod of_workload;
 
 use super::{
-    AnswerMapping, Comparison, ConversationPlan, Dataset, Expect, LengthDistribution, PromptLengths,
-    SyntheticPrompts, Think, TraceReplay, serialize,
+    AnswerMapping, Comparison, ConversationPlan, Dataset, Expect, LengthDistribution, ModelFingerprint,
+    PromptLengths, SyntheticPrompts, Think, TraceReplay, serialize,
 };
 use crate::secret::Secret;
 use crate::template::{Template, Templates, Vars};
@@ -178,6 +178,10 @@ pub struct AskStep {
     // Not serialized if false, so that the revisions of older configs stay the same.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub stateful: bool,
+    /// How the answers to its prompts are compared from run to run, if they are. The prompts are then sent in order.
+    // Not serialized if absent, so that the revisions of older configs stay the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<ModelFingerprint>,
 }
 
 /// Settings for the length of an answer, in addition to a fixed maximum.

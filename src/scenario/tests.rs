@@ -89,6 +89,7 @@ impl Stage {
             params: Map::new(),
             history,
             stateful: false,
+            fingerprint: None,
         };
         Step { turns: history > 0, ..step(name, StepAction::Ask(Box::new(ask))) }
     }

@@ -3,7 +3,8 @@
 use super::held_back::HeldBack;
 use super::{LifecyclePhase, Views, budgets, comparisons, read_only};
 use crate::event;
-use crate::state::{HistoryView, PairStatus, PublishedEvent};
+use crate::model_changes::ModelView;
+use crate::state::{HistoryView, PairStatus, PublishedEvent, Time};
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use axum::response::sse::{self, KeepAlive, Sse};
@@ -48,6 +49,24 @@ struct PairDetails {
     held_back: Option<HeldBack>,
     /// The last ten minutes; null for a pair that is no longer in the plan.
     history: Option<HistoryView>,
+    /// What is known about the model, by a fingerprint; absent for other profiles.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model_change: Option<ModelDetails>,
+}
+
+/// What is known about the model of a target.
+#[derive(Serialize)]
+struct ModelDetails {
+    #[serde(flatten)]
+    view: ModelView,
+    /// When a change was last told; null if never.
+    last_change: Option<Time>,
+}
+
+impl ModelDetails {
+    fn of(view: ModelView) -> Self {
+        Self { last_change: view.last_change.map(Time), view }
+    }
 }
 
 /// `GET /api/v1/status`: the agent, how its config was loaded, each pair of profile and target with its last ten minutes,
@@ -58,14 +77,15 @@ pub(super) async fn status(State(views): State<Views>, headers: HeaderMap) -> Re
 }
 
 fn show_status(views: &Views) -> Response {
-    let mut histories = views.history.view();
+    let (mut histories, mut models) = (views.history.view(), views.models.view());
     let pair = |mut status: PairStatus| {
         let names = event::Pair { profile: status.profile.clone(), target: status.target.clone() };
         let held_back = HeldBack::of(&*views.ledger, &names);
         if let Some(held_back) = &held_back {
             status.next_run = status.next_run.filter(|next| !held_back.lasts_beyond(next.0));
         }
-        PairDetails { status, held_back, history: histories.remove(&names) }
+        let model_change = models.remove(&names).map(ModelDetails::of);
+        PairDetails { status, held_back, history: histories.remove(&names), model_change }
     };
     let pairs: Vec<PairDetails> = views.recent.status().into_iter().map(pair).collect();
     let body = serde_json::json!({

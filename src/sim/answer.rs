@@ -85,6 +85,7 @@ async fn submit(exchange: &Exchange, read: &ParsedRequest, effects: &Effects) ->
     }
     let planned = Planned::new(&read.ask, effects, &shared.options)?;
     shared.take(planned.billed).map_err(|retry_after| Refusal::RateLimited { retry_after })?;
+    let likely = planned.likely(shared.next_answer());
     let usage = planned.usage;
     exchange.record.set(|truth| {
         truth.input_tokens = usage.input;
@@ -100,6 +101,7 @@ async fn submit(exchange: &Exchange, read: &ParsedRequest, effects: &Effects) ->
     }
     let mut generation = planned.submit(&shared.driver)?;
     generation.retrieval = retrieval;
+    generation.likely = likely;
     generation.storing = read.ask.stored.as_ref().and_then(|it| it.storing(&shared.stored, &read.ask.turns));
     Ok(generation)
 }
@@ -127,14 +129,17 @@ async fn whole(
             part.tokens += 1;
         } else {
             let logprobs = generation.logprobs;
-            parts.push(Delta { text: piece.text, tokens: 1, logprobs, ..Delta::of(piece.kind) });
+            let likely = generation.likely_of(piece.kind);
+            parts.push(Delta { text: piece.text, tokens: 1, logprobs, likely, ..Delta::of(piece.kind) });
         }
     }
     exchange.record.set(|truth| generation.report(truth));
     if !generation.complete() {
         return exchange.refuse(&Refusal::Stopped);
     }
-    let json = read.answer.whole(&parts, &generation.ending(&effects), &effects).to_string();
+    let mut body = read.answer.whole(&parts, &generation.ending(&effects), &effects);
+    effects.rename(&mut body);
+    let json = body.to_string();
     read.answer.completed(&generation.text);
     generation.store();
     let generated = Some((generation.usage.output, generation.finish.name()));

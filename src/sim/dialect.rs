@@ -142,28 +142,40 @@ pub(crate) trait Answer: Send + Sync {
 }
 
 /// A piece of content of one kind.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Delta {
     pub(crate) kind: Kind,
     pub(crate) text: String,
     pub(crate) tokens: usize,
     /// Whether the log probabilities of its tokens are sent.
     pub(crate) logprobs: bool,
+    /// The most likely tokens in place of its first one, if the request asked for them.
+    pub(crate) likely: Vec<(String, f64)>,
 }
 
-/// The log probability of every token: nothing is drawn by it.
+/// The log probability of a token of which the likely ones are not listed: nothing is drawn by it.
 const LOGPROB: f64 = -0.25;
 
 impl Delta {
     /// Nothing of this kind yet.
     pub(crate) fn of(kind: Kind) -> Self {
-        Self { kind, text: String::new(), tokens: 0, logprobs: false }
+        Self { kind, text: String::new(), tokens: 0, logprobs: false, likely: Vec::new() }
     }
 
     /// The tokens of its text with their log probabilities, if they are sent and it is text.
     pub(crate) fn token_logprobs(&self) -> Vec<(&str, f64)> {
         let sent = self.logprobs && self.kind == Kind::Text;
-        text::pieces(&self.text).filter(|_| sent).map(|token| (token, LOGPROB)).collect()
+        let each = text::pieces(&self.text).enumerate().filter(|_| sent);
+        each.map(|(place, token)| {
+            let own = self.likely_at(place).iter().find(|(likely, _)| likely == token);
+            (token, own.map_or(LOGPROB, |(_, logprob)| *logprob))
+        })
+        .collect()
+    }
+
+    /// The most likely tokens in place of its nth one, from 0.
+    pub(crate) fn likely_at(&self, place: usize) -> &[(String, f64)] {
+        if place == 0 && self.logprobs { &self.likely } else { &[] }
     }
 }
 

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::faults::{CloseWhen, Fault, ReasoningField};
 
 /// What happens instead of an answer.
@@ -93,6 +95,10 @@ pub(crate) struct Effects {
     pub(crate) ignore_stop: bool,
     pub(crate) ignore_seed: bool,
     pub(crate) no_logprobs: bool,
+    /// Standard deviation by which the logits of the model differ, in nats.
+    pub(crate) drift: f64,
+    /// The model and the system fingerprint that answers name.
+    pub(crate) served_by: Option<(String, String)>,
     pub(crate) no_prefix_cache: bool,
     pub(crate) stream_differs: bool,
     pub(crate) broken_arguments: bool,
@@ -135,6 +141,8 @@ impl Effects {
             ignore_stop: false,
             ignore_seed: false,
             no_logprobs: false,
+            drift: 0.0,
+            served_by: None,
             no_prefix_cache: false,
             stream_differs: false,
             broken_arguments: false,
@@ -202,6 +210,10 @@ impl Effects {
             Fault::IgnoreStop => self.ignore_stop = true,
             Fault::IgnoreSeed => self.ignore_seed = true,
             Fault::NoLogprobs => self.no_logprobs = true,
+            Fault::ModelDrift { strength } => self.drift = *strength,
+            Fault::ServedBy { model, fingerprint } => {
+                self.served_by = Some((model.clone(), fingerprint.clone()))
+            }
             Fault::NoPrefixCache => self.no_prefix_cache = true,
             Fault::StreamDiffers => self.stream_differs = true,
             Fault::BrokenArguments => self.broken_arguments = true,
@@ -225,6 +237,21 @@ impl Effects {
             Fault::NoToken => self.no_token = true,
             Fault::ExpiredToken => self.expired_token = true,
             Fault::WrongStatus => self.wrong_status = true,
+        }
+    }
+
+    /// Names another model and system fingerprint in a whole answer, where its API has a place for them.
+    pub(crate) fn rename(&self, body: &mut Value) {
+        let (Some((model, fingerprint)), Some(body)) = (&self.served_by, body.as_object_mut()) else {
+            return;
+        };
+        for key in ["model", "modelVersion"] {
+            if let Some(named) = body.get_mut(key) {
+                *named = model.as_str().into();
+            }
+        }
+        if body.contains_key("choices") {
+            body.insert("system_fingerprint".to_owned(), fingerprint.as_str().into());
         }
     }
 }

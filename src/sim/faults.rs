@@ -145,6 +145,20 @@ pub enum Fault {
     IgnoreSeed,
     /// `no_logprobs`: there are no log probabilities, even if the request asked for them.
     NoLogprobs,
+    /// `model_drift;strength=0.3`: the log probabilities are those of another model, whose logits differ by this standard
+    /// deviation; from 1 on, its texts differ as well.
+    ModelDrift {
+        /// In nats, from 0 to 10.
+        strength: f64,
+    },
+    /// `served_by;as=other;fingerprint=fp_other`: answers that are not streamed name another model and, in the formats of
+    /// OpenAI, this `system_fingerprint`.
+    ServedBy {
+        /// The name of the model.
+        model: String,
+        /// The system fingerprint.
+        fingerprint: String,
+    },
     /// `no_prefix_cache`: nothing of the prompt is looked up in the prefix cache, or kept there.
     NoPrefixCache,
     /// `stream_differs`: a stream loses the last piece of its text.

@@ -62,6 +62,7 @@ struct GenerationConfig {
     seed: Option<i64>,
     #[serde(alias = "response_logprobs")]
     response_logprobs: bool,
+    logprobs: Option<usize>,
     #[serde(alias = "response_schema")]
     response_schema: Option<Value>,
     #[serde(alias = "response_json_schema")]
@@ -179,6 +180,7 @@ impl GeminiRequest {
             stop: config.stop_sequences,
             form,
             logprobs: config.response_logprobs,
+            top_logprobs: config.logprobs.unwrap_or_default(),
             seed: config.seed.unwrap_or_default().cast_unsigned(),
             reasoning: thinking.tokens()?,
             hide_reasoning: !thinking.include_thoughts,
@@ -226,7 +228,15 @@ fn logprobs(parts: &[Delta]) -> Option<Value> {
     let each = parts.iter().flat_map(Delta::token_logprobs);
     let chosen: Vec<Value> =
         each.map(|(token, logprob)| json!({"token": token, "logProbability": logprob})).collect();
-    (!chosen.is_empty()).then(|| json!({"chosenCandidates": chosen, "topCandidates": []}))
+    let likely = parts.iter().map(|part| part.likely_at(0)).filter(|likely| !likely.is_empty());
+    let top: Vec<Value> = likely
+        .map(|likely| {
+            let each = likely.iter();
+            let each = each.map(|(token, logprob)| json!({"token": token, "logProbability": logprob}));
+            json!({"candidates": each.collect::<Vec<_>>()})
+        })
+        .collect();
+    (!chosen.is_empty()).then(|| json!({"chosenCandidates": chosen, "topCandidates": top}))
 }
 
 fn turn(role: Option<&str>, content: &Content) -> Turn {

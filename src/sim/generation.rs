@@ -17,12 +17,16 @@ use super::driver::{Driver, JobUpdate, Label, Ticket};
 use super::effects::{Effects, Reasoning};
 use super::engine::{Job, Refused};
 use super::faults::ReasoningField;
+use super::likely;
 use super::metrics::Sizes;
 use super::options::Options;
 use super::output_form::{OutputForm, fitting};
 use super::stored::{StoredTurn, Storing};
 use super::text::{self, Alphabet, Writer};
 use super::truth::Truth;
+
+/// The drift from which on another model writes other texts.
+const OTHER_MODEL: f64 = 1.0;
 
 /// A request, independent of the dialect.
 #[derive(Clone, Debug, Default)]
@@ -48,6 +52,8 @@ pub(crate) struct Ask {
     pub(crate) form: OutputForm,
     /// Whether log probabilities are sent.
     pub(crate) logprobs: bool,
+    /// Number of likely tokens whose log probabilities are sent as well.
+    pub(crate) top_logprobs: usize,
     /// What the engine does.
     pub(crate) task: Task,
     /// Where it stands in a conversation that is stored here.
@@ -124,6 +130,10 @@ pub(crate) struct Planned {
     pub(crate) billed: usize,
     max_tokens: Option<usize>,
     logprobs: bool,
+    top_logprobs: usize,
+    drift: f64,
+    /// The seed of the text.
+    seed: u64,
     hashes: Vec<u64>,
     slow_down: f64,
 }
@@ -145,6 +155,8 @@ pub(crate) struct Generation {
     pub(crate) retrieval: Option<Duration>,
     /// Whether log probabilities are sent.
     pub(crate) logprobs: bool,
+    /// The most likely first tokens of its text, until they are sent.
+    pub(crate) likely: Vec<(String, f64)>,
     /// The visible text so far.
     pub(crate) text: String,
     /// What is stored once it is complete.
@@ -184,6 +196,11 @@ impl Planned {
         let own_seed = if effects.ignore_seed { rand::random() } else { ask.seed };
         seed = text::hash(seed, &own_seed.to_le_bytes());
         seed = tokens.iter().fold(seed, |seed, token| text::hash(seed, &token.to_le_bytes()));
+        // Another model writes other texts; one that is only stored in another way does not.
+        let own = seed;
+        if effects.drift >= OTHER_MODEL {
+            seed = text::hash(seed, b"another model");
+        }
         let (length, finish) = length(ask, effects, options, seed, room);
         let alphabet = if effects.bytes_per_write.is_some() { Alphabet::Wide } else { Alphabet::Plain };
         let reasoning = effects.reasoning.or_else(|| asked_reasoning(ask));
@@ -213,10 +230,24 @@ impl Planned {
             billed: input + ask.max_tokens.unwrap_or(usage.output),
             max_tokens: ask.max_tokens,
             logprobs: ask.logprobs && !effects.no_logprobs,
+            top_logprobs: ask.top_logprobs,
+            drift: effects.drift,
+            seed: own,
             slow_down: effects.slow_down,
             pieces,
             usage,
         })
+    }
+
+    /// The most likely first tokens of its text, if the request asked for them; `draw` is the number of the answer.
+    pub(crate) fn likely(&self, draw: u64) -> Vec<(String, f64)> {
+        let first = self.pieces.iter().find(|piece| piece.kind == Kind::Text);
+        match first {
+            Some(first) if self.logprobs && self.top_logprobs > 0 => {
+                likely::tokens(&first.text, self.seed, self.drift, draw, self.top_logprobs)
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// Submits it to the engine.
@@ -242,6 +273,7 @@ impl Planned {
             finish: self.finish,
             usage: self.usage,
             logprobs: self.logprobs,
+            likely: Vec::new(),
             queued: None,
             prefill: None,
             retrieval: None,
@@ -283,6 +315,11 @@ impl Generation {
             retrieval: self.retrieval,
             generation: self.begun.elapsed(),
         }
+    }
+
+    /// The most likely first tokens of its text, for the first piece of it and then no more.
+    pub(crate) fn likely_of(&mut self, kind: Kind) -> Vec<(String, f64)> {
+        if kind == Kind::Text { std::mem::take(&mut self.likely) } else { Vec::new() }
     }
 
     /// The whole answer has been handed over.

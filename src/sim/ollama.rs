@@ -45,6 +45,8 @@ struct OllamaRequest {
     #[serde(default)]
     logprobs: bool,
     #[serde(default)]
+    top_logprobs: usize,
+    #[serde(default)]
     tools: Vec<Value>,
     /// `json`, or a JSON Schema.
     #[serde(default)]
@@ -149,6 +151,7 @@ impl OllamaRequest {
             stop: self.options.stop,
             form,
             logprobs: self.logprobs,
+            top_logprobs: self.top_logprobs,
             seed: self.options.seed.unwrap_or_default().cast_unsigned(),
             reasoning,
             stream: self.stream.unwrap_or(true),
@@ -174,8 +177,21 @@ impl OllamaRequest {
 
 /// Log probabilities of these parts.
 fn logprobs<'a>(parts: impl IntoIterator<Item = &'a Delta>) -> Vec<Value> {
-    let each = parts.into_iter().flat_map(Delta::token_logprobs);
-    each.map(|(token, logprob)| json!({"token": token, "logprob": logprob})).collect()
+    let of_token = |token: &str, logprob: f64| json!({"token": token, "logprob": logprob});
+    let of_part = |part: &Delta| -> Vec<Value> {
+        let each = part.token_logprobs().into_iter().enumerate();
+        each.map(|(place, (token, logprob))| {
+            let mut entry = of_token(token, logprob);
+            let likely = part.likely_at(place);
+            if !likely.is_empty() {
+                let top: Vec<_> = likely.iter().map(|(token, logprob)| of_token(token, *logprob)).collect();
+                insert(Some(&mut entry), "top_logprobs", json!(top));
+            }
+            entry
+        })
+        .collect()
+    };
+    parts.into_iter().flat_map(of_part).collect()
 }
 
 impl Lines {

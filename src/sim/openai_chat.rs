@@ -7,7 +7,7 @@ use http::request::Parts;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::dialect::{Answer, Delta, Dialect, Ending, Endpoint, ParsedRequest, Refusal, Service};
+use super::dialect::{Answer, Delta, Dialect, Ending, Endpoint, ParsedRequest, Refusal, Service, insert};
 use super::effects::{Effects, UsageStyle};
 use super::generation::{Ask, Finish, Kind, Turn, Usage};
 use super::output_form::{OutputForm, Tool};
@@ -47,6 +47,8 @@ struct OpenAiChatRequest {
     reasoning_effort: Option<String>,
     #[serde(default)]
     logprobs: Option<bool>,
+    #[serde(default)]
+    top_logprobs: Option<usize>,
     #[serde(default)]
     tools: Vec<Value>,
     #[serde(default)]
@@ -126,6 +128,7 @@ impl OpenAiChatRequest {
         Ok(Ask {
             form,
             logprobs: self.logprobs.unwrap_or_default(),
+            top_logprobs: self.top_logprobs.unwrap_or_default(),
             model: self.model,
             turns,
             max_tokens: self.max_completion_tokens.or(self.max_tokens).map(positive).transpose()?,
@@ -306,13 +309,22 @@ pub(crate) fn counts(usage: Usage) -> Value {
     })
 }
 
+fn of_token(token: &str, logprob: f64) -> Value {
+    json!({"token": token, "logprob": logprob, "bytes": token.as_bytes()})
+}
+
 /// Log probabilities in the format of chat completions, if there are any.
 fn logprobs(parts: &[&Delta]) -> Option<Value> {
     let tokens: Vec<Value> = parts
         .iter()
-        .flat_map(|part| part.token_logprobs())
-        .map(|(token, logprob)| {
-            json!({"token": token, "logprob": logprob, "bytes": token.as_bytes(), "top_logprobs": []})
+        .flat_map(|part| {
+            part.token_logprobs().into_iter().enumerate().map(|(place, (token, logprob))| {
+                let top = part.likely_at(place).iter();
+                let top: Vec<_> = top.map(|(token, logprob)| of_token(token, *logprob)).collect();
+                let mut entry = of_token(token, logprob);
+                insert(Some(&mut entry), "top_logprobs", json!(top));
+                entry
+            })
         })
         .collect();
     (!tokens.is_empty()).then(|| json!({"content": tokens, "refusal": null}))

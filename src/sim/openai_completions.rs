@@ -4,7 +4,7 @@
 
 use http::request::Parts;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::dialect::{Answer, Delta, Dialect, Ending, Endpoint, ParsedRequest, Refusal, Service};
 use super::effects::{Effects, UsageStyle};
@@ -33,7 +33,7 @@ struct OpenAiCompletionsRequest {
     #[serde(default)]
     ignore_eos: Option<bool>,
     #[serde(default)]
-    logprobs: Option<u64>,
+    logprobs: Option<usize>,
 }
 
 /// Writes one answer.
@@ -81,6 +81,7 @@ impl Dialect for OpenAiCompletions {
             ignore_eos: request.ignore_eos.unwrap_or_default(),
             reasoning: Some(0),
             logprobs: request.logprobs.is_some(),
+            top_logprobs: request.logprobs.unwrap_or_default(),
             stream: request.stream.unwrap_or_default(),
             ..Ask::default()
         };
@@ -113,8 +114,14 @@ impl TextCompletion {
 /// Log probabilities in the format of completions, if there are any.
 fn logprobs(parts: &[Delta]) -> Option<Value> {
     let (tokens, logprobs): (Vec<_>, Vec<_>) = parts.iter().flat_map(Delta::token_logprobs).unzip();
+    let likely = parts.iter().map(|part| part.likely_at(0)).find(|likely| !likely.is_empty());
+    let top = likely.map(|likely| {
+        let map: Map<String, Value> =
+            likely.iter().map(|(token, logprob)| (token.clone(), json!(logprob))).collect();
+        json!([map])
+    });
     (!tokens.is_empty()).then(
-        || json!({"tokens": tokens, "token_logprobs": logprobs, "top_logprobs": null, "text_offset": []}),
+        || json!({"tokens": tokens, "token_logprobs": logprobs, "top_logprobs": top, "text_offset": []}),
     )
 }
 

@@ -39,6 +39,8 @@ pub(crate) struct SimShared {
     pub(crate) requests: AtomicU64,
     /// Number of connections accepted so far.
     pub(crate) connections: AtomicU64,
+    /// Number of answers begun so far.
+    answers: AtomicU64,
     /// All spawned tasks.
     pub(crate) tasks: TaskTracker,
     /// Cancelled to stop everything.
@@ -57,6 +59,7 @@ impl SimShared {
             stored: Arc::default(),
             requests: AtomicU64::new(0),
             connections: AtomicU64::new(0),
+            answers: AtomicU64::new(0),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             started: Instant::now(),
@@ -86,6 +89,11 @@ impl SimShared {
     /// The current state of the rate limits.
     pub(crate) fn headroom(&self) -> LimitHeadroom {
         self.limits.lock().unwrap_or_else(PoisonError::into_inner).headers(self.started.elapsed())
+    }
+
+    /// The number of the next answer.
+    pub(crate) fn next_answer(&self) -> u64 {
+        self.answers.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Number of connections accepted so far.

@@ -113,13 +113,15 @@ impl StreamWriter {
             self.record.set(|truth| generation.report(truth));
             self.usage = generation.ending(&self.effects).usage;
             let Some(piece) = piece else { break };
-            if let Some(delta) =
+            if let Some(mut delta) =
                 grouped(&mut group, &piece, self.effects.tokens_per_chunk, generation.logprobs)
             {
+                delta.likely = generation.likely_of(delta.kind);
                 self.delta(&delta).await?;
             }
         }
-        if let Some(delta) = group {
+        if let Some(mut delta) = group {
+            delta.likely = generation.likely_of(delta.kind);
             self.delta(&delta).await?;
         }
         if !generation.complete() {

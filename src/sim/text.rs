@@ -77,6 +77,11 @@ impl Writer {
     }
 }
 
+/// The words of which answers are made.
+pub(crate) fn words() -> impl Iterator<Item = &'static str> {
+    WORDS.iter().copied()
+}
+
 /// Splits a text into tokens, in order; joined, they give the text again.
 pub(crate) fn pieces(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;

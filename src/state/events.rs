@@ -14,7 +14,8 @@ const BEHIND: usize = 1024;
 /// One event.
 #[derive(Clone, Debug)]
 pub struct PublishedEvent {
-    /// Its name: `request`, `journey`, `run_started`, `run_ended`, `runs_skipped`, `next_run`, `target_state`, `comparison`.
+    /// Its name: `request`, `journey`, `run_started`, `run_ended`, `runs_skipped`, `next_run`, `target_state`, `comparison`,
+    /// `model_change`.
     pub name: &'static str,
     /// Its payload as JSON.
     pub data: Arc<str>,
@@ -79,6 +80,16 @@ impl Sink for Events {
                 }),
             ),
             Fact::ComparisonChanged(report) => self.tell("comparison", &ComparisonView::of(report)),
+            Fact::ModelObserved(observed) => {
+                for change in &observed.changes {
+                    let pair = &observed.pair;
+                    let data = json!({
+                        "profile": &*pair.profile, "target": &*pair.target, "what": change.what,
+                        "since": Time(change.since), "at": Time(observed.at), "why": change.why,
+                    });
+                    self.tell("model_change", &data);
+                }
+            }
             Fact::PlanChanged(_)
             | Fact::Compared { .. }
             | Fact::BackendHealth { .. }

@@ -6,11 +6,13 @@
 //! corrupt the file.
 
 mod budgets;
+mod models;
 mod runs;
 mod schema;
 mod series;
 mod size;
 
+pub use models::SavedModel;
 pub use runs::SavedRun;
 pub use series::{MAX_MINUTES, SavedMinute, WantedMinutes};
 
@@ -98,12 +100,14 @@ pub(super) struct WriteBatch {
     pub(super) runs: Vec<SavedRun>,
     /// Completed minutes.
     pub(super) minutes: Vec<SavedMinute>,
+    /// What is known about models, as far as it changed.
+    pub(super) models: Vec<SavedModel>,
 }
 
 impl WriteBatch {
     /// Whether there is nothing to write.
     pub(super) fn is_empty(&self) -> bool {
-        self.budgets.is_none() && self.runs.is_empty() && self.minutes.is_empty()
+        self.budgets.is_none() && self.runs.is_empty() && self.minutes.is_empty() && self.models.is_empty()
     }
 }
 
@@ -164,6 +168,11 @@ impl StateFile {
         series::load(&self.db, wanted).map_err(|error| explain(&self.path, &error))
     }
 
+    /// What is known about models.
+    pub(super) fn models(&self) -> Result<Vec<SavedModel>, StateError> {
+        models::load(&self.db).map_err(|error| explain(&self.path, &error))
+    }
+
     /// Writes either everything or nothing. After this returns successfully, the data outlives the process.
     pub(super) fn write(&mut self, batch: &WriteBatch) -> Result<(), StateError> {
         let path = &self.path;
@@ -185,6 +194,7 @@ fn write(db: &mut Connection, batch: &WriteBatch) -> rusqlite::Result<()> {
     }
     runs::save(&transaction, &batch.runs)?;
     series::save(&transaction, &batch.minutes)?;
+    models::save(&transaction, &batch.models)?;
     transaction.commit()
 }
 

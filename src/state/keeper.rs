@@ -2,7 +2,9 @@
 //! so that neither traffic nor a slow disk waits for the other. All its queues are bounded.
 
 use super::budget::{BudgetLedger, BudgetSnapshot, SavedBudget};
-use super::file::{RetentionLimits, SavedMinute, SavedRun, StateError, StateFile, WantedMinutes, WriteBatch};
+use super::file::{
+    RetentionLimits, SavedMinute, SavedModel, SavedRun, StateError, StateFile, WantedMinutes, WriteBatch,
+};
 use crate::event::{Pair, WallClock};
 use crate::fact::{Fact, Sink};
 use crate::tally::RunTally;
@@ -46,6 +48,8 @@ pub struct Restored {
     pub runs: Vec<SavedRun>,
     /// The last minutes of the series, oldest first.
     pub minutes: Vec<SavedMinute>,
+    /// What was known about models.
+    pub models: Vec<SavedModel>,
     path: PathBuf,
     kept: RetentionLimits,
     /// The file, or why it is not available.
@@ -79,6 +83,8 @@ struct KeeperShared {
 struct WriteQueue {
     runs: VecDeque<SavedRun>,
     minutes: VecDeque<SavedMinute>,
+    /// What is known about models and is not written yet; bounded by the number of pairs.
+    models: BTreeMap<Pair, SavedModel>,
     /// The current minute, in minutes since the epoch.
     minute: i64,
     present: BTreeMap<Pair, RunTally>,
@@ -100,19 +106,19 @@ impl Restored {
         let opened = StateFile::open(path, kept);
         let from = minute(now.as_second()).saturating_sub(RESTORED_MINUTES - 1);
         let wanted = WantedMinutes { from, ..WantedMinutes::default() };
-        let (budgets, runs, minutes) = match &opened {
-            Ok(file) => (file.budgets()?, file.runs(RESTORED_RUNS)?, file.minutes(&wanted)?),
+        let (budgets, runs, minutes, models) = match &opened {
+            Ok(file) => (file.budgets()?, file.runs(RESTORED_RUNS)?, file.minutes(&wanted)?, file.models()?),
             // Reading what is there is better than nothing.
             Err(error) if error.is_unwritable() => {
-                (StateFile::look(path).unwrap_or_default(), Vec::new(), Vec::new())
+                (StateFile::look(path).unwrap_or_default(), Vec::new(), Vec::new(), Vec::new())
             }
-            Err(_) => (Vec::new(), Vec::new(), Vec::new()),
+            Err(_) => (Vec::new(), Vec::new(), Vec::new(), Vec::new()),
         };
         let file = match opened {
             Err(error) if !error.is_unwritable() => return Err(error),
             file => file,
         };
-        Ok(Self { budgets, runs, minutes, path: path.to_owned(), kept, file })
+        Ok(Self { budgets, runs, minutes, models, path: path.to_owned(), kept, file })
     }
 }
 
@@ -193,6 +199,13 @@ impl Sink for StateKeeper {
                 self.thread.unpark();
                 return;
             }
+            Fact::ModelObserved(observed) => {
+                let (pair, known) = (observed.pair.clone(), Arc::clone(&observed.known));
+                let saved = SavedModel { pair: pair.clone(), at: observed.at, known };
+                self.shared.queue().models.insert(pair, saved);
+                self.thread.unpark();
+                return;
+            }
             Fact::Offered { place, .. }
             | Fact::Skipped { place, .. }
             | Fact::Ended { place, .. }
@@ -253,7 +266,11 @@ impl WriteQueue {
     }
 
     /// Puts what could not be written back at the front.
-    fn put_back(&mut self, runs: Vec<SavedRun>, minutes: Vec<SavedMinute>) {
+    fn put_back(&mut self, runs: Vec<SavedRun>, minutes: Vec<SavedMinute>, models: Vec<SavedModel>) {
+        for model in models {
+            // What came meanwhile is newer.
+            self.models.entry(model.pair.clone()).or_insert(model);
+        }
         let newer = (std::mem::take(&mut self.runs), std::mem::take(&mut self.minutes));
         runs.into_iter().chain(newer.0).for_each(|run| self.add_run(run));
         minutes.into_iter().chain(newer.1).for_each(|minute| self.add_minute(minute));
@@ -326,19 +343,20 @@ impl Writer {
 
     fn write(&mut self, stop: bool) -> Result<(), StateError> {
         let now = minute((self.wall)().as_second());
-        let (runs, minutes, lost) = {
+        let (runs, minutes, models, lost) = {
             let mut queue = self.shared.queue();
             // When stopping, the current minute is final as it is.
             queue.turn_to(if stop { now + 1 } else { now });
             let lost = std::mem::take(&mut queue.lost);
-            (queue.runs.drain(..).collect(), queue.minutes.drain(..).collect(), lost)
+            let models = std::mem::take(&mut queue.models).into_values().collect();
+            (queue.runs.drain(..).collect(), queue.minutes.drain(..).collect(), models, lost)
         };
         if lost > 0 {
             tracing::warn!(lost, "runs and minutes were left out of the state file: too many waited");
             (self.report)(WriteResult::Failed);
         }
         let snapshot = self.ledger.unrecorded();
-        let mut batch = WriteBatch { budgets: None, runs, minutes };
+        let mut batch = WriteBatch { budgets: None, runs, minutes, models };
         let reservations = snapshot.map(|BudgetSnapshot { budgets, reservations }| {
             batch.budgets = Some(budgets);
             reservations
@@ -348,7 +366,7 @@ impl Writer {
         }
         let Some(file) = &mut self.file else { return Ok(()) };
         if let Err(error) = file.write(&batch) {
-            self.shared.queue().put_back(batch.runs, batch.minutes);
+            self.shared.queue().put_back(batch.runs, batch.minutes, batch.models);
             return Err(error);
         }
         if let Some(reservations) = reservations {

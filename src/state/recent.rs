@@ -248,6 +248,7 @@ impl Sink for Recent {
             | Fact::Compared { .. }
             | Fact::ComparisonChanged(_)
             | Fact::TargetStateChanged(_)
+            | Fact::ModelObserved(_)
             | Fact::BackendHealth { .. } => {}
             Fact::RunStarted { run, lag } => self.at(&run.pair, |entry| entry.run_started(run, *lag)),
             Fact::RunEnded { summary, .. } => {

@@ -272,6 +272,9 @@ impl Sink for Store {
                     series.state_changed(change.from, change.to);
                 }
             }
+            Fact::ModelObserved(observed) => {
+                self.at_pair(&observed.pair, |series| series.model_observed(observed));
+            }
             Fact::BackendHealth { target, healthy } => {
                 if let Some(series) = self.target(target) {
                     series.backend_health(*healthy);

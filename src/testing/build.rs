@@ -110,6 +110,7 @@ pub(crate) fn prompts(texts: &[&str]) -> AskStep {
         params: Map::new(),
         history: 0,
         stateful: false,
+        fingerprint: None,
     }
 }
 

@@ -65,6 +65,7 @@ fn ask() -> StepAction {
         params: Map::new(),
         history: 0,
         stateful: false,
+        fingerprint: None,
     }))
 }
 

@@ -105,6 +105,7 @@ impl StepBuild {
                 params: Map::new(),
                 history: 0,
                 stateful: false,
+                fingerprint: None,
             })),
             None => self.http(templates),
         };

@@ -31,6 +31,8 @@ pub enum IncidentKind {
     Run,
     /// An exhausted budget stops the runs of a profile against a target.
     Budget,
+    /// The model of a target has changed, by the answers to a fingerprint.
+    ModelChange,
 }
 
 impl IncidentKind {

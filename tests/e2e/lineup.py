@@ -40,6 +40,7 @@ ABSENT = {
     'scope=~"profile/.+"': "no budget of a profile",
     "tokenbeat_comparison_": "no profile of the demo compares two targets",
     "tokenbeat_capacity_": "no profile of the demo searches for its capacity",
+    "tokenbeat_model_change_": "no profile of the demo is a fingerprint",
     "tokenbeat_slo_threshold_per_input_token_seconds": "no objective that grows with the prompt",
     "tokenbeat:prefill_seconds_per_thousand_tokens": "no ladder of prompts",
     "tokenbeat_retries_total": "no profile asks for `retry`",

@@ -129,6 +129,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "report",
             "event",
             "files",
+            "model_changes",
             "plan",
             "tally",
             "target_state",
@@ -137,6 +138,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("target_state", &["event", "fact", "plan"]),
     ("comparison", &["detect", "event", "fact", "plan", "tally", "vocabulary"]),
+    ("model_changes", &["detect", "event", "fact", "plan"]),
     ("backend", &["fact", "plan", "unmeasured"]),
     ("sim", &["framing"]),
 ];

@@ -77,7 +77,7 @@ pub(crate) async fn summarize(
 }
 
 /// An engine for a plan that reports to a sink.
-fn engine_of(plan: &Arc<Plan>, traffic: Handle, sink: Arc<dyn Sink>) -> Engine {
+pub(crate) fn engine_of(plan: &Arc<Plan>, traffic: Handle, sink: Arc<dyn Sink>) -> Engine {
     let cpu_pool = CpuPool::start().unwrap();
     let client = |target: &Arc<_>| {
         Arc::new(Client::new(Arc::clone(target), cpu_pool.clone(), BodyMemory::default()).unwrap())

@@ -28,6 +28,14 @@ pub(super) fn check_all(config: &Config, findings: &mut Findings) {
                     findings,
                 );
             }
+            let prints = profile.workload.as_ref().is_some_and(|workload| workload.fingerprint.is_some());
+            if prints && !target.api.generates() && target.api != Api::Http {
+                let message = format!(
+                    "the target `{name}` is `{}`, which generates nothing: `fingerprint` has no answers to compare",
+                    target.api.name()
+                );
+                findings.error(&at, message);
+            }
             if profile.workload.is_some() && profile.fluidity.is_some() && !target.api.generates() {
                 let message = format!(
                     "the target `{name}` is `{}`, whose answers have no generated tokens that could be due",

@@ -3,8 +3,8 @@
 use super::expect::{self, ExpectedAnswers};
 use super::trace::FollowedTrace;
 use super::{
-    Findings, baseline, budget, cache_pair, compare, fluidity, retry, revision, scenario, schedule, search,
-    slo, stage, workload,
+    Findings, baseline, budget, cache_pair, compare, fingerprint, fluidity, retry, revision, scenario,
+    schedule, search, slo, stage, workload,
 };
 use crate::config::{self, KeyPath};
 use crate::plan::{CapacitySearch, Profile, Scenario, Stage, Think};
@@ -114,7 +114,11 @@ fn scenario(written: &config::Profile, path: &KeyPath, findings: &mut Findings) 
     let ask = workload::compile(workload, &path.key("workload"), findings);
     // The turns of a conversation differ, and what follows depends on each of them.
     let repeatable = workload.conversation.is_none();
-    let answers = ExpectedAnswers { repeatable, ..ExpectedAnswers::of_workload(workload.stream) };
+    let streams = workload.stream && workload.fingerprint.is_none();
+    let answers = ExpectedAnswers { repeatable, ..ExpectedAnswers::of_workload(streams) };
+    if workload.fingerprint.is_some() {
+        fingerprint::check_profile(written, path, findings);
+    }
     let expect = expect::compile(&written.expect, answers, &at_expect, findings);
     if let Some(conversation) = &workload.conversation {
         return Scenario::of_conversation(ask?, think(conversation.think), expect);

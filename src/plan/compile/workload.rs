@@ -1,6 +1,6 @@
 //! Compiles workloads.
 
-use super::{Findings, cache_pair, conversation, dataset, length, pattern, synthetic, trace};
+use super::{Findings, cache_pair, conversation, dataset, fingerprint, length, pattern, synthetic, trace};
 use crate::config::{self, KeyPath, Prompt};
 use crate::files::LARGEST;
 use crate::limits;
@@ -27,6 +27,7 @@ pub(super) fn compile(
         trace: recorded,
         cache_pair,
         conversation,
+        fingerprint: prints,
         system,
         output_tokens,
         min_output_tokens,
@@ -44,6 +45,7 @@ pub(super) fn compile(
         ("trace", recorded.is_some()),
         ("cache_pair", cache_pair.is_some()),
         ("conversation", conversation.is_some()),
+        ("fingerprint", prints.is_some()),
     ];
     findings.only_one(path, &kinds)?;
     let system = system.as_deref();
@@ -53,7 +55,10 @@ pub(super) fn compile(
         (_, _, Some(recorded), ..) => trace::compile(recorded, written, path, findings),
         (.., Some(pair), _) => Some(cache_pair::compile(pair, written, path, findings)),
         (.., Some(conversation)) => conversation::compile(conversation, written, path, findings),
-        _ => synthetic::compile(synthetic.as_ref()?, written, path, findings),
+        _ => match prints {
+            Some(prints) => fingerprint::compile(prints, written, path, findings),
+            None => synthetic::compile(synthetic.as_ref()?, written, path, findings),
+        },
     };
     let output = match output {
         None => None,
@@ -72,7 +77,8 @@ pub(super) fn compile(
             size.max_output_tokens.filter(|_| every_row || rest.is_some()).max(rest)
         }
         AskText::Trace { replay, .. } => Some(replay.trace.size().max_output),
-        _ => output.as_ref().map(LengthDistribution::max),
+        // One token tells the probabilities of all others in its place.
+        _ => output.as_ref().map(LengthDistribution::max).or(prints.as_ref().map(|_| 1)),
     };
     let asks_for_summary = conversation.as_ref().and_then(|it| it.summarize.as_ref());
     if asks_for_summary.is_some_and(|it| it.by == SummaryBy::Model) && has_output_cap(params) {
@@ -95,11 +101,13 @@ pub(super) fn compile(
             min_tokens: min_output_tokens.map(NonZeroU64::get),
             ignore_eos: *ignore_eos,
         },
-        cache: cache.unwrap_or(if shares { Cache::Reuse } else { Cache::Bust }),
-        stream: *stream,
+        cache: cache.unwrap_or(if shares || prints.is_some() { Cache::Reuse } else { Cache::Bust }),
+        // What is compared is read from whole answers.
+        stream: *stream && prints.is_none(),
         params: params.clone(),
         history: if keeps_answers { ConversationPlan::MAX_TURNS } else { 0 },
         stateful: false,
+        fingerprint: prints.as_deref().map(fingerprint::settings),
     };
     if step.draws_output_tokens() && has_output_cap(params) {
         let message = "caps every answer, so that the length of each request would not be sent";

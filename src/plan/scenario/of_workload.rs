@@ -37,6 +37,7 @@ impl Scenario {
             params: ask.params.clone(),
             history: 0,
             stateful: false,
+            fingerprint: None,
         });
         let summary = summary.map(|ask| Self::step("summary", 1, ask, Expect::default()));
         let turn = Step { think, repeat, turns: true, ..Self::step("turn", 0, ask, expect) };
@@ -94,7 +95,8 @@ impl AskStep {
             // Each of these requests depends on what came before it.
             AskText::Template { .. } | AskText::Conversation(_) | AskText::Summary(_) => return None,
         };
-        let Self { text: _, output_tokens, output, cache, stream: _, params, history, stateful } = self;
+        let Self { text: _, output_tokens, output, cache, stream: _, params, history, stateful, fingerprint } =
+            self;
         let (output_tokens, cache, history, stateful) = (*output_tokens, *cache, *history, *stateful);
         Some(Self {
             text,
@@ -105,6 +107,7 @@ impl AskStep {
             params: params.clone(),
             history,
             stateful,
+            fingerprint: *fingerprint,
         })
     }
 }

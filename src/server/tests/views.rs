@@ -3,6 +3,7 @@
 use crate::comparison::Comparisons;
 use crate::event::Ledger;
 use crate::fact::Fanout;
+use crate::model_changes::ModelChanges;
 use crate::report::DiagnosisRecorder;
 use crate::server::{
     AgentIdentity, AnswerLimiter, ConfigStatus, ControlCommand, Current, LastProbes, Notice, Readiness,
@@ -15,6 +16,7 @@ use crate::testing::small_plan;
 use axum::http::StatusCode;
 use axum::response::Response;
 use http_body_util::BodyExt as _;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 use tokio::sync::{mpsc, watch};
@@ -60,6 +62,7 @@ pub(in crate::server) fn views() -> (Views, Parts) {
         diagnosis: DiagnosisRecorder::of_daemon(&plan),
         comparisons: Comparisons::new(&plan, Arc::new(Fanout::new(Vec::new()))),
         states: TargetStates::new(&plan, Arc::new(Fanout::new(Vec::new()))),
+        models: ModelChanges::new(&plan, &BTreeMap::new(), Arc::new(Fanout::new(Vec::new()))),
         keeper: None,
         ledger,
         access: Arc::default(),

@@ -100,6 +100,14 @@ impl Spec {
         Ok(self.read(name, read)?.unwrap_or(default))
     }
 
+    pub(super) fn strength(&mut self, name: &str, default: f64) -> Result<f64, SpecError> {
+        let read = |value: &str| match value.parse::<f64>() {
+            Ok(strength) if (0.0..=10.0).contains(&strength) => Ok(strength),
+            _ => Err(format!("`{value}` is not a number from 0 to 10")),
+        };
+        Ok(self.read(name, read)?.unwrap_or(default))
+    }
+
     pub(super) fn status(&mut self, name: &str, default: u16) -> Result<u16, SpecError> {
         let read = |value: &str| match value.parse::<u16>() {
             Ok(code) if (200..=999).contains(&code) => Ok(code),

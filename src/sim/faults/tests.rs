@@ -12,12 +12,12 @@ fn every_fault_reads_what_it_writes() {
         role_only, empty_chunks;n=3, tokens_per_chunk;n=5, split_writes;bytes=3, many_events_per_write;n=9,
         hidden_reasoning;tokens=8, reasoning;field=reasoning;tokens=9, no_done, no_usage, usage_on_finish,
         no_content, early_finish;tokens=2, ignore_max_tokens, ignore_stop, ignore_seed,
-        no_logprobs, no_prefix_cache, stream_differs, broken_arguments, crlf, lone_cr, comments, bom, no_space,
+        no_logprobs, model_drift;strength=0.25, served_by;as=\"m,2\";fingerprint=\"fp;1\", no_prefix_cache, stream_differs, broken_arguments, crlf, lone_cr, comments, bom, no_space,
         multi_line_data,
         no_final_blank_line, huge_line;bytes=100, close_keepalive;when=reuse, wrong_content_type, no_choices,
         zero_usage, no_citations, slow_retrieval;for=3s, no_token, expired_token, wrong_status";
     let faults = parse_list(all).unwrap();
-    assert_eq!(faults.len(), 53);
+    assert_eq!(faults.len(), 55);
     for fault in faults {
         assert_eq!(fault.to_string().parse(), Ok(fault));
     }

@@ -50,6 +50,11 @@ impl Fault {
             "ignore_stop" => Self::IgnoreStop,
             "ignore_seed" => Self::IgnoreSeed,
             "no_logprobs" => Self::NoLogprobs,
+            "model_drift" => Self::ModelDrift { strength: spec.strength("strength", 0.3)? },
+            "served_by" => Self::ServedBy {
+                model: spec.text("as", "other"),
+                fingerprint: spec.text("fingerprint", "fp_other"),
+            },
             "no_prefix_cache" => Self::NoPrefixCache,
             "stream_differs" => Self::StreamDiffers,
             "broken_arguments" => Self::BrokenArguments,
@@ -112,6 +117,10 @@ impl fmt::Display for Fault {
             Self::IgnoreStop => f.write_str("ignore_stop"),
             Self::IgnoreSeed => f.write_str("ignore_seed"),
             Self::NoLogprobs => f.write_str("no_logprobs"),
+            Self::ModelDrift { strength } => write!(f, "model_drift;strength={strength}"),
+            Self::ServedBy { model, fingerprint } => {
+                write!(f, "served_by;as=\"{model}\";fingerprint=\"{fingerprint}\"")
+            }
             Self::NoPrefixCache => f.write_str("no_prefix_cache"),
             Self::StreamDiffers => f.write_str("stream_differs"),
             Self::BrokenArguments => f.write_str("broken_arguments"),

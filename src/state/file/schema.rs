@@ -52,10 +52,18 @@ pub(super) const MIGRATIONS: &[&str] = &["
     WHERE result = 'degraded';
 ","
     ALTER TABLE runs ADD COLUMN search TEXT;
+","
+    CREATE TABLE models (
+        profile TEXT NOT NULL,
+        target TEXT NOT NULL,
+        at_ms INTEGER NOT NULL,
+        known TEXT NOT NULL,
+        PRIMARY KEY (profile, target)
+    );
 "];
 
 /// The schema version that this program writes.
-pub(super) const VERSION: i64 = 3;
+pub(super) const VERSION: i64 = 4;
 
 /// Checks that the database is ours and intact, and brings its schema up to date.
 pub(super) fn prepare(db: &mut Connection, path: &Path) -> Result<(), StateError> {

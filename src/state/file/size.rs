@@ -12,6 +12,7 @@ pub(super) fn prune(db: &mut Connection, kept: RetentionLimits, now: i64) -> rus
     let retention = i64::try_from(kept.retention.as_millis()).unwrap_or(i64::MAX);
     let oldest = now.saturating_sub(retention);
     db.execute("DELETE FROM runs WHERE ended_ms < ?", [oldest])?;
+    db.execute("DELETE FROM models WHERE at_ms < ?", [oldest])?;
     db.execute("DELETE FROM minutes WHERE minute < ?", [oldest.div_euclid(MINUTE_MS)])?;
     while used(db)? > kept.max_bytes {
         if drop_oldest(db)? == 0 {

@@ -76,6 +76,7 @@ fn what_is_written_is_read_by_the_next_process() {
         budgets: Some(budgets.clone()),
         runs: vec![run(1, 1_000), run(2, 2_000)],
         minutes: vec![minute(5), minute(6)],
+        ..WriteBatch::default()
     };
     write(dir.path(), &batch);
     let file = StateFile::open(dir.path(), KEPT).unwrap();
@@ -109,9 +110,12 @@ fn what_is_written_is_read_by_the_next_process() {
 fn parts_of_a_minute_are_added_up_and_budgets_that_are_gone_go() {
     let dir = tempfile::tempdir().unwrap();
     let both = vec![budget(BudgetScope::Agent, 1), budget(BudgetScope::Profile("chat".into()), 1)];
-    write(dir.path(), &WriteBatch { budgets: Some(both), runs: Vec::new(), minutes: vec![minute(5)] });
+    write(dir.path(), &WriteBatch { budgets: Some(both), minutes: vec![minute(5)], ..WriteBatch::default() });
     let one = vec![budget(BudgetScope::Agent, 2)];
-    write(dir.path(), &WriteBatch { budgets: Some(one.clone()), runs: Vec::new(), minutes: vec![minute(5)] });
+    write(
+        dir.path(),
+        &WriteBatch { budgets: Some(one.clone()), minutes: vec![minute(5)], ..WriteBatch::default() },
+    );
     let file = StateFile::open(dir.path(), KEPT).unwrap();
     assert_eq!(file.budgets().unwrap(), one);
     let minutes = file.minutes(&from(0)).unwrap();
@@ -133,7 +137,8 @@ fn what_is_old_goes_and_the_oldest_where_there_is_too_much() {
     let mut file = StateFile::open(dir.path(), KEPT).unwrap();
     let day = 24 * 60;
     let minutes = vec![minute(5), minute(day + 5), minute(day + 6)];
-    file.write(&WriteBatch { budgets: None, runs: vec![run(1, 300), run(2, 90_000)], minutes }).unwrap();
+    file.write(&WriteBatch { runs: vec![run(1, 300), run(2, 90_000)], minutes, ..WriteBatch::default() })
+        .unwrap();
     file.prune((day + 6) * 60_000).unwrap();
     let left: Vec<_> = file.minutes(&from(0)).unwrap().iter().map(|minute| minute.minute).collect();
     assert_eq!(left, [day + 5, day + 6]);
@@ -144,6 +149,7 @@ fn what_is_old_goes_and_the_oldest_where_there_is_too_much() {
             budgets: Some(vec![budget(BudgetScope::Agent, 9)]),
             runs,
             minutes: Vec::new(),
+            ..WriteBatch::default()
         })
         .unwrap();
     }
@@ -175,6 +181,7 @@ fn a_file_that_is_damaged_foreign_or_newer_is_refused_and_says_what_to_do() {
             budgets: None,
             runs: (0..200).map(|n| run(n, 1_000 + n)).collect(),
             minutes: Vec::new(),
+            ..WriteBatch::default()
         },
     );
     let mut bytes = std::fs::read(at("cut")).unwrap();
@@ -254,4 +261,25 @@ fn a_full_disk_takes_nothing_in_part_and_room_again_is_enough() {
     file.db.pragma_update(None, "max_page_count", 1 << 20).unwrap();
     file.write(&batch).unwrap();
     assert_eq!((file.budgets().unwrap().len(), file.minutes(&from(0)).unwrap().len()), (1, 999));
+}
+
+#[test]
+fn what_is_known_about_models_is_kept_as_it_was_last_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = |profile: &str, second: u64, known: &str| SavedModel {
+        pair: Pair { profile: profile.into(), ..pair() },
+        at: SystemTime::UNIX_EPOCH + Duration::from_secs(second),
+        known: known.into(),
+    };
+    let write = |models: Vec<SavedModel>| {
+        let mut file = StateFile::open(dir.path(), KEPT).unwrap();
+        file.write(&WriteBatch { models, ..WriteBatch::default() }).unwrap();
+        file.models().unwrap()
+    };
+    assert_eq!(write(vec![model("a", 1, "{}"), model("b", 2, "{}")]).len(), 2);
+    let newer = model("a", 100_000, "{\"x\":1}");
+    assert_eq!(write(vec![newer.clone()]), [newer.clone(), model("b", 2, "{}")]);
+    let mut file = StateFile::open(dir.path(), KEPT).unwrap();
+    file.prune(100_001_000).unwrap();
+    assert_eq!(file.models().unwrap(), [newer], "what was not observed for as long as anything is kept");
 }

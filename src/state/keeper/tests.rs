@@ -203,3 +203,24 @@ fn what_waits_is_bounded() {
     }
     assert_eq!((queue.minutes.len(), queue.lost), (WAITING, 5));
 }
+
+#[test]
+fn what_is_known_about_models_is_there_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = Process::start(dir.path());
+    for known in ["old", "new"] {
+        let observation = crate::event::ModelObservation {
+            pair: chat(),
+            at: std::time::UNIX_EPOCH + Duration::from_secs(wall()().as_second().unsigned_abs()),
+            evidence: 0.0,
+            threshold: 3.0,
+            changes: Vec::new(),
+            known: known.into(),
+        };
+        process.keeper.record(&Fact::ModelObserved(Arc::new(observation)));
+    }
+    process.stop();
+    let restored = Restored::open(dir.path(), KEPT, wall()()).unwrap();
+    let known: Vec<_> = restored.models.iter().map(|saved| (saved.pair.clone(), &*saved.known)).collect();
+    assert_eq!(known, [(chat(), "new")]);
+}

@@ -3,8 +3,8 @@
 use super::cells::{Cells, about, row};
 use crate::catalogue::When;
 use crate::event::{
-    LoadMeasurement, LoadUnit, LoadVerdict, Pair, Request, RunRef, RunResult, RunSummary, SearchEnd,
-    SearchReport, SkippedRun, Verdict,
+    LoadMeasurement, LoadUnit, LoadVerdict, ModelObservation, Pair, Request, RunRef, RunResult, RunSummary,
+    SearchEnd, SearchReport, SkippedRun, Verdict,
 };
 use crate::plan::{Objective, PairPlan};
 use crate::telemetry::value::Trace;
@@ -33,7 +33,22 @@ impl PairSeries {
     pub(super) fn plan_is(&self, plan: &PairPlan) {
         let (cells, profile) = (&self.cells, &plan.profile);
         let searches = profile.search.is_some();
-        cells.prepare(|when| when == When::Always || (searches && when == When::Searches));
+        let fingerprint = plan.model_fingerprint();
+        let is_new = cells.made(row::ModelChangeEvidence).is_none();
+        cells.prepare(|when| match when {
+            When::Always => true,
+            When::Searches => searches,
+            When::Fingerprints => fingerprint.is_some(),
+            _ => false,
+        });
+        if fingerprint.is_none() {
+            self.forget_model();
+        } else if is_new {
+            cells.get(row::ModelChangeEvidence).put(Some(0.0));
+        }
+        if let Some(fingerprint) = fingerprint {
+            cells.get(row::ModelChangeThreshold).put(Some(fingerprint.threshold()));
+        }
         if !searches {
             self.forget_capacity();
         }
@@ -170,6 +185,19 @@ impl PairSeries {
             cells.made(row::CapacityKneeUsers),
             cells.made(row::CapacityKneeRequests),
         ];
+        gauges.into_iter().flatten().for_each(|gauge| gauge.put(None));
+    }
+
+    /// Records the evidence that the target's model has changed.
+    pub(super) fn model_observed(&self, observed: &ModelObservation) {
+        // A run of an earlier plan may end after a reload.
+        if let Some(evidence) = self.cells.made(row::ModelChangeEvidence) {
+            evidence.put(Some(observed.evidence));
+        }
+    }
+
+    fn forget_model(&self) {
+        let gauges = [self.cells.made(row::ModelChangeEvidence), self.cells.made(row::ModelChangeThreshold)];
         gauges.into_iter().flatten().for_each(|gauge| gauge.put(None));
     }
 

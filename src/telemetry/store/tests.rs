@@ -3,6 +3,7 @@
 mod capacity;
 mod comparisons;
 mod journeys;
+mod models;
 mod reload;
 mod runs;
 

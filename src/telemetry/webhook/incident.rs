@@ -1,6 +1,8 @@
 //! What facts say about incidents. Pure. It must not know which incidents are told, nor to whom.
 
-use crate::event::{Pair, RunResult, RunSummary, SkippedRun, TargetState, TargetStateChange};
+use crate::event::{
+    ModelObservation, ModelSign, Pair, RunResult, RunSummary, SkippedRun, TargetState, TargetStateChange,
+};
 use crate::fact::Fact;
 use crate::plan::webhook::WebhookIncident;
 use crate::vocabulary::IncidentKind;
@@ -27,6 +29,7 @@ pub(super) fn news(fact: &Fact) -> Option<SubjectNews> {
         Fact::RunStarted { run, lag } => {
             Some(SubjectNews::State(budget(&run.pair, true, run.scheduled + *lag)))
         }
+        Fact::ModelObserved(observed) => Some(SubjectNews::State(model(observed))),
         _ => None,
     }
 }
@@ -91,6 +94,20 @@ fn budget(pair: &Pair, available: bool, at: SystemTime) -> WebhookIncident {
         ("exhausted", format!("a budget is exhausted: {profile} does not run against {target}"))
     };
     WebhookIncident { title, ..of_pair(IncidentKind::Budget, pair, state, !available, at) }
+}
+
+/// The evidence stands until the changed model is known; what was seen is told with the change itself.
+fn model(observed: &ModelObservation) -> WebhookIncident {
+    let ModelObservation { pair, at, evidence, threshold, changes, .. } = observed;
+    let changed = evidence >= threshold;
+    let seen = changes.iter().find(|change| change.what == ModelSign::Answers);
+    let (state, title) = if changed {
+        ("changed", format!("the model of {} has changed, says {}", pair.target, pair.profile))
+    } else {
+        ("same", format!("the model of {} is that of the reference, says {}", pair.target, pair.profile))
+    };
+    let detail = seen.map(|change| change.why.clone()).unwrap_or_default();
+    WebhookIncident { title, detail, ..of_pair(IncidentKind::ModelChange, pair, state, changed, *at) }
 }
 
 #[cfg(test)]
@@ -173,5 +190,28 @@ mod tests {
         let started = state(&Fact::RunStarted { run: run(&pair), lag: Duration::from_secs(1) });
         assert_eq!((started.key(), started.firing), (stopped.key(), false));
         assert_eq!(started.at, UNIX_EPOCH + Duration::from_secs(1001));
+    }
+
+    #[test]
+    fn a_changed_model_is_trouble_until_the_new_one_is_known() {
+        let observed = |evidence, changes| {
+            let pair = small_plan().pairs[0].pair.clone();
+            let known = "{}".into();
+            Fact::ModelObserved(Arc::new(ModelObservation {
+                pair,
+                at: UNIX_EPOCH,
+                evidence,
+                threshold: 3.0,
+                changes,
+                known,
+            }))
+        };
+        let change = |what| crate::event::ModelChange { what, since: UNIX_EPOCH, why: "7 times".to_owned() };
+        let changed =
+            state(&observed(3.5, vec![change(ModelSign::SystemFingerprint), change(ModelSign::Answers)]));
+        assert_eq!((&*changed.state, changed.firing, changed.detail.as_str()), ("changed", true, "7 times"));
+        assert_eq!(changed.key(), "model_change/chat/llama");
+        let same = state(&observed(0.4, Vec::new()));
+        assert_eq!((&*same.state, same.firing, same.detail.as_str()), ("same", false, ""));
     }
 }

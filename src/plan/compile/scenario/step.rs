@@ -98,6 +98,7 @@ impl StepCompiler<'_> {
             params: ask.params.clone(),
             history: ask.history,
             stateful: ask.stateful,
+            fingerprint: None,
         })
     }
 
