@@ -251,12 +251,11 @@ fn failures(part: &ResultPart) -> (u64, u64) {
 }
 
 fn side(part: &ResultPart, quantity: Quantity) -> MeasuredSide {
-    let (value, samples) = match times(part, quantity) {
-        Some((times, samples)) => (times.quantile(0.5).map(|time| time.as_secs_f64()), samples),
-        None => {
-            let (failed, all) = failures(part);
-            (crate::tally::ratio(failed, all), all)
-        }
+    let (value, samples) = if let Some((times, samples)) = times(part, quantity) {
+        (times.quantile(0.5).map(|time| time.as_secs_f64()), samples)
+    } else {
+        let (failed, all) = failures(part);
+        (crate::tally::ratio(failed, all), all)
     };
     let pace = quantity == Quantity::OutputPace;
     MeasuredSide { value: if pace { value.filter(|it| *it > 0.0).map(f64::recip) } else { value }, samples }

@@ -234,7 +234,7 @@ fn a_single_request_has_no_rate() {
     assert!(of_answers(1).pairs[0].total.throughput.is_none());
     assert!(of_answers(2).pairs[0].total.throughput.is_some());
     let tables = of_answers(1).tables();
-    let line = tables.lines().filter(|line| line.contains("11 usage")).last().unwrap();
+    let line = tables.lines().rfind(|line| line.contains("11 usage")).unwrap();
     assert_eq!(line.matches(" - ").count(), 3, "{line}");
 }
 

@@ -212,7 +212,7 @@ impl Effects {
             Fault::NoLogprobs => self.no_logprobs = true,
             Fault::ModelDrift { strength } => self.drift = *strength,
             Fault::ServedBy { model, fingerprint } => {
-                self.served_by = Some((model.clone(), fingerprint.clone()))
+                self.served_by = Some((model.clone(), fingerprint.clone()));
             }
             Fault::NoPrefixCache => self.no_prefix_cache = true,
             Fault::StreamDiffers => self.stream_differs = true,

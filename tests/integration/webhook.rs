@@ -64,7 +64,7 @@ async fn slack_is_told_that_a_target_hangs_and_that_it_is_well_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receiver_that_hangs_does_not_keep_the_daemon() {
     let (simulator, receiver) = (Simulator::start(), MockServer::start().await);
-    let hangs = ResponseTemplate::new(200).set_delay(std::time::Duration::from_secs(600));
+    let hangs = ResponseTemplate::new(200).set_delay(std::time::Duration::from_mins(10));
     Mock::given(any()).respond_with(hangs).mount(&receiver).await;
     let daemon = Running::start(&example(&receiver.uri()), &simulator).await;
     daemon.requests(5).await;

@@ -1,7 +1,7 @@
 //! How the fingerprints of a plan find out whether a model changed, and what that costs.
 
 use crate::config::show_duration;
-use crate::plan::{Forecast, PairForecast, PairPlan, Plan, has_top_logprobs};
+use crate::plan::{Amount, Forecast, PairForecast, PairPlan, Plan, has_top_logprobs};
 use jiff::Timestamp;
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -45,7 +45,7 @@ fn sentence(pair: &PairPlan, forecast: &PairForecast, currency: &str, now: Times
         Some(time) => format!("after {}", show_duration(time)),
     };
     let month = |day: f64| day * MONTH;
-    let cost = match forecast.daily.takes.expected.cost.map(|cost| cost.value()) {
+    let cost = match forecast.daily.takes.expected.cost.map(Amount::value) {
         Some(Some(cost)) => format!("{:.4} {currency} a month", month(cost)),
         Some(None) => "an unknown cost".to_owned(),
         None => {

@@ -139,7 +139,7 @@ async fn a_p95_is_shown_with_its_bound_once_there_are_enough_answers() {
     let answers = |n| (0..n).for_each(|_| fixture.play(Outcome::Ok, |_| {}));
     answers(100);
     assert!(fixture.page().contains(">too few: 100 of 130</span>"));
-    tokio::time::advance(Duration::from_secs(120)).await;
+    tokio::time::advance(Duration::from_mins(2)).await;
     answers(100);
     let page = fixture.page();
     assert!(page.contains("300 ms <span") && page.contains(">≤ 300 ms, 10 min</span></dd>"), "{page}");
