@@ -133,6 +133,12 @@ macro_rules! rows {
             "Ended runs, by result.";
         DegradedRuns = "tokenbeat.degraded_runs", None, Counter, Run [], Always,
             "Ended runs in which the prober was late, whatever their result: their latencies do not describe the target.";
+        RegressionRatio = "tokenbeat.regression", Ratio, OptionalGauge, Run [Quantity: Quantity], Always,
+            "While a regression stands, the present level of the quantity divided by its baseline: over 1, of the output pace below it; otherwise 1. Absent if its changes are not found.";
+        RegressionSince = "tokenbeat.regression_since_timestamp", Seconds, OptionalGauge, Run [Quantity: Quantity], Always,
+            "When the regression that stands began, in seconds since the epoch; 0 if none stands.";
+        RegressionEvidence = "tokenbeat.regression_evidence", None, OptionalGauge, Run [Quantity: Quantity], Always,
+            "How much of the evidence for a regression there is that is needed to tell it, from 0 to 1; 1 while one stands.";
         CapacityUsers = "tokenbeat.capacity_users", None, OptionalGauge, Run [], Searches,
             "Most users with which the last conclusive search met the objectives, 0 if the fewest missed one; absent before the first, and if the search varies the rate.";
         CapacityRequests = "tokenbeat.capacity_requests", RequestsPerSecond, OptionalGauge, Run [], Searches,

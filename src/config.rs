@@ -13,6 +13,7 @@ mod baseline;
 mod compare;
 mod conversation;
 mod currency;
+mod detect;
 mod expect;
 mod fingerprint;
 mod layers;
@@ -54,6 +55,7 @@ pub use baseline::BaselineThresholds;
 pub use compare::Compare;
 pub use conversation::{Conversation, ConversationTurn, GivenTurn, Summarize, SyntheticConversation};
 pub use currency::Currency;
+pub use detect::{AlarmRate, Detect, DetectSettings, DetectWord};
 pub use expect::{
     Expect, ExpectText, ExpectTokens, JsonCheck, NamedText, SchemaCheck, SchemaOf, Status, Statuses,
     TextCheck, ToolCallCheck,

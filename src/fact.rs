@@ -7,9 +7,11 @@
 
 mod journey;
 mod offered;
+mod watched;
 
 pub use journey::OpenJourney;
 pub use offered::OfferedRequest;
+pub use watched::{StandingRegression, WatchedRun, WatchedSeries};
 
 use crate::event::{
     ComparisonReport, Journey, ModelObservation, Pair, Place, Request, RunRef, RunSummary, SkipReason,
@@ -122,6 +124,8 @@ pub enum Fact {
         /// Whether it said so; `None` if there was no answer.
         healthy: Option<bool>,
     },
+    /// What is known about the runs of a pair, after one of them has ended or the plan has changed.
+    PairWatched(Arc<WatchedRun>),
 }
 
 impl Fact {

@@ -33,6 +33,7 @@ pub mod model_changes;
 pub mod pacing;
 pub mod plan;
 pub mod redactor;
+pub mod regression;
 pub mod report;
 pub mod scenario;
 pub mod schedule;

@@ -12,6 +12,7 @@ mod comparison;
 mod compile;
 mod conversation;
 mod cron;
+mod detection;
 mod effort;
 mod expect;
 mod fingerprint;
@@ -62,6 +63,7 @@ pub use conversation::{
     SyntheticTurns,
 };
 pub use cron::next_occurrence;
+pub use detection::{Detection, DetectionBounds};
 pub use effort::ANTHROPIC_MAX_TOKENS;
 pub use expect::{
     ArgumentsSchema, Check, Comparison, Expect, JsonRule, Rule, STATUS_CHECK, StatusRange, StatusSet,

@@ -216,6 +216,7 @@ impl Sink for Summary {
             | Fact::ComparisonChanged(_)
             | Fact::TargetStateChanged(_)
             | Fact::ModelObserved(_)
+            | Fact::PairWatched(_)
             | Fact::BackendHealth { .. } => {}
         }
     }

@@ -13,11 +13,15 @@ mod time;
 pub use budget::{BudgetLedger, SavedBudget};
 pub use comparison::ComparisonView;
 pub use events::{Events, PublishedEvent};
-pub use file::{MAX_MINUTES, RetentionLimits, SavedMinute, SavedModel, SavedRun, StateError, WantedMinutes};
+pub use file::{
+    MAX_MINUTES, RetentionLimits, SavedMinute, SavedModel, SavedRun, SavedWatch, StateError, WantedMinutes,
+};
 pub use history::{
     HistoryRecorder, HistoryView, ObjectiveView, Percentiles, SlotView, TargetWindow, WindowPercentiles,
     WindowView,
 };
 pub use keeper::{Restored, StateKeeper, WriteResult};
-pub use recent::{ActiveRun, JourneyCounts, JourneyView, PairStatus, Recent, RequestView, RunView};
+pub use recent::{
+    ActiveRun, JourneyCounts, JourneyView, PairStatus, Recent, RegressionView, RequestView, RunView,
+};
 pub use time::Time;

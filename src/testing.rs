@@ -110,6 +110,7 @@ pub(crate) fn profile(name: &str, stages: Vec<Stage>) -> Profile {
         retry: None,
         fluidity: None,
         baseline: thresholds(),
+        detect: None,
         budget: Some(budget()),
         revision: "r1".into(),
     }

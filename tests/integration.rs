@@ -76,6 +76,8 @@ mod process;
 mod readers;
 #[path = "integration/reasoning.rs"]
 mod reasoning;
+#[path = "integration/regressions.rs"]
+mod regressions;
 #[path = "integration/reload.rs"]
 mod reload;
 #[path = "integration/replay.rs"]

@@ -27,6 +27,7 @@ pub(crate) fn plan(shape: plan::Shape, scenario: plan::Scenario) -> anyhow::Resu
         slos: Vec::new(),
         retry: None,
         fluidity: None,
+        detect: None,
         budget: None,
         revision: "".into(),
     });

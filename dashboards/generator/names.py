@@ -62,6 +62,9 @@ skipped_runs_total                          counter    R  reason
 run_active                                  gauge      R
 last_run_started_timestamp_seconds          gauge      R
 last_run_completed_timestamp_seconds        gauge      R
+regression_ratio                            gauge      R  quantity
+regression_since_timestamp_seconds          gauge      R  quantity
+regression_evidence                         gauge      R  quantity
 capacity_users                              gauge      R
 capacity_requests_per_second                gauge      R
 capacity_knee_users                         gauge      R

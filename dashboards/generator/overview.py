@@ -110,6 +110,12 @@ def board():
               " objective, or `health.failing_after` is too small.", COUNT,
               Line(ours.rate("tokenbeat_target_state_changes_total", ("target", "to"), how="increase"), "{{target}}: {{to}}"),
               width=8),
+        lines("Regressions", "While a regression stands: the present level of a quantity by its baseline, as the agent found it; 1"
+              " otherwise. Of the output pace, less is worse.", COUNT,
+              Line(ours.gauge("max", "tokenbeat_regression_ratio", (*PAIR, "quantity")), PAIR_LEGEND + " {{quantity}}"), width=16),
+        lines("Evidence for a regression", "How much of the evidence there is that is needed to tell a regression: it is told at 1.",
+              SHARE, Line(ours.gauge("max", "tokenbeat_regression_evidence", (*PAIR, "quantity")), PAIR_LEGEND + " {{quantity}}"),
+              width=8, top=1),
         lines("Availability", "Share of ok requests. A dip in only one location is caused by the network; in all of them, by the"
               " target.",
               SHARE, Line(availability(PAIR, "$__rate_interval"), PAIR_LEGEND), top=1),

@@ -43,6 +43,10 @@ def notes(runs: bool = False) -> list[Note]:
             "Degraded runs", f'{ours.rate("tokenbeat_degraded_runs_total", PAIR, "$__interval", "increase")} > 0',
             AMBER, f"prober was late in a run of {pair}", shown=runs,
         ),
+        Note(
+            "Regressions", ours.value("tokenbeat_regression_since_timestamp_seconds") + " * 1000 > 0",
+            RED, f"regression of {pair} began: {{{{quantity}}}}", value_is_time=True,
+        ),
         Note("Reloads", f"{reload} * 1000", GREEN, "config loaded by {{instance}}", value_is_time=True),
         Note(
             "Profile edited",

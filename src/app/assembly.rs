@@ -9,7 +9,8 @@ use crate::fact::Sink;
 use crate::files::Files;
 use crate::plan::{Fingerprint, Plan, StateOptions, Target};
 use crate::state::{
-    BudgetLedger, Restored, RetentionLimits, SavedMinute, SavedModel, SavedRun, StateKeeper, WriteResult,
+    BudgetLedger, Restored, RetentionLimits, SavedMinute, SavedModel, SavedRun, SavedWatch, StateKeeper,
+    WriteResult,
 };
 use anyhow::{Context as _, anyhow};
 use std::collections::{BTreeMap, HashMap};
@@ -94,12 +95,15 @@ pub(super) struct Memory {
     pub(super) minutes: Vec<SavedMinute>,
     /// What earlier processes knew about models.
     pub(super) models: BTreeMap<Pair, Arc<str>>,
+    /// What earlier processes knew of the runs of each pair; absent without a state file.
+    pub(super) watches: Option<Vec<SavedWatch>>,
 }
 
 impl Memory {
     /// Nothing is kept.
     pub(super) fn none(ledger: Arc<BudgetLedger>) -> Self {
-        Self { ledger, keeper: None, runs: Vec::new(), minutes: Vec::new(), models: BTreeMap::new() }
+        let (runs, minutes) = (Vec::new(), Vec::new());
+        Self { ledger, keeper: None, runs, minutes, models: BTreeMap::new(), watches: None }
     }
 }
 
@@ -113,10 +117,11 @@ pub(super) fn memory(plan: &Plan, report: impl Fn(WriteResult) + Send + 'static)
     let minutes = std::mem::take(&mut restored.minutes);
     let models = std::mem::take(&mut restored.models);
     let models = models.into_iter().map(|SavedModel { pair, known, .. }| (pair, known)).collect();
+    let watches = Some(std::mem::take(&mut restored.watches));
     let ledger = Arc::new(BudgetLedger::restored(plan, budgets, engine::system()));
     let keeper = StateKeeper::start(restored, Arc::clone(&ledger), engine::system(), report)
         .context("cannot start the thread that keeps the state file")?;
-    Ok(Memory { ledger, keeper: Some(keeper), runs, minutes, models })
+    Ok(Memory { ledger, keeper: Some(keeper), runs, minutes, models, watches })
 }
 
 /// The threads for CPU-bound work of a process: one pool for the engine and all clients.

@@ -1,6 +1,7 @@
 //! `tokenbeat check`: validates the config and forecasts what it will do.
 
 mod comparisons;
+mod detection;
 mod fingerprints;
 mod idle;
 mod reasoning;
@@ -92,6 +93,7 @@ fn describe(
     text.push_str(&samples::describe(plan, forecast));
     text.push_str(&comparisons::describe(plan, forecast));
     text.push_str(&fingerprints::describe(plan, forecast, now));
+    text.push_str(&detection::describe(plan, now));
     for outlook in outlooks {
         let _ = writeln!(
             text,

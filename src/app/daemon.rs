@@ -13,6 +13,7 @@ use crate::fact::{Fanout, Sink};
 use crate::files::Files;
 use crate::model_changes::ModelChanges;
 use crate::plan::{LoadedPlan, Plan};
+use crate::regression::RegressionWatch;
 use crate::report::DiagnosisRecorder;
 use crate::server::{
     Access, AgentIdentity, AnswerLimiter, BoundServer, ConfigStatus, ControlCommand, Current, LastProbes,
@@ -56,6 +57,7 @@ pub struct Daemon {
     reloader: Reloader,
     store: Arc<Store>,
     states: Arc<TargetStates>,
+    regressions: Arc<RegressionWatch>,
     health: Arc<HealthPoller>,
     keeper: Option<Arc<StateKeeper>>,
     export: Option<(Arc<otlp::Export>, otlp::ExportTasks)>,
@@ -80,7 +82,7 @@ impl Daemon {
         }
         let plan = Arc::new(plan);
         let store = Store::new(&plan);
-        let Memory { ledger, keeper, runs, minutes, models } = memory(&plan, &store)?;
+        let Memory { ledger, keeper, runs, minutes, models, watches } = memory(&plan, &store)?;
         store.attach_ledger(Arc::<BudgetLedger>::clone(&ledger));
         let recent = Recent::new(&plan);
         recent.restore(&runs);
@@ -105,7 +107,8 @@ impl Daemon {
         sinks.extend(export.as_ref().map(|(export, _)| export.sink()));
         let health = HealthPoller::new(Arc::clone(&plan));
         sinks.push(Arc::<HealthPoller>::clone(&health));
-        let models = ModelChanges::new(&plan, &models, Arc::new(Fanout::new(sinks)));
+        let regressions = RegressionWatch::new(&plan, watches, Arc::new(Fanout::new(sinks)));
+        let models = ModelChanges::new(&plan, &models, Arc::<RegressionWatch>::clone(&regressions));
         let comparisons = Comparisons::new(&plan, Arc::<ModelChanges>::clone(&models));
         store.attach_comparisons(Arc::<Comparisons>::clone(&comparisons));
         let states = TargetStates::new(&plan, Arc::<Comparisons>::clone(&comparisons));
@@ -165,6 +168,7 @@ impl Daemon {
             reloader,
             store,
             states,
+            regressions,
             health,
             keeper,
             export,
@@ -202,6 +206,7 @@ impl Daemon {
             reloader,
             store,
             states,
+            regressions,
             health,
             keeper,
             export,
@@ -219,6 +224,9 @@ impl Daemon {
         let lag = traffic.spawn(watch_runtime_lag(store, ended.clone()));
         let polling = tokio::spawn(health.run(Arc::<TargetStates>::clone(&states), ended.clone()));
         let silence = tokio::spawn(states.watch_silence(ended.clone()));
+        let compared = CancellationToken::new();
+        let _compared = compared.clone().drop_guard();
+        let comparing = tokio::spawn(regressions.run(compared.clone()));
         let open_files = open_files::limit();
         let web_connections = max_connections(open_files);
         tracing::info!(open_files, web_connections, "limits of this process");
@@ -242,6 +250,9 @@ impl Daemon {
         reloading.await.context("the reloads of the config died")?;
         let stragglers = engine.shutdown(grace, &stop.now).await;
         tracing::info!(cancelled_runs = stragglers.len(), "drained");
+        // After the last run, and before the state file is closed.
+        compared.cancel();
+        comparing.await.context("the comparison of runs died")?;
         if let Some(keeper) = keeper {
             close(keeper).await;
         }

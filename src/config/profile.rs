@@ -4,6 +4,7 @@ use super::agent::Budget;
 use super::arrivals::ArrivalsText;
 use super::baseline::BaselineThresholds;
 use super::compare::Compare;
+use super::detect::Detect;
 use super::expect::Expect;
 use super::load_curve::Moving;
 use super::path::KeyPath;
@@ -75,6 +76,10 @@ pub struct Profile {
     /// percentage points of failures.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub baseline: Option<BaselineThresholds>,
+    /// How the daemon finds that runs have become worse: settings, or `off`. Default: with the defaults of the settings,
+    /// except for manual schedules and for searches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detect: Option<Detect>,
     /// Budget for all targets of the profile together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,

@@ -444,6 +444,7 @@ pub(crate) const FORMATS: &[(&str, FormatCheck)] = &[
     checked::<HostName>(),
     checked::<Address>(),
     checked::<super::currency::Currency>(),
+    checked::<super::detect::AlarmRate>(),
     checked::<super::expect::Status>(),
     checked::<super::rate::PerSecond>(),
     checked::<super::schedule::Days>(),

@@ -12,6 +12,7 @@ mod cache_pair;
 mod compare;
 mod conversation;
 mod dataset;
+mod detect;
 mod effort;
 mod expect;
 mod finding;

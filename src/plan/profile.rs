@@ -1,8 +1,8 @@
 //! A profile: what is sent, when, and what is expected of the answers.
 
 use super::{
-    Api, BaselineThresholds, CapacitySearch, ComparedWith, Objective, ReasoningEffort, Scenario, Schedule,
-    Stage, Step, StepAction, StopSequences, Target, TargetComparison, Think, Trigger, asked_params,
+    Api, BaselineThresholds, CapacitySearch, ComparedWith, Detection, Objective, ReasoningEffort, Scenario,
+    Schedule, Stage, Step, StepAction, StopSequences, Target, TargetComparison, Think, Trigger, asked_params,
     compose_patches, effort, next_occurrence, output_cap, serialize,
 };
 use crate::event::{Failure, Pair, Place, SeriesKey, TURNS, turn_bucket};
@@ -45,6 +45,10 @@ pub struct Profile {
     // It changes nothing that a run does.
     #[serde(skip)]
     pub baseline: BaselineThresholds,
+    /// How changes between its runs are found, if they are.
+    // A run does the same with and without it.
+    #[serde(skip)]
+    pub detect: Option<Detection>,
     /// Budget of the profile on all its targets together.
     // The ledger adopts a new budget without disturbing a run.
     #[serde(skip)]

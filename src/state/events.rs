@@ -2,10 +2,11 @@
 //! slow misses events and is notified of that.
 
 use super::{ComparisonView, JourneyView, RequestView, RunView, Time};
-use crate::fact::{Fact, Sink};
+use crate::fact::{Fact, Sink, WatchedRun};
 use serde::Serialize;
 use serde_json::json;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 use tokio::sync::broadcast;
 
 /// Number of events that a slow listener may lag behind.
@@ -15,7 +16,7 @@ const BEHIND: usize = 1024;
 #[derive(Clone, Debug)]
 pub struct PublishedEvent {
     /// Its name: `request`, `journey`, `run_started`, `run_ended`, `runs_skipped`, `next_run`, `target_state`, `comparison`,
-    /// `model_change`.
+    /// `model_change`, `regression`.
     pub name: &'static str,
     /// Its payload as JSON.
     pub data: Arc<str>,
@@ -35,6 +36,26 @@ impl Events {
     /// Subscribes to events from now on.
     pub fn listen(&self) -> broadcast::Receiver<PublishedEvent> {
         self.0.subscribe()
+    }
+
+    /// The changes that a run showed.
+    fn tell_changes(&self, run: &WatchedRun) {
+        for series in &run.series {
+            let Some(change) = &series.change else { continue };
+            let (time, ratio) = (change.time, change.ratio);
+            let at = |millis: i64| {
+                Time(SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(millis).unwrap_or(0)))
+            };
+            self.tell(
+                "regression",
+                &json!({
+                    "profile": &*run.pair.profile, "target": &*run.pair.target, "quantity": series.quantity,
+                    "kind": change.kind, "at": at(time.at), "not_before": at(time.earliest),
+                    "not_after": at(time.latest), "ratio": ratio.mid, "ratio_low": ratio.low,
+                    "ratio_high": ratio.high,
+                }),
+            );
+        }
     }
 
     fn tell(&self, name: &'static str, data: &impl Serialize) {
@@ -90,6 +111,7 @@ impl Sink for Events {
                     self.tell("model_change", &data);
                 }
             }
+            Fact::PairWatched(run) => self.tell_changes(run),
             Fact::PlanChanged(_)
             | Fact::Compared { .. }
             | Fact::BackendHealth { .. }
@@ -104,8 +126,11 @@ impl Sink for Events {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Failure, Outcome};
+    use crate::detect::{ChangeKind, ChangeRatio, ChangeTime, DetectedChange};
+    use crate::event::{Failure, Outcome, Pair};
+    use crate::fact::WatchedSeries;
     use crate::testing::{play, rag_plan, small_plan, travel};
+    use crate::vocabulary::Quantity;
 
     #[test]
     fn who_listens_hears_and_who_does_not_costs_nothing() {
@@ -145,6 +170,38 @@ mod tests {
         });
         assert_eq!(data, wanted);
         assert!(listener.try_recv().is_err(), "its beginning is not told");
+    }
+
+    #[test]
+    fn a_change_that_a_run_showed_is_told() {
+        let change = DetectedChange {
+            kind: ChangeKind::Regressed,
+            time: ChangeTime { earliest: 1_000, at: 2_000, latest: 3_000 },
+            told_at: 9_000,
+            ratio: ChangeRatio { low: 1.1, mid: 1.2, high: 1.3 },
+        };
+        let series = |quantity, change| WatchedSeries { quantity, regression: None, evidence: 0.0, change };
+        let run = WatchedRun {
+            pair: Pair { profile: "p".into(), target: "t".into() },
+            revision: "r".into(),
+            at: 9_000,
+            values: std::collections::BTreeMap::new(),
+            series: vec![series(Quantity::Failures, None), series(Quantity::ChunkGap, Some(change))],
+            state: None,
+        };
+        let events = Events::default();
+        let mut listener = events.listen();
+        events.record(&Fact::PairWatched(Arc::new(run)));
+        let heard = listener.try_recv().unwrap();
+        assert_eq!(heard.name, "regression");
+        let data: serde_json::Value = serde_json::from_str(&heard.data).unwrap();
+        let wanted = json!({
+            "profile": "p", "target": "t", "quantity": "chunk_gap", "kind": "regressed",
+            "at": "1970-01-01T00:00:02.000Z", "not_before": "1970-01-01T00:00:01.000Z",
+            "not_after": "1970-01-01T00:00:03.000Z", "ratio": 1.2, "ratio_low": 1.1, "ratio_high": 1.3,
+        });
+        assert_eq!(data, wanted);
+        assert!(listener.try_recv().is_err());
     }
 
     #[test]

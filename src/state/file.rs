@@ -11,14 +11,18 @@ mod runs;
 mod schema;
 mod series;
 mod size;
+mod watches;
 
 pub use models::SavedModel;
 pub use runs::SavedRun;
 pub use series::{MAX_MINUTES, SavedMinute, WantedMinutes};
+pub use watches::SavedWatch;
 
 use super::budget::SavedBudget;
+use crate::fact::WatchedRun;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// File name used if the config specifies a directory.
@@ -102,12 +106,18 @@ pub(super) struct WriteBatch {
     pub(super) minutes: Vec<SavedMinute>,
     /// What is known about models, as far as it changed.
     pub(super) models: Vec<SavedModel>,
+    /// What runs showed that are compared with those before them.
+    pub(super) watched: Vec<Arc<WatchedRun>>,
 }
 
 impl WriteBatch {
     /// Whether there is nothing to write.
     pub(super) fn is_empty(&self) -> bool {
-        self.budgets.is_none() && self.runs.is_empty() && self.minutes.is_empty() && self.models.is_empty()
+        self.budgets.is_none()
+            && self.runs.is_empty()
+            && self.minutes.is_empty()
+            && self.models.is_empty()
+            && self.watched.is_empty()
     }
 }
 
@@ -173,6 +183,11 @@ impl StateFile {
         models::load(&self.db).map_err(|error| explain(&self.path, &error))
     }
 
+    /// What is known of the runs of each pair.
+    pub(super) fn watches(&self) -> Result<Vec<SavedWatch>, StateError> {
+        watches::load(&self.db).map_err(|error| explain(&self.path, &error))
+    }
+
     /// Writes either everything or nothing. After this returns successfully, the data outlives the process.
     pub(super) fn write(&mut self, batch: &WriteBatch) -> Result<(), StateError> {
         let path = &self.path;
@@ -195,6 +210,7 @@ fn write(db: &mut Connection, batch: &WriteBatch) -> rusqlite::Result<()> {
     runs::save(&transaction, &batch.runs)?;
     series::save(&transaction, &batch.minutes)?;
     models::save(&transaction, &batch.models)?;
+    watches::save(&transaction, &batch.watched)?;
     transaction.commit()
 }
 

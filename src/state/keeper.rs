@@ -3,10 +3,11 @@
 
 use super::budget::{BudgetLedger, BudgetSnapshot, SavedBudget};
 use super::file::{
-    RetentionLimits, SavedMinute, SavedModel, SavedRun, StateError, StateFile, WantedMinutes, WriteBatch,
+    RetentionLimits, SavedMinute, SavedModel, SavedRun, SavedWatch, StateError, StateFile, WantedMinutes,
+    WriteBatch,
 };
 use crate::event::{Pair, WallClock};
-use crate::fact::{Fact, Sink};
+use crate::fact::{Fact, Sink, WatchedRun};
 use crate::tally::RunTally;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, VecDeque};
@@ -27,7 +28,7 @@ const PRUNE_EVERY: Duration = Duration::from_mins(1);
 /// Delay before a failed write is retried: the initial and the maximum one.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
-/// Maximum number of runs, and of minutes, waiting to be written. Beyond that, the oldest are dropped.
+/// Maximum number of runs, of minutes, and of what runs showed, waiting to be written. Beyond that, the oldest are dropped.
 const WAITING: usize = 1_000;
 
 /// Maximum number of readers waiting for the thread.
@@ -50,6 +51,8 @@ pub struct Restored {
     pub minutes: Vec<SavedMinute>,
     /// What was known about models.
     pub models: Vec<SavedModel>,
+    /// What is known of the runs of each pair.
+    pub watches: Vec<SavedWatch>,
     path: PathBuf,
     kept: RetentionLimits,
     /// The file, or why it is not available.
@@ -85,6 +88,7 @@ struct WriteQueue {
     minutes: VecDeque<SavedMinute>,
     /// What is known about models and is not written yet; bounded by the number of pairs.
     models: BTreeMap<Pair, SavedModel>,
+    watched: VecDeque<Arc<WatchedRun>>,
     /// The current minute, in minutes since the epoch.
     minute: i64,
     present: BTreeMap<Pair, RunTally>,
@@ -106,6 +110,7 @@ impl Restored {
         let opened = StateFile::open(path, kept);
         let from = minute(now.as_second()).saturating_sub(RESTORED_MINUTES - 1);
         let wanted = WantedMinutes { from, ..WantedMinutes::default() };
+        let watches = opened.as_ref().ok().map(StateFile::watches).transpose()?.unwrap_or_default();
         let (budgets, runs, minutes, models) = match &opened {
             Ok(file) => (file.budgets()?, file.runs(RESTORED_RUNS)?, file.minutes(&wanted)?, file.models()?),
             // Reading what is there is better than nothing.
@@ -118,7 +123,7 @@ impl Restored {
             Err(error) if !error.is_unwritable() => return Err(error),
             file => file,
         };
-        Ok(Self { budgets, runs, minutes, models, path: path.to_owned(), kept, file })
+        Ok(Self { budgets, runs, minutes, models, watches, path: path.to_owned(), kept, file })
     }
 }
 
@@ -206,6 +211,11 @@ impl Sink for StateKeeper {
                 self.thread.unpark();
                 return;
             }
+            Fact::PairWatched(run) if run.state.is_some() || !run.values.is_empty() => {
+                self.shared.queue().add_watched(Arc::clone(run));
+                self.thread.unpark();
+                return;
+            }
             Fact::Offered { place, .. }
             | Fact::Skipped { place, .. }
             | Fact::Ended { place, .. }
@@ -246,6 +256,14 @@ impl WriteQueue {
         self.runs.push_back(run);
     }
 
+    fn add_watched(&mut self, run: Arc<WatchedRun>) {
+        if self.watched.len() >= WAITING {
+            self.watched.pop_front();
+            self.lost += 1;
+        }
+        self.watched.push_back(run);
+    }
+
     /// Closes the current minute if a new one has begun.
     fn turn_to(&mut self, minute: i64) {
         if minute == self.minute {
@@ -266,7 +284,8 @@ impl WriteQueue {
     }
 
     /// Puts what could not be written back at the front.
-    fn put_back(&mut self, runs: Vec<SavedRun>, minutes: Vec<SavedMinute>, models: Vec<SavedModel>) {
+    fn put_back(&mut self, batch: WriteBatch) {
+        let WriteBatch { runs, minutes, watched, models, .. } = batch;
         for model in models {
             // What came meanwhile is newer.
             self.models.entry(model.pair.clone()).or_insert(model);
@@ -274,6 +293,8 @@ impl WriteQueue {
         let newer = (std::mem::take(&mut self.runs), std::mem::take(&mut self.minutes));
         runs.into_iter().chain(newer.0).for_each(|run| self.add_run(run));
         minutes.into_iter().chain(newer.1).for_each(|minute| self.add_minute(minute));
+        let newer = std::mem::take(&mut self.watched);
+        watched.into_iter().chain(newer).for_each(|run| self.add_watched(run));
     }
 }
 
@@ -343,20 +364,25 @@ impl Writer {
 
     fn write(&mut self, stop: bool) -> Result<(), StateError> {
         let now = minute((self.wall)().as_second());
-        let (runs, minutes, models, lost) = {
+        let (mut batch, lost) = {
             let mut queue = self.shared.queue();
             // When stopping, the current minute is final as it is.
             queue.turn_to(if stop { now + 1 } else { now });
             let lost = std::mem::take(&mut queue.lost);
-            let models = std::mem::take(&mut queue.models).into_values().collect();
-            (queue.runs.drain(..).collect(), queue.minutes.drain(..).collect(), models, lost)
+            let batch = WriteBatch {
+                budgets: None,
+                runs: queue.runs.drain(..).collect(),
+                minutes: queue.minutes.drain(..).collect(),
+                models: std::mem::take(&mut queue.models).into_values().collect(),
+                watched: queue.watched.drain(..).collect(),
+            };
+            (batch, lost)
         };
         if lost > 0 {
-            tracing::warn!(lost, "runs and minutes were left out of the state file: too many waited");
+            tracing::warn!(lost, "runs, minutes and values were left out of the state file: too many waited");
             (self.report)(WriteResult::Failed);
         }
         let snapshot = self.ledger.unrecorded();
-        let mut batch = WriteBatch { budgets: None, runs, minutes, models };
         let reservations = snapshot.map(|BudgetSnapshot { budgets, reservations }| {
             batch.budgets = Some(budgets);
             reservations
@@ -366,7 +392,7 @@ impl Writer {
         }
         let Some(file) = &mut self.file else { return Ok(()) };
         if let Err(error) = file.write(&batch) {
-            self.shared.queue().put_back(batch.runs, batch.minutes, batch.models);
+            self.shared.queue().put_back(batch);
             return Err(error);
         }
         if let Some(reservations) = reservations {

@@ -4,7 +4,7 @@
 
 mod view;
 
-pub use view::{ActiveRun, JourneyCounts, JourneyView, PairStatus, RequestView, RunView};
+pub use view::{ActiveRun, JourneyCounts, JourneyView, PairStatus, RegressionView, RequestView, RunView};
 
 use super::{SavedRun, Time};
 use crate::event::{Failure, Outcome, Pair, Request, RunRef, SeriesKey};
@@ -56,6 +56,7 @@ struct RecentPair {
     last_run: Option<Arc<RunView>>,
     next_run: Option<SystemTime>,
     failures: VecDeque<Arc<RequestView>>,
+    regressions: Vec<RegressionView>,
 }
 
 impl RecentPair {
@@ -75,6 +76,7 @@ impl RecentPair {
             last_run: None,
             next_run: None,
             failures: VecDeque::new(),
+            regressions: Vec::new(),
         }
     }
 
@@ -123,6 +125,7 @@ impl RecentPair {
             last_run: self.last_run.clone(),
             next_run: self.next_run.map(Time),
             last_failure: self.failures.front().cloned(),
+            regressions: self.regressions.clone(),
         }
     }
 }
@@ -164,6 +167,9 @@ impl Recent {
             entry.planned = true;
             entry.model = Arc::clone(&pair.target.model);
             entry.schedule = pair.profile.schedule.trigger.name();
+            if pair.detection().is_none() {
+                entry.regressions.clear();
+            }
             if pair.profile.scenario.journeys {
                 entry.journeys.get_or_insert_default();
             }
@@ -263,6 +269,7 @@ impl Sink for Recent {
                 *entry.skipped_runs.entry(reason.label()).or_default() += count;
             }),
             Fact::NextRun { pair, at } => self.at(pair, |entry| entry.next_run = *at),
+            Fact::PairWatched(run) => self.at(&run.pair, |entry| entry.regressions = RegressionView::of(run)),
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::event::{
     SkipReason, SkippedRun, TURNS, TargetState, TokenType, UsagePart, UsageReported,
 };
 use crate::telemetry::export::{Dropped, Signal};
+use crate::vocabulary::Quantity;
 use std::fmt::Write as _;
 
 /// Renders the catalogue as Markdown: metrics, label values, buckets.
@@ -58,7 +59,7 @@ fn label_values(out: &mut String) {
     out.push_str("\n## Label values\n\n| label | values |\n| --- | --- |\n");
     let codes: Vec<String> =
         HTTP_CODES.iter().map(|(_, text)| (*text).to_owned()).chain(["other".to_owned()]).collect();
-    let rows: [(&str, Vec<String>); 18] = [
+    let rows: [(&str, Vec<String>); 19] = [
         ("outcome", Outcome::all().map(Outcome::label).map(str::to_owned).collect()),
         ("code", codes),
         ("turn", TURNS.map(str::to_owned).to_vec()),
@@ -66,6 +67,7 @@ fn label_values(out: &mut String) {
         ("reason of a skipped request", SkipReason::ALL.iter().map(|it| it.label().to_owned()).collect()),
         ("reason of a skipped run", SkippedRun::ALL.iter().map(|it| it.label().to_owned()).collect()),
         ("state, to", TargetState::ALL.iter().map(|it| it.label().to_owned()).collect()),
+        ("quantity", Quantity::ALL.iter().map(|it| it.name().to_owned()).collect()),
         ("result", RunResult::ALL.iter().map(|it| it.label().to_owned()).collect()),
         ("end", SearchEnd::ALL.iter().map(|it| it.label().to_owned()).collect()),
         ("type", TokenType::ALL.iter().map(|it| it.label().to_owned()).collect()),

@@ -275,6 +275,7 @@ impl Sink for Store {
             Fact::ModelObserved(observed) => {
                 self.at_pair(&observed.pair, |series| series.model_observed(observed));
             }
+            Fact::PairWatched(run) => self.at_pair(&run.pair, |series| series.watched(run)),
             Fact::BackendHealth { target, healthy } => {
                 if let Some(series) = self.target(target) {
                     series.backend_health(*healthy);

@@ -72,6 +72,7 @@ impl Build {
             retry: self.retry,
             fluidity: self.fluidity,
             baseline: thresholds(),
+            detect: None,
             budget: self.budget,
             revision: "r1".into(),
         };

@@ -3,7 +3,7 @@
 use enum_map::Enum;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use strum::VariantArray;
+use strum::{IntoStaticStr, VariantArray};
 
 /// A quantity that is compared over time, between two targets or with a saved result.
 #[derive(
@@ -16,12 +16,14 @@ use strum::VariantArray;
     Ord,
     Hash,
     Enum,
+    IntoStaticStr,
     VariantArray,
     Serialize,
     Deserialize,
     JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Quantity {
     /// From the send to the first generated content of a streamed answer, in seconds.
     TimeToFirstToken,
@@ -64,6 +66,7 @@ mod tests {
     fn names_are_those_of_the_config() {
         for quantity in Quantity::ALL {
             assert_eq!(serde_json::to_value(quantity).unwrap(), quantity.name());
+            assert_eq!(<&str>::from(*quantity), quantity.name());
         }
     }
 }

@@ -41,7 +41,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "vocabulary",
         ],
     ),
-    ("fact", &["event", "plan", "tally"]),
+    ("fact", &["detect", "event", "plan", "tally", "vocabulary"]),
     ("detect", &[]),
     ("tally", &["detect", "event", "vocabulary"]),
     ("schedule", &["plan", "event", "seed"]),
@@ -139,6 +139,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("target_state", &["event", "fact", "plan"]),
     ("comparison", &["detect", "event", "fact", "plan", "tally", "vocabulary"]),
     ("model_changes", &["detect", "event", "fact", "plan"]),
+    ("regression", &["detect", "event", "fact", "plan", "state", "tally", "vocabulary"]),
     ("backend", &["fact", "plan", "unmeasured"]),
     ("sim", &["framing"]),
 ];

@@ -3,6 +3,7 @@
 //! prints its tables: `cargo test --release --lib detect::tests::suite -- --ignored --nocapture`.
 
 use super::simulated::Noise;
+use crate::detect::order::median;
 use crate::detect::{ChangeKind, DetectedChange, Measure, MonitorRules, SeriesMonitor};
 use std::collections::VecDeque;
 use strum::VariantArray;
@@ -95,10 +96,9 @@ impl Iterator for Simulation {
     }
 }
 
-/// One false alarm per 90 days for this series alone, which is the hardest case: with more series, each may
-/// give fewer.
-fn rules(kind: Kind, interval: i64) -> MonitorRules {
-    let values = (90 * DAY / interval) as f64;
+/// One false alarm per 90 days of so many series together.
+fn rules(kind: Kind, interval: i64, series: u32) -> MonitorRules {
+    let values = (90 * DAY / interval) as f64 * f64::from(series);
     MonitorRules {
         measure: kind.measure(),
         min_change: 0.05,
@@ -109,41 +109,44 @@ fn rules(kind: Kind, interval: i64) -> MonitorRules {
     }
 }
 
-/// Today's rule: the mean of an hour is over that of the same hour a week before by this part, for 15 minutes.
+/// The rule of the dashboards: the median of an hour is over that of the same hour a week before by this part, for 15
+/// minutes.
 struct StaticRule {
     part: f64,
     hour: VecDeque<(i64, f64)>,
-    means: VecDeque<(i64, f64)>,
+    levels: VecDeque<(i64, f64)>,
     exceeded_since: Option<i64>,
     firing: bool,
 }
 
 impl StaticRule {
     const fn new(part: f64) -> Self {
-        Self { part, hour: VecDeque::new(), means: VecDeque::new(), exceeded_since: None, firing: false }
+        Self { part, hour: VecDeque::new(), levels: VecDeque::new(), exceeded_since: None, firing: false }
     }
 
     /// Whether an alarm begins.
     fn take(&mut self, at: i64, value: f64) -> bool {
         self.hour.push_back((at, value));
         self.hour.retain(|(then, _)| at - then < HOUR);
-        let mean = self.hour.iter().map(|(_, value)| value).sum::<f64>() / self.hour.len() as f64;
-        self.means.push_back((at, mean));
+        let values: Vec<f64> = self.hour.iter().map(|(_, value)| *value).collect();
+        let level = median(&values).unwrap_or(0.0);
+        self.levels.push_back((at, level));
         let mut before = None;
-        while self.means.front().is_some_and(|(then, _)| at - then >= 7 * DAY) {
-            before = self.means.pop_front();
+        while self.levels.front().is_some_and(|(then, _)| at - then >= 7 * DAY) {
+            before = self.levels.pop_front();
         }
-        let over = before.is_some_and(|(_, before)| mean > before * (1.0 + self.part));
+        let over = before.is_some_and(|(_, before)| level > before * (1.0 + self.part));
         self.exceeded_since = over.then(|| self.exceeded_since.unwrap_or(at));
         let fires = self.exceeded_since.is_some_and(|since| at - since >= 15 * MINUTE);
-        fires && !std::mem::replace(&mut self.firing, fires)
+        let fired = std::mem::replace(&mut self.firing, fires);
+        fires && !fired
     }
 }
 
 /// Alarms in so many days of a series that does not change: of the detector in the first three weeks and later, and of
 /// the static rule of +50%.
-fn false_alarms(kind: Kind, seed: u64, days: i64, interval: i64) -> [u32; 3] {
-    let rules = rules(kind, interval);
+fn false_alarms(kind: Kind, seed: u64, days: i64, interval: i64, series: u32) -> [u32; 3] {
+    let rules = rules(kind, interval, series);
     let (mut monitor, mut rule) = (SeriesMonitor::default(), StaticRule::new(0.5));
     let [mut early, mut later, mut fired] = [0; 3];
     for (at, value) in Simulation::steady(kind, seed, interval).take_while(|(at, _)| *at < days * DAY) {
@@ -157,7 +160,7 @@ fn false_alarms(kind: Kind, seed: u64, days: i64, interval: i64) -> [u32; 3] {
 
 /// How a change by `factor` after four weeks is told within three days: after how many runs, and how much of it.
 fn told(kind: Kind, seed: u64, factor: f64, interval: i64) -> (Option<(i64, DetectedChange)>, Option<i64>) {
-    let rules = rules(kind, interval);
+    let rules = rules(kind, interval, 1);
     let (mut monitor, mut rule) = (SeriesMonitor::default(), StaticRule::new(0.5));
     let changes_at = 28 * DAY + 10 * HOUR;
     let series = Simulation { factor, changes_at, ..Simulation::steady(kind, seed, interval) };
@@ -184,7 +187,7 @@ fn median_runs(runs: &mut [i64]) -> i64 {
 fn unchanged_series_give_no_more_alarms_than_stated() {
     // 360 days of runs every half an hour: 4 are stated.
     for kind in Kind::VARIANTS {
-        let [_, later, _] = false_alarms(*kind, 5, 21 + 360, 30 * MINUTE);
+        let [_, later, _] = false_alarms(*kind, 5, 21 + 360, 30 * MINUTE, 1);
         assert!(later <= 4, "{kind:?}: {later}");
     }
 }
@@ -192,7 +195,7 @@ fn unchanged_series_give_no_more_alarms_than_stated() {
 #[test]
 fn a_fifth_slower_is_told_within_hours_on_every_kind_of_series() {
     for kind in [Kind::Independent, Kind::Memory50, Kind::Daily, Kind::Gaps, Kind::Heavy] {
-        let told: Vec<_> = (0..5).map(|seed| told(kind, seed, 0.2, 10 * MINUTE)).collect();
+        let told: Vec<_> = (0..2).map(|seed| told(kind, seed, 0.2, 10 * MINUTE)).collect();
         for (told, fired) in told {
             let (runs, change) = told.unwrap_or_else(|| panic!("{kind:?} was not told"));
             assert!(runs <= 60, "{kind:?} {runs}");
@@ -207,17 +210,19 @@ fn a_fifth_slower_is_told_within_hours_on_every_kind_of_series() {
 #[ignore = "the tables of docs/detection.md: minutes"]
 fn tables() {
     let interval = 5 * MINUTE;
-    let days = 720;
-    println!(
-        "\n| series | stated | false alarms | in the first three weeks | static rule |\n| --- | --- | --- | --- | --- |"
-    );
-    for kind in Kind::VARIANTS {
-        let mut all = [0; 3];
-        for seed in 0..10 {
-            let more = false_alarms(*kind, 100 + seed, 21 + days, interval);
-            all = [all[0] + more[0], all[1] + more[1], all[2] + more[2]];
+    for (series, seeds) in [(1, 10), (30, 20)] {
+        println!(
+            "\n{series} series\n\n| series | stated | false alarms | first three weeks | static |\n| --- | --- | --- | --- | --- |"
+        );
+        for kind in Kind::VARIANTS {
+            let mut all = [0; 3];
+            for seed in 0..seeds {
+                let more = false_alarms(*kind, 100 + seed, 21 + 720, interval, series);
+                all = [all[0] + more[0], all[1] + more[1], all[2] + more[2]];
+            }
+            let stated = seeds as f64 * 8.0 / f64::from(series);
+            println!("| {kind:?} | {stated:.1} | {} | {} | {} |", all[1], all[0], all[2]);
         }
-        println!("| {kind:?} | {} | {} | {} | {} |", days * 10 / 90, all[1], all[0], all[2]);
     }
     println!(
         "\n| series | change | told | after runs (median, 90%) | size in interval | time in interval | static rule |\n| --- | --- | --- | --- | --- | --- | --- |"
@@ -226,6 +231,23 @@ fn tables() {
         for factor in [0.05, 0.1, 0.2, 0.5] {
             row(*kind, factor, interval);
         }
+    }
+}
+
+#[test]
+#[ignore = "on which days the weekly series has alarms: half a minute"]
+fn days_of_alarms() {
+    let (interval, rules) = (5 * MINUTE, rules(Kind::Daily, 5 * MINUTE, 30));
+    for seed in 0..20 {
+        let mut monitor = SeriesMonitor::default();
+        let series = Simulation::steady(Kind::Daily, 100 + seed, interval);
+        let told = series
+            .take_while(|(at, _)| *at < 741 * DAY)
+            .filter_map(|(at, value)| monitor.take(at, value, &rules))
+            .map(|change| {
+                (change.told_at / DAY, change.told_at.rem_euclid(7 * DAY) / DAY, change.kind.name())
+            });
+        println!("{:?}", told.collect::<Vec<_>>());
     }
 }
 

@@ -3,8 +3,8 @@
 use super::expect::{self, ExpectedAnswers};
 use super::trace::FollowedTrace;
 use super::{
-    Findings, baseline, budget, cache_pair, compare, fingerprint, fluidity, retry, revision, scenario,
-    schedule, search, slo, stage, workload,
+    Findings, baseline, budget, cache_pair, compare, detect, fingerprint, fluidity, retry, revision,
+    scenario, schedule, search, slo, stage, workload,
 };
 use crate::config::{self, KeyPath};
 use crate::plan::{CapacitySearch, Profile, Scenario, Stage, Think};
@@ -35,6 +35,7 @@ pub(super) fn compile(
     let retry = written.retry.as_ref().map(|r| retry::compile(r, &path.key("retry"), findings));
     let fluidity = fluidity::compile(written, &path.key("fluidity"), findings);
     let baseline = baseline::compile(written, &path.key("baseline"), findings);
+    let detect = detect::compile(written, &path.key("detect"), findings);
     if findings.errors.len() > before {
         return None;
     }
@@ -53,6 +54,7 @@ pub(super) fn compile(
         retry,
         fluidity,
         baseline,
+        detect,
         budget: own_budget,
         revision,
     })

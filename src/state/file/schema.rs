@@ -60,10 +60,28 @@ pub(super) const MIGRATIONS: &[&str] = &["
         known TEXT NOT NULL,
         PRIMARY KEY (profile, target)
     );
+","
+    CREATE TABLE watches (
+        profile TEXT NOT NULL,
+        target TEXT NOT NULL,
+        revision TEXT NOT NULL,
+        at_ms INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        PRIMARY KEY (profile, target)
+    );
+    CREATE TABLE observations (
+        profile TEXT NOT NULL,
+        target TEXT NOT NULL,
+        revision TEXT NOT NULL,
+        at_ms INTEGER NOT NULL,
+        quantities TEXT NOT NULL
+    );
+    CREATE INDEX observations_by_pair ON observations (profile, target);
+    CREATE INDEX observations_by_time ON observations (at_ms);
 "];
 
 /// The schema version that this program writes.
-pub(super) const VERSION: i64 = 4;
+pub(super) const VERSION: i64 = 5;
 
 /// Checks that the database is ours and intact, and brings its schema up to date.
 pub(super) fn prepare(db: &mut Connection, path: &Path) -> Result<(), StateError> {

@@ -13,6 +13,8 @@ pub(super) fn prune(db: &mut Connection, kept: RetentionLimits, now: i64) -> rus
     let oldest = now.saturating_sub(retention);
     db.execute("DELETE FROM runs WHERE ended_ms < ?", [oldest])?;
     db.execute("DELETE FROM models WHERE at_ms < ?", [oldest])?;
+    db.execute("DELETE FROM observations WHERE at_ms < ?", [oldest])?;
+    db.execute("DELETE FROM watches WHERE at_ms < ?", [oldest])?;
     db.execute("DELETE FROM minutes WHERE minute < ?", [oldest.div_euclid(MINUTE_MS)])?;
     while used(db)? > kept.max_bytes {
         if drop_oldest(db)? == 0 {

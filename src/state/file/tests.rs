@@ -4,8 +4,9 @@ use super::*;
 use crate::event::{BudgetScope, Pair, RunRef, RunResult, RunSummary};
 use crate::state::budget::Amounts;
 use crate::tally::RunTally;
-use crate::vocabulary::Period;
+use crate::vocabulary::{Period, Quantity};
 use jiff::tz::TimeZone;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -148,7 +149,6 @@ fn what_is_old_goes_and_the_oldest_where_there_is_too_much() {
         file.write(&WriteBatch {
             budgets: Some(vec![budget(BudgetScope::Agent, 9)]),
             runs,
-            minutes: Vec::new(),
             ..WriteBatch::default()
         })
         .unwrap();
@@ -177,12 +177,7 @@ fn a_file_that_is_damaged_foreign_or_newer_is_refused_and_says_what_to_do() {
 
     write(
         &at("cut"),
-        &WriteBatch {
-            budgets: None,
-            runs: (0..200).map(|n| run(n, 1_000 + n)).collect(),
-            minutes: Vec::new(),
-            ..WriteBatch::default()
-        },
+        &WriteBatch { runs: (0..200).map(|n| run(n, 1_000 + n)).collect(), ..WriteBatch::default() },
     );
     let mut bytes = std::fs::read(at("cut")).unwrap();
     let middle = bytes.len() / 2;
@@ -282,4 +277,30 @@ fn what_is_known_about_models_is_kept_as_it_was_last_written() {
     let mut file = StateFile::open(dir.path(), KEPT).unwrap();
     file.prune(100_001_000).unwrap();
     assert_eq!(file.models().unwrap(), [newer], "what was not observed for as long as anything is kept");
+}
+
+fn watched(revision: &str, at: i64, ttft: f64, state: Option<&str>) -> Arc<WatchedRun> {
+    let values = BTreeMap::from([(Quantity::TimeToFirstToken, ttft), (Quantity::Failures, 0.0)]);
+    let state = state.map(Into::into);
+    Arc::new(WatchedRun { pair: pair(), revision: revision.into(), at, values, series: Vec::new(), state })
+}
+
+#[test]
+fn what_is_known_of_runs_is_a_state_and_the_values_since() {
+    let dir = tempfile::tempdir().unwrap();
+    let add = |runs: Vec<Arc<WatchedRun>>| {
+        write(dir.path(), &WriteBatch { watched: runs, ..WriteBatch::default() });
+        StateFile::open(dir.path(), KEPT).unwrap().watches().unwrap().pop().unwrap()
+    };
+    let saved = add(vec![watched("a", 10, 0.1, None), watched("a", 20, 1.0 / 3.0, None)]);
+    assert_eq!((saved.state, saved.saved_at, saved.values.len()), (None, None, 2));
+    assert_eq!(saved.values[1].1.get(&Quantity::TimeToFirstToken), Some(&(1.0 / 3.0)), "to the last bit");
+    let saved = add(vec![watched("a", 30, 0.1, Some("{}")), watched("a", 40, 0.4, None)]);
+    assert_eq!((saved.state.as_deref(), saved.saved_at), (Some("{}"), Some(30)));
+    assert_eq!(saved.values.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [40], "the state has the others");
+    let saved = add(vec![watched("b", 50, 0.1, None)]);
+    assert_eq!((&*saved.revision, saved.state), ("b", None), "another revision begins anew");
+    let mut file = StateFile::open(dir.path(), KEPT).unwrap();
+    file.prune(51 + 24 * 3_600_000).unwrap();
+    assert_eq!(file.watches().unwrap(), []);
 }

@@ -2,7 +2,9 @@
 //! secrets and without the content of requests or answers.
 
 use crate::event::{CountSource, Journey, Outcome, Request, RunSummary, SearchReport};
+use crate::fact::WatchedRun;
 use crate::state::Time;
+use crate::vocabulary::Quantity;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -349,4 +351,29 @@ pub struct PairStatus {
     pub next_run: Option<Time>,
     /// The last request that failed; excludes cancelled ones.
     pub last_failure: Option<Arc<RequestView>>,
+    /// The regressions that stand.
+    pub regressions: Vec<RegressionView>,
+}
+
+/// A regression of a pair that has not ended.
+#[derive(Clone, Debug, Serialize)]
+pub struct RegressionView {
+    /// What became worse.
+    pub quantity: Quantity,
+    /// When it began.
+    pub since: Time,
+    /// The present level by the baseline.
+    pub ratio: f64,
+}
+
+impl RegressionView {
+    /// Those that stand after a run.
+    pub fn of(run: &WatchedRun) -> Vec<Self> {
+        let standing = run.series.iter().filter_map(|series| {
+            let regression = series.regression?;
+            let (since, ratio) = (Time(regression.since), regression.ratio);
+            Some(Self { quantity: series.quantity, since, ratio })
+        });
+        standing.collect()
+    }
 }

@@ -10,6 +10,7 @@ use crate::event::{
     SkippedRun, TargetState, TokenType, UsagePart, UsageReported,
 };
 use crate::telemetry::value::{Counter, Gauge, Histogram, Level, OptionalGauge, TimeCounter};
+use crate::vocabulary::Quantity;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};

@@ -1,18 +1,24 @@
 //! Series of a profile against a target: runs, connections, lag, objectives, rate limits.
 
+use super::cell::By;
 use super::cells::{Cells, about, row};
 use crate::catalogue::When;
 use crate::event::{
     LoadMeasurement, LoadUnit, LoadVerdict, ModelObservation, Pair, Request, RunRef, RunResult, RunSummary,
     SearchEnd, SearchReport, SkippedRun, Verdict,
 };
+use crate::fact::WatchedRun;
 use crate::plan::{Objective, PairPlan};
-use crate::telemetry::value::Trace;
+use crate::telemetry::value::{OptionalGauge, Trace};
+use crate::vocabulary::Quantity;
 use std::sync::{Arc, LazyLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, SystemTime};
 
 /// Name of the objective that combines all others.
 static GOODPUT: LazyLock<Arc<str>> = LazyLock::new(|| "all".into());
+
+/// A gauge for each quantity.
+type RegressionCells = By<Quantity, OptionalGauge>;
 
 /// The series of a pair.
 pub(super) struct PairSeries {
@@ -52,6 +58,7 @@ impl PairSeries {
         if !searches {
             self.forget_capacity();
         }
+        self.watch(plan);
         let schedule = profile.schedule.trigger.name().into();
         cells.get(row::ProfileInfo).say([&plan.revision, &schedule]);
         cells.get(row::ScheduleInterval).put(profile.interval().map(|time| time.as_secs_f64()));
@@ -72,6 +79,40 @@ impl PairSeries {
         cells
             .get(row::SloThresholdTokens)
             .say(slos.iter().filter_map(|slo| slo.bound?.above().map(|pace| (&slo.name, pace))));
+    }
+
+    /// Creates the series of what is watched for regressions, and removes those of what is watched no more.
+    fn watch(&self, plan: &PairPlan) {
+        let watched: Vec<Quantity> =
+            if plan.detection().is_some() { plan.quantities().collect() } else { Vec::new() };
+        let (ratio, since, evidence) = self.regression_cells();
+        for quantity in Quantity::ALL.iter().copied() {
+            let (is_watched, known) = (watched.contains(&quantity), ratio[quantity].get().is_some());
+            if is_watched == known {
+                continue;
+            }
+            ratio[quantity].put(is_watched.then_some(1.0));
+            since[quantity].put(is_watched.then_some(0.0));
+            evidence[quantity].put(is_watched.then_some(0.0));
+        }
+    }
+
+    /// Records what is known about regressions. Quantities that are watched no more are left out.
+    pub(super) fn watched(&self, run: &WatchedRun) {
+        let (ratio, since, evidence) = self.regression_cells();
+        for series in run.series.iter().filter(|series| ratio[series.quantity].get().is_some()) {
+            let standing = series.regression;
+            ratio[series.quantity].set(standing.map_or(1.0, |standing| standing.ratio));
+            let began = standing.map_or(SystemTime::UNIX_EPOCH, |standing| standing.since);
+            let began = began.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            since[series.quantity].set(began.as_secs_f64());
+            evidence[series.quantity].set(series.evidence);
+        }
+    }
+
+    fn regression_cells(&self) -> (&RegressionCells, &RegressionCells, &RegressionCells) {
+        let cells = &self.cells;
+        (cells.get(row::RegressionRatio), cells.get(row::RegressionSince), cells.get(row::RegressionEvidence))
     }
 
     /// Must be held while a request moves from one count to another.

@@ -4,6 +4,7 @@ mod capacity;
 mod comparisons;
 mod journeys;
 mod models;
+mod regressions;
 mod reload;
 mod runs;
 

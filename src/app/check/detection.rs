@@ -1,0 +1,70 @@
+//! What the detection of regressions amounts to: how the rate of false alarms is divided, and how soon a change is told.
+
+use crate::config::show_duration;
+use crate::detect::values_until_told;
+use crate::plan::{DetectionBounds, PairPlan, Plan};
+use jiff::Timestamp;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+/// The change whose delay is told.
+const CHANGE: f64 = 0.2;
+
+/// A line for each profile and target whose runs are compared.
+pub(super) fn describe(plan: &Plan, now: Timestamp) -> String {
+    let mut text = String::new();
+    for pair in &plan.pairs {
+        if let Some(bounds) = plan.detection_bounds(pair, now) {
+            let _ = writeln!(text, "{}", sentence(plan, pair, &bounds));
+        }
+    }
+    text
+}
+
+fn sentence(plan: &Plan, pair: &PairPlan, bounds: &DetectionBounds) -> String {
+    let each = bounds.interval.as_secs_f64() * bounds.values_per_false_alarm / 86_400.0;
+    let told = values_until_told(CHANGE, bounds.detection.min_change, bounds.values_per_false_alarm);
+    let told = told.and_then(|values| u32::try_from(values).ok()).map_or_else(
+        || "takes thousands of runs to be told".to_owned(),
+        |values| {
+            let time = Duration::from_secs((bounds.interval * values).as_secs());
+            format!("is told after about {values} runs ({}) if they differ by 10%", show_duration(time))
+        },
+    );
+    format!(
+        "Regressions of {} on {}: each of its {} series gives a false alarm at most once in {each:.0} days, the {} of the \
+         config together once in {:.0} days; a change of 20% {told}",
+        pair.pair.profile,
+        pair.pair.target,
+        pair.quantities().count(),
+        plan.watched_series(),
+        bounds.detection.per_false_alarm.as_secs_f64() / 86_400.0,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::plan::from_yaml;
+    use jiff::Timestamp;
+
+    #[test]
+    fn the_rate_is_divided_and_the_delay_is_told() {
+        let text = "targets: { t: { api: openai-chat, base_url: 'http://127.0.0.1:8000' } }\n\
+                    profiles:\n  a: { targets: [t], schedule: { every: 10m }, workload: { prompts: [x] } }\n  \
+                    b: { targets: [t], schedule: { every: 10m }, workload: { prompts: [x] }, detect: off }\n  \
+                    c: { targets: [t], schedule: { every: 1h }, workload: { prompts: [x] }, detect: { min_change: 20% } }\n";
+        let plan = from_yaml(text).unwrap_or_else(|errors| panic!("{errors}"));
+        let shown = super::describe(&plan, Timestamp::UNIX_EPOCH);
+        let lines: Vec<&str> = shown.lines().collect();
+        assert_eq!(lines.len(), 2, "{shown}");
+        assert!(
+            lines[0].starts_with(
+                "Regressions of a on t: each of its 5 series gives a false alarm at most once in 900 days, the 10 of the \
+                 config together once in 90 days; "
+            ),
+            "{shown}"
+        );
+        assert!(lines[0].contains("a change of 20% is told after about "), "{shown}");
+        assert!(lines[1].ends_with("a change of 20% takes thousands of runs to be told"), "{shown}");
+    }
+}
