@@ -33,6 +33,8 @@ pub enum IncidentKind {
     Budget,
     /// The model of a target has changed, by the answers to a fingerprint.
     ModelChange,
+    /// A comparison finds that its treatment is worse than its control.
+    Comparison,
 }
 
 impl IncidentKind {

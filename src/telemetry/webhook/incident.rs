@@ -1,7 +1,8 @@
 //! What facts say about incidents. Pure. It must not know which incidents are told, nor to whom.
 
 use crate::event::{
-    ModelObservation, ModelSign, Pair, RunResult, RunSummary, SkippedRun, TargetState, TargetStateChange,
+    ComparisonReport, ComparisonVerdict, ModelObservation, ModelSign, Pair, RunResult, RunSummary,
+    SkippedRun, TargetState, TargetStateChange,
 };
 use crate::fact::Fact;
 use crate::plan::webhook::WebhookIncident;
@@ -30,6 +31,7 @@ pub(super) fn news(fact: &Fact) -> Option<SubjectNews> {
             Some(SubjectNews::State(budget(&run.pair, true, run.scheduled + *lag)))
         }
         Fact::ModelObserved(observed) => Some(SubjectNews::State(model(observed))),
+        Fact::ComparisonChanged(report) => Some(comparison(report)),
         _ => None,
     }
 }
@@ -108,6 +110,22 @@ fn model(observed: &ModelObservation) -> WebhookIncident {
     };
     let detail = seen.map(|change| change.why.clone()).unwrap_or_default();
     WebhookIncident { title, detail, ..of_pair(IncidentKind::ModelChange, pair, state, changed, *at) }
+}
+
+fn comparison(report: &ComparisonReport) -> SubjectNews {
+    let ComparisonReport { profile, control, treatment, verdict, .. } = report;
+    let pair = Pair { profile: Arc::clone(profile), target: Arc::clone(treatment) };
+    let firing = *verdict == ComparisonVerdict::Worse;
+    let incident = WebhookIncident {
+        title: format!("{profile} compares {treatment} with {control}: {}", verdict.label()),
+        detail: report.sentence(),
+        ..of_pair(IncidentKind::Comparison, &pair, verdict.label(), firing, SystemTime::now())
+    };
+    if *verdict == ComparisonVerdict::Unknown {
+        SubjectNews::Unknown(incident.key())
+    } else {
+        SubjectNews::State(incident)
+    }
 }
 
 #[cfg(test)]
@@ -213,5 +231,30 @@ mod tests {
         assert_eq!(changed.key(), "model_change/chat/llama");
         let same = state(&observed(0.4, Vec::new()));
         assert_eq!((&*same.state, same.firing, same.detail.as_str()), ("same", false, ""));
+    }
+
+    #[test]
+    fn a_treatment_that_is_worse_is_trouble() {
+        let of = |verdict| {
+            let report = ComparisonReport {
+                profile: "canary".into(),
+                control: "stable".into(),
+                treatment: "next".into(),
+                verdict,
+                confidence: 0.95,
+                pairs: 10,
+                since: UNIX_EPOCH,
+                quantities: Vec::new(),
+            };
+            Fact::ComparisonChanged(Arc::new(report))
+        };
+        let worse = state(&of(ComparisonVerdict::Worse));
+        assert_eq!((worse.key().as_str(), worse.firing), ("comparison/canary/next", true));
+        assert_eq!(worse.title, "canary compares next with stable: worse");
+        for verdict in [ComparisonVerdict::Same, ComparisonVerdict::Better] {
+            assert!(!state(&of(verdict)).firing);
+        }
+        let unknown = SubjectNews::Unknown("comparison/canary/next".to_owned());
+        assert_eq!(news(&of(ComparisonVerdict::Unknown)), Some(unknown));
     }
 }
