@@ -21,9 +21,9 @@ use url::Url;
 pub const MESSAGE_VERSION: u64 = 1;
 
 /// Names of the fields of a message.
-pub(super) const FIELDS: [&str; 13] = [
+pub(super) const FIELDS: [&str; 14] = [
     "version", "id", "key", "event", "status", "state", "previous", "title", "detail", "profile", "target",
-    "at", "agent",
+    "quantity", "at", "agent",
 ];
 
 /// Parses the URL of a webhook. The error is a clause without the URL, which may be secret.
@@ -93,6 +93,8 @@ pub struct WebhookIncident {
     pub profile: Arc<str>,
     /// The target.
     pub target: Arc<str>,
+    /// The quantity; empty if it is not about one.
+    pub quantity: Arc<str>,
     /// The state from now on, in one word.
     pub state: Arc<str>,
     /// The state before; empty if it is not known.
@@ -110,7 +112,7 @@ pub struct WebhookIncident {
 impl WebhookIncident {
     /// Identifies the subject within the agent: the same for trouble and for its end.
     pub fn key(&self) -> String {
-        let parts = [self.kind.name(), &self.profile, &self.target];
+        let parts = [self.kind.name(), &self.profile, &self.target, &self.quantity];
         parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/")
     }
 
@@ -130,6 +132,7 @@ impl WebhookIncident {
             "detail": self.detail,
             "profile": &*self.profile,
             "target": &*self.target,
+            "quantity": &*self.quantity,
             "at": at,
             "agent": { "id": &*agent.id, "location": &*agent.location, "labels": agent.labels },
         });
@@ -145,6 +148,7 @@ impl WebhookIncident {
             kind: IncidentKind::TargetState,
             profile: "".into(),
             target: "llama".into(),
+            quantity: "".into(),
             state: state.into(),
             previous: previous.into(),
             firing,
@@ -226,6 +230,7 @@ mod tests {
             "detail": "3 requests in a row timed out before their first token",
             "profile": "",
             "target": "llama",
+            "quantity": "",
             "at": "1970-01-01T00:00:00.000Z",
             "agent": { "id": "probe-1", "location": "eu", "labels": { "environment": "prod" } },
         });

@@ -46,9 +46,10 @@ pub struct WebhookTask {
 
 impl Weigh for Arc<WebhookIncident> {
     fn weight(&self) -> usize {
-        let WebhookIncident { profile, target, state, previous, title, detail, .. } = &**self;
-        let texts = [profile.len(), target.len(), state.len(), previous.len(), title.len(), detail.len()];
-        size_of::<WebhookIncident>() + texts.iter().sum::<usize>()
+        let WebhookIncident { profile, target, quantity, state, previous, title, detail, .. } = &**self;
+        let texts = [profile, target, quantity, state, previous].map(|text| text.len());
+        let texts = texts.into_iter().chain([title.len(), detail.len()]);
+        size_of::<WebhookIncident>() + texts.sum::<usize>()
     }
 }
 
@@ -84,17 +85,20 @@ impl IncidentWebhook {
 
     fn take(&self, fact: &Fact) {
         let Some(webhook) = self.settings.borrow().webhook.clone() else { return };
-        let Some(news) = incident::news(fact) else { return };
-        if let incident::SubjectNews::State(incident) = &news
-            && !webhook.events.contains(&incident.kind)
-        {
+        let news = incident::news(fact);
+        if news.is_empty() {
             return;
         }
+        let is_told = |news: &incident::SubjectNews| match news {
+            incident::SubjectNews::State(incident) => webhook.events.contains(&incident.kind),
+            incident::SubjectNews::Unknown(_) => true,
+        };
         let mut tracker = self.lock();
-        let told = tracker.take(news, Instant::now(), webhook.min_interval);
-        // With the lock held, so that messages about a subject keep their order.
-        if let Some(incident) = told {
-            self.queue.push(Arc::new(incident));
+        for news in news.into_iter().filter(is_told) {
+            // With the lock held, so that messages about a subject keep their order.
+            if let Some(incident) = tracker.take(news, Instant::now(), webhook.min_interval) {
+                self.queue.push(Arc::new(incident));
+            }
         }
         self.held.notify_one();
     }

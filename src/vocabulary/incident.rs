@@ -35,6 +35,8 @@ pub enum IncidentKind {
     ModelChange,
     /// A comparison finds that its treatment is worse than its control.
     Comparison,
+    /// A quantity of a profile against a target has become worse.
+    Regression,
 }
 
 impl IncidentKind {

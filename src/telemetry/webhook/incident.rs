@@ -4,11 +4,12 @@ use crate::event::{
     ComparisonReport, ComparisonVerdict, ModelObservation, ModelSign, Pair, RunResult, RunSummary,
     SkippedRun, TargetState, TargetStateChange,
 };
-use crate::fact::Fact;
+use crate::fact::{Fact, StandingRegression, WatchedRun, WatchedSeries};
 use crate::plan::webhook::WebhookIncident;
 use crate::vocabulary::IncidentKind;
+use jiff::Timestamp;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// What a fact says about a subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,20 +20,21 @@ pub(super) enum SubjectNews {
     Unknown(String),
 }
 
-/// What a fact says about the subject of an incident, if anything.
-pub(super) fn news(fact: &Fact) -> Option<SubjectNews> {
+/// What a fact says about the subjects of incidents; most facts say nothing.
+pub(super) fn news(fact: &Fact) -> Vec<SubjectNews> {
     match fact {
-        Fact::TargetStateChanged(change) => Some(target_state(change)),
-        Fact::RunEnded { summary, .. } => run_ended(summary).map(SubjectNews::State),
+        Fact::TargetStateChanged(change) => vec![target_state(change)],
+        Fact::RunEnded { summary, .. } => run_ended(summary).map(SubjectNews::State).into_iter().collect(),
         Fact::RunSkipped { pair, reason: SkippedRun::Budget, .. } => {
-            Some(SubjectNews::State(budget(pair, false, SystemTime::now())))
+            vec![SubjectNews::State(budget(pair, false, SystemTime::now()))]
         }
         Fact::RunStarted { run, lag } => {
-            Some(SubjectNews::State(budget(&run.pair, true, run.scheduled + *lag)))
+            vec![SubjectNews::State(budget(&run.pair, true, run.scheduled + *lag))]
         }
-        Fact::ModelObserved(observed) => Some(SubjectNews::State(model(observed))),
-        Fact::ComparisonChanged(report) => Some(comparison(report)),
-        _ => None,
+        Fact::ModelObserved(observed) => vec![SubjectNews::State(model(observed))],
+        Fact::ComparisonChanged(report) => vec![comparison(report)],
+        Fact::PairWatched(run) => run.series.iter().map(|series| regression(run, series)).collect(),
+        _ => Vec::new(),
     }
 }
 
@@ -42,6 +44,7 @@ fn target_state(change: &TargetStateChange) -> SubjectNews {
         kind: IncidentKind::TargetState,
         profile: "".into(),
         target: Arc::clone(target),
+        quantity: "".into(),
         state: to.label().into(),
         previous: from.label().into(),
         firing: *to != TargetState::Ok,
@@ -62,6 +65,7 @@ fn of_pair(kind: IncidentKind, pair: &Pair, state: &str, firing: bool, at: Syste
         kind,
         profile: Arc::clone(&pair.profile),
         target: Arc::clone(&pair.target),
+        quantity: "".into(),
         state: state.into(),
         previous: "".into(),
         firing,
@@ -128,15 +132,36 @@ fn comparison(report: &ComparisonReport) -> SubjectNews {
     }
 }
 
+fn regression(run: &WatchedRun, series: &WatchedSeries) -> SubjectNews {
+    let Pair { profile, target } = &run.pair;
+    let quantity = series.quantity.name();
+    let at = SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(run.at).unwrap_or(0));
+    let (state, title, detail) = match &series.regression {
+        Some(StandingRegression { since, ratio }) => {
+            let since = Timestamp::try_from(*since).unwrap_or_default();
+            let detail = format!("it is {ratio:.2} times its baseline since {since:.0}");
+            ("worse", format!("{quantity} of {profile} against {target} has become worse"), detail)
+        }
+        None => ("ok", format!("{quantity} of {profile} against {target} is as before"), String::new()),
+    };
+    SubjectNews::State(WebhookIncident {
+        quantity: quantity.into(),
+        title,
+        detail,
+        ..of_pair(IncidentKind::Regression, &run.pair, state, series.regression.is_some(), at)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::testing::{run, small_plan};
-    use std::time::{Duration, UNIX_EPOCH};
+    use crate::vocabulary::Quantity;
+    use std::time::UNIX_EPOCH;
 
     fn state(fact: &Fact) -> WebhookIncident {
-        match news(fact) {
-            Some(SubjectNews::State(incident)) => incident,
+        match news(fact).remove(0) {
+            SubjectNews::State(incident) => incident,
             other => panic!("{other:?}"),
         }
     }
@@ -158,7 +183,7 @@ mod tests {
         }
         assert!(!state(&changed(TargetState::Hung, TargetState::Ok)).firing);
         let unknown = news(&changed(TargetState::Hung, TargetState::Unknown));
-        assert_eq!(unknown, Some(SubjectNews::Unknown("target_state/llama".to_owned())));
+        assert_eq!(unknown, [SubjectNews::Unknown("target_state/llama".to_owned())]);
     }
 
     #[test]
@@ -192,7 +217,7 @@ mod tests {
             (ok.key(), ok.firing, ok.title.as_str()),
             (failed.key(), false, "a run of chat against llama is ok")
         );
-        assert_eq!(news(&ended(RunResult::Cancelled, None)), None);
+        assert_eq!(news(&ended(RunResult::Cancelled, None)), []);
     }
 
     #[test]
@@ -203,7 +228,7 @@ mod tests {
         assert_eq!((stopped.key().as_str(), stopped.firing), ("budget/chat/llama", true));
         assert_eq!(stopped.title, "a budget is exhausted: chat does not run against llama");
         for reason in [SkippedRun::Overlap, SkippedRun::Missed, SkippedRun::Window] {
-            assert_eq!(news(&skipped(reason)), None);
+            assert_eq!(news(&skipped(reason)), []);
         }
         let started = state(&Fact::RunStarted { run: run(&pair), lag: Duration::from_secs(1) });
         assert_eq!((started.key(), started.firing), (stopped.key(), false));
@@ -255,6 +280,32 @@ mod tests {
             assert!(!state(&of(verdict)).firing);
         }
         let unknown = SubjectNews::Unknown("comparison/canary/next".to_owned());
-        assert_eq!(news(&of(ComparisonVerdict::Unknown)), Some(unknown));
+        assert_eq!(news(&of(ComparisonVerdict::Unknown)), [unknown]);
+    }
+
+    #[test]
+    fn each_quantity_of_a_pair_has_regressions_of_its_own() {
+        let series = |quantity, ratio: Option<f64>| WatchedSeries {
+            quantity,
+            regression: ratio.map(|ratio| StandingRegression { since: UNIX_EPOCH, ratio }),
+            evidence: 0.0,
+            change: None,
+        };
+        let run = WatchedRun {
+            pair: small_plan().pairs[0].pair.clone(),
+            revision: "r".into(),
+            at: 1500,
+            values: std::collections::BTreeMap::new(),
+            series: vec![series(Quantity::TimeToFirstToken, Some(1.234)), series(Quantity::OutputPace, None)],
+            state: None,
+        };
+        let news = news(&Fact::PairWatched(Arc::new(run)));
+        let [SubjectNews::State(worse), SubjectNews::State(ok)] = news.as_slice() else { panic!("{news:?}") };
+        assert_eq!(worse.key(), "regression/chat/llama/time_to_first_token");
+        assert_eq!((&*worse.state, worse.firing), ("worse", true));
+        assert_eq!(worse.title, "time_to_first_token of chat against llama has become worse");
+        assert_eq!(worse.detail, "it is 1.23 times its baseline since 1970-01-01T00:00:00Z");
+        assert_eq!(worse.at, UNIX_EPOCH + Duration::from_millis(1500));
+        assert_eq!((ok.key().as_str(), ok.firing), ("regression/chat/llama/output_pace", false));
     }
 }

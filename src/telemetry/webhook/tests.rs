@@ -131,6 +131,7 @@ async fn a_message_is_posted_with_every_field_and_told_once() {
         "detail": "3 requests in a row timed out",
         "profile": "",
         "target": "llama",
+        "quantity": "",
         "at": "1970-01-01T00:16:40.000Z",
         "agent": { "id": "probe-1", "location": "eu", "labels": {} },
     });

@@ -130,6 +130,7 @@ mod tests {
             kind: if profile.is_empty() { IncidentKind::TargetState } else { IncidentKind::Run },
             profile: profile.into(),
             target: target.into(),
+            quantity: "".into(),
             state: state.into(),
             previous: "".into(),
             firing: state != "ok",
