@@ -17,9 +17,9 @@ const SAVE_AFTER: (u32, i64) = (500, 12 * 3_600_000);
 
 /// The pairs of a plan whose runs are compared.
 #[derive(Default)]
-pub(super) struct WatchedPairs(BTreeMap<Pair, WatchedPair>);
+pub(super) struct WatchedPairs(BTreeMap<Pair, PairMonitors>);
 
-struct WatchedPair {
+struct PairMonitors {
     revision: Arc<str>,
     rules: BTreeMap<Quantity, MonitorRules>,
     monitors: BTreeMap<Quantity, SeriesMonitor>,
@@ -72,8 +72,8 @@ impl WatchedPairs {
             let rules = rules_of(pair, &bounds);
             let known = before.remove(&pair.pair).filter(|known| known.revision == pair.revision);
             let watched = match known {
-                Some(known) => WatchedPair { rules, ..known },
-                None => WatchedPair::new(Arc::clone(&pair.revision), rules, now),
+                Some(known) => PairMonitors { rules, ..known },
+                None => PairMonitors::new(Arc::clone(&pair.revision), rules, now),
             };
             self.0.insert(pair.pair.clone(), watched);
         }
@@ -123,7 +123,7 @@ impl WatchedPairs {
     }
 }
 
-impl WatchedPair {
+impl PairMonitors {
     fn new(revision: Arc<str>, rules: BTreeMap<Quantity, MonitorRules>, from: SystemTime) -> Self {
         Self { revision, rules, monitors: BTreeMap::new(), from, unsaved: 0, saved_at: None }
     }

@@ -17,7 +17,7 @@ fn ratio(scrape: &Scrape, quantity: &str) -> f64 {
 async fn a_slower_target_is_told_and_so_is_its_recovery() {
     let simulator = Simulator::start();
     let profile = "schedule: { every: 100ms }, load: [{ requests: 1 }], \
-                   workload: { prompts: [hello], output_tokens: 2 }, \
+                   workload: { prompts: [hello], output_tokens: 20 }, \
                    detect: { false_alarms: 1 per 1d, min_change: 50%, history: 5s }";
     let daemon = Running::start(&one("", profile), &simulator).await;
     assert_eq!(daemon.before.metric("tokenbeat_regression_ratio").all().len(), 5);
@@ -27,7 +27,7 @@ async fn a_slower_target_is_told_and_so_is_its_recovery() {
     let scrape = daemon.scrape_until("a history", compared).await;
     assert!(!standing(&scrape, "request_duration"), "it is steady");
 
-    simulator.inject("slow_down;factor=20");
+    simulator.inject("slow_down;factor=6");
     let told = |scrape: &Scrape| standing(scrape, "request_duration");
     let scrape = daemon.scrape_until("the regression", told).await;
     assert!(ratio(&scrape, "request_duration") > 1.5);
