@@ -28,6 +28,7 @@ pub(crate) fn plan(shape: plan::Shape, scenario: plan::Scenario) -> anyhow::Resu
         retry: None,
         fluidity: None,
         detect: None,
+        baseline: plan::BaselineThresholds::new(|_| 0.05),
         budget: None,
         revision: "".into(),
     });
@@ -41,6 +42,7 @@ pub(crate) fn plan(shape: plan::Shape, scenario: plan::Scenario) -> anyhow::Resu
             allowed_hosts: Vec::new(),
             proxies: Vec::new(),
             probe_interval: Duration::from_secs(10),
+            read_only: false,
         },
         telemetry: plan::Telemetry {
             webhook: None,
@@ -69,6 +71,7 @@ pub(crate) fn prompts() -> plan::Scenario {
         params: serde_json::Map::new(),
         history: 0,
         stateful: false,
+        fingerprint: None,
     };
     plan::Scenario::of_workload(ask, plan::Expect::default(), &[])
 }

@@ -88,9 +88,7 @@ impl Daemon {
         recent.restore(&runs);
         let history = HistoryRecorder::new(&plan);
         history.restore(&minutes);
-        let export = plan.telemetry.otlp.as_ref().map(|otlp| otlp::build(otlp, &plan, &store, tap));
-        let export = export.transpose().context("cannot set up the export by OTLP")?;
-        let export = export.map(|(export, work)| (Arc::new(export), work));
+        let export = export(&plan, &store, tap)?;
         let webhook = IncidentWebhook::new(&plan, &store);
         let diagnosis = DiagnosisRecorder::of_daemon(&plan);
         let events = Arc::new(Events::default());
@@ -295,6 +293,16 @@ fn memory(plan: &Plan, store: &Arc<Store>) -> anyhow::Result<Memory> {
         );
     }
     Ok(memory)
+}
+
+fn export(
+    plan: &Arc<Plan>,
+    store: &Arc<Store>,
+    tap: &LogTap,
+) -> anyhow::Result<Option<(Arc<otlp::Export>, otlp::ExportTasks)>> {
+    let export = plan.telemetry.otlp.as_ref().map(|otlp| otlp::build(otlp, plan, store, tap));
+    let export = export.transpose().context("cannot set up the export by OTLP")?;
+    Ok(export.map(|(export, tasks)| (Arc::new(export), tasks)))
 }
 
 fn about(plan: &Plan, notice: Notice) -> AgentIdentity {

@@ -38,10 +38,10 @@ impl RegressionWatch {
     pub fn new(plan: &Arc<Plan>, saved: Option<Vec<SavedWatch>>, next: Arc<dyn Sink>) -> Arc<Self> {
         let mut pairs = WatchedPairs::default();
         pairs.plan_is(plan, SystemTime::now());
-        let saves = saved.is_some();
+        let has_file = saved.is_some();
         pairs.restore(saved.unwrap_or_default());
         let pairs = Mutex::new(pairs);
-        let watch = Self { next, pairs, waiting: Mutex::default(), came: Notify::new(), saves };
+        let watch = Self { next, pairs, waiting: Mutex::default(), came: Notify::new(), saves: has_file };
         // It is told as soon as it is asked to run.
         watch.push(WaitingFact::Plan(Arc::clone(plan)));
         Arc::new(watch)
@@ -62,7 +62,9 @@ impl RegressionWatch {
                 Some(WaitingFact::Plan(plan)) => self.adopt(&plan),
                 Some(WaitingFact::Run(summary, tally)) => {
                     let report = self.pairs().take(&summary, &tally, self.saves);
-                    report.into_iter().for_each(|report| self.tell(report));
+                    if let Some(report) = report {
+                        self.tell(report);
+                    }
                 }
                 None => return,
             }
@@ -71,7 +73,9 @@ impl RegressionWatch {
 
     fn adopt(&self, plan: &Plan) {
         let reports = self.pairs().plan_is(plan, SystemTime::now());
-        reports.into_iter().for_each(|report| self.tell(report));
+        for report in reports {
+            self.tell(report);
+        }
     }
 
     fn tell(&self, report: WatchedRun) {

@@ -138,8 +138,8 @@ impl StaticRule {
         let over = before.is_some_and(|(_, before)| level > before * (1.0 + self.part));
         self.exceeded_since = over.then(|| self.exceeded_since.unwrap_or(at));
         let fires = self.exceeded_since.is_some_and(|since| at - since >= 15 * MINUTE);
-        let fired = std::mem::replace(&mut self.firing, fires);
-        fires && !fired
+        let fires_already = std::mem::replace(&mut self.firing, fires);
+        fires && !fires_already
     }
 }
 

@@ -160,10 +160,9 @@ mod tests {
     use std::time::UNIX_EPOCH;
 
     fn state(fact: &Fact) -> WebhookIncident {
-        match news(fact).remove(0) {
-            SubjectNews::State(incident) => incident,
-            other => panic!("{other:?}"),
-        }
+        let mut news = news(fact);
+        let SubjectNews::State(incident) = news.remove(0) else { panic!("it is known") };
+        incident
     }
 
     fn changed(from: TargetState, to: TargetState) -> Fact {
