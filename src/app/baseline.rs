@@ -69,12 +69,18 @@ impl BaselineGate {
             warn_of_left_out(diff.left_out.iter().filter(played));
             worse = diff.is_worse();
             print(&format!("Compared with {}:\n\n{}", path.display(), diff.tables()))?;
-            if diff.changes.is_empty() {
+            // A share of failures has an interval as soon as each side has one request that says something.
+            if diff.changes.iter().all(|it| it.change.is_none()) {
                 bail!("{} has nothing that could be compared with this result", path.display());
             }
         }
         if let Some(path) = &self.save {
-            self.save(path, &result, worse)?;
+            if result.says_something() {
+                self.save(path, &result, worse)?;
+            } else {
+                let shown = path.display();
+                eprintln!("warning: {shown} is not written, because no request says anything about a target");
+            }
         }
         Ok(if worse { Exit::Missed } else { exit })
     }
@@ -160,9 +166,14 @@ pub(super) fn warn_of_differences(before: &SavedResult, after: &SavedResult) {
             eprintln!("warning: {what} was `{old}` for the first result and is `{new}` for the second");
         }
     }
-    for run in before.pairs.iter().flat_map(|pair| &pair.runs) {
+    warn_of_late(before, "first");
+}
+
+/// Warns of runs in which the prober was late.
+pub(super) fn warn_of_late(result: &SavedResult, which: &str) {
+    for run in result.pairs.iter().flat_map(|pair| &pair.runs) {
         if let Some(why) = &run.degraded {
-            eprintln!("warning: {}: the prober was late, take the first result with care: {why}", run.id);
+            eprintln!("warning: {}: the prober was late, take the {which} result with care: {why}", run.id);
         }
     }
 }

@@ -39,13 +39,14 @@ fn diff(options: &DiffOptions) -> anyhow::Result<Exit> {
         return Ok(Exit::Usage);
     };
     baseline::warn_of_differences(&before, &after);
+    baseline::warn_of_late(&after, "second");
     let diff = ResultDiff::of(&before, &after);
     baseline::warn_of_left_out(diff.left_out.iter());
     match options.format {
         DiffFormat::Table => print(&diff.tables())?,
         DiffFormat::Json => print(&format!("{}\n", serde_json::to_string_pretty(&diff)?))?,
     };
-    if diff.changes.is_empty() {
+    if diff.changes.iter().all(|it| it.change.is_none()) {
         eprintln!("error: the two results have nothing in common that could be compared");
         return Ok(Exit::Usage);
     }

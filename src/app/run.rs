@@ -225,7 +225,9 @@ fn missed(pair: &report::PairReport) -> bool {
     // If all failures are the prober's own, no objective was met.
     let unjudged = sum(&|_| true) > 0 && sum(&judges) == 0;
     let bare = pair.objectives.iter().all(|objective| objective.objective.is_none());
-    objectives || checks > 0 || nothing_sent || unjudged || (bare && failed > 0)
+    // A failed request misses every objective but those of steps that no journey came to.
+    let unreached = pair.objectives.iter().any(|it| it.objective.is_some() && it.events == 0);
+    objectives || checks > 0 || nothing_sent || unjudged || ((bare || unreached) && failed > 0)
 }
 
 #[cfg(test)]

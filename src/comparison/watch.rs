@@ -63,7 +63,8 @@ impl Comparisons {
         let Some(known) = known.get_mut(profile) else { return false };
         tracing::info!(profile, "the comparison begins anew");
         known.evidence = WindowedEvidence::new(known.plan.window, now);
-        known.told = ComparisonVerdict::Unknown;
+        // Whoever was told of a verdict is told that it is over.
+        self.look(profile, known, now);
         true
     }
 
@@ -76,7 +77,9 @@ impl Comparisons {
             let Some(comparison) = &profile.comparison else { continue };
             let pairs = plan.pairs.iter().filter(|pair| pair.profile.name == profile.name);
             let revisions: Vec<_> = pairs.map(|pair| Arc::clone(&pair.revision)).collect();
-            let same = before.remove(&profile.name).filter(|known| {
+            let old = before.remove(&profile.name);
+            let told = old.as_ref().map_or(ComparisonVerdict::Unknown, |old| old.told);
+            let same = old.filter(|known| {
                 let (old, new) = (&known.plan, comparison);
                 known.revisions == revisions
                     && (&old.control, &old.treatment, old.window)
@@ -88,7 +91,8 @@ impl Comparisons {
                     plan: comparison.clone(),
                     revisions,
                     evidence: WindowedEvidence::new(comparison.window, now),
-                    told: ComparisonVerdict::Unknown,
+                    // The next look tells that it is over.
+                    told,
                     looked: now,
                 },
             };

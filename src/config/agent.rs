@@ -50,7 +50,8 @@ pub struct Agent {
 pub struct History {
     /// How long data is kept. Older data is removed. Default: 30d.
     pub retention: Length,
-    /// Maximum size of the file in bytes. The oldest data is removed to stay below it. Default: 268435456 (256 MiB).
+    /// Maximum size of the file in bytes. The oldest data is removed to stay below it. What is known of runs to find
+    /// regressions, up to 1 MB for each profile and target, comes in addition. Default: 268435456 (256 MiB).
     #[schemars(range(min = 1_048_576))]
     pub max_bytes: u64,
 }

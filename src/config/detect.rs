@@ -32,7 +32,7 @@ pub struct DetectSettings {
     pub false_alarms: AlarmRate,
     /// Changes that are smaller are not told, such as `5%`. Of failures, the difference of their shares in points.
     pub min_change: Percentage,
-    /// For how long runs are watched before anything is told, such as `7d`; at most `30d`. A shorter time than a week does not
+    /// For how long runs are watched before anything is told, such as `7d`, and at least 40 of them; at most `30d`. A shorter time than a week does not
     /// know weekends, and one shorter than a day no nights.
     pub history: Length,
 }

@@ -14,6 +14,12 @@ use std::collections::VecDeque;
 /// Values that are kept: somewhat more than a week of those that come every two minutes.
 const MAX_ENTRIES: usize = 5400;
 
+/// Older values are not kept, in milliseconds: what their hours did to them is forgotten, too. Longer than any history.
+const MAX_AGE: i64 = 35 * 86_400_000;
+
+/// This many values are kept however old they are: of runs that are so rare, no hours are known.
+const MIN_KEPT: usize = 400;
+
 /// Fewer values are no history.
 const MIN_ENTRIES: usize = 40;
 
@@ -103,10 +109,13 @@ impl SeriesMonitor {
         self.hours.add(at, entry.1);
         self.entries.push_back(entry);
         self.current += 1;
-        if self.entries.len() > MAX_ENTRIES {
+        let is_old = |first: &TimedBadness| at - first.0 > MAX_AGE;
+        while self.entries.len() > MAX_ENTRIES
+            || (self.entries.len() > MIN_KEPT && self.entries.front().is_some_and(is_old))
+        {
             self.entries.pop_front();
-            self.current = self.current.min(MAX_ENTRIES);
         }
+        self.current = self.current.min(self.entries.len());
         let told = self.test(entry, rules).or_else(|| self.accept(at, rules));
         self.until_refit = self.until_refit.saturating_sub(1);
         if self.until_refit == 0 && self.has_history(rules) {

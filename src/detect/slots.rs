@@ -9,6 +9,7 @@ const MAX_VALUES: usize = 512;
 /// The present slot and its values.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct SlotMerger {
+    /// Where it begins, in milliseconds since the epoch, and its values. A number would change its meaning with the length.
     slot: Option<(i64, Vec<f64>)>,
 }
 
@@ -19,17 +20,17 @@ impl SlotMerger {
         if rules.slot <= 0 {
             return Some((at, value));
         }
-        let number = at.div_euclid(rules.slot);
+        let start = at - at.rem_euclid(rules.slot);
         if let Some((open, values)) = &mut self.slot
-            && *open >= number
+            && *open >= start
         {
             if values.len() < MAX_VALUES {
                 values.push(value);
             }
             return None;
         }
-        let (over, values) = self.slot.replace((number, vec![value]))?;
-        Some(((over + 1) * rules.slot - 1, rules.measure.typical(&values)?))
+        let (over, values) = self.slot.replace((start, vec![value]))?;
+        Some((over + rules.slot - 1, rules.measure.typical(&values)?))
     }
 }
 
@@ -54,6 +55,8 @@ mod tests {
             .map(|(at, value)| merger.merge(at, value, &rules))
             .collect();
         assert_eq!(taken, [None, None, None, Some((999, 2.0)), Some((1999, 9.0))]);
+        rules.slot = 2000;
+        assert!(merger.merge(8500, 1.0, &rules).is_some(), "slots of another length go on");
         rules.slot = 0;
         assert_eq!(SlotMerger::default().merge(17, 3.0, &rules), Some((17, 3.0)));
     }

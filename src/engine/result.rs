@@ -143,7 +143,16 @@ fn failed(tally: &RunTally, slos: &[Objective]) -> Option<String> {
         return Some("no request says anything about the target".to_owned());
     }
     let missed: Vec<String> = slos.iter().filter_map(|slo| missed(tally, slo)).collect();
-    (!missed.is_empty()).then(|| format!("missed objectives: {}", missed.join(", ")))
+    if missed.is_empty() {
+        return unreached(tally, slos);
+    }
+    Some(format!("missed objectives: {}", missed.join(", ")))
+}
+
+/// A step that no journey came to has no events, so what failed before it decides.
+fn unreached(tally: &RunTally, slos: &[Objective]) -> Option<String> {
+    let slo = slos.iter().find(|slo| slo.step.is_some() && !tally.judged.contains_key(&slo.name))?;
+    Some(format!("{} judged no request; {}", slo.name, failures(tally)?))
 }
 
 fn failures(tally: &RunTally) -> Option<String> {

@@ -66,6 +66,10 @@ impl StageUser {
         let after = second.play(Instant::now()).await;
         let (control, treatment) = (self.own.noted(), other.noted());
         let run = &self.own.stage().run;
+        // What was asked before the plan changed says nothing about what is compared now.
+        if run.runtime.gate.stop.is_cancelled() {
+            return before.and(&after);
+        }
         let pairs =
             control.into_iter().zip(treatment).take_while(|(control, treatment)| control.is_same(treatment));
         for (control, treatment) in pairs {

@@ -25,6 +25,9 @@ pub(super) struct KnownModel {
     fingerprints: Vec<String>,
     /// When a change was last told, and what was seen.
     told: Option<(SystemTime, String)>,
+    /// Number of the last runs that could not be compared.
+    #[serde(default)]
+    incomparable: u32,
 }
 
 /// What is known about the model of a target, for people and programs.
@@ -42,6 +45,9 @@ pub struct ModelView {
     pub threshold: f64,
     /// Whether a change was told, and the reference of the new model is not complete.
     pub changed: bool,
+    /// Number of the last runs that could not be compared: a prompt had no answer, or an answer lacked what the reference
+    /// has.
+    pub incomparable: u32,
     /// When a change was last told; `None` if never.
     #[serde(skip)]
     pub last_change: Option<SystemTime>,
@@ -59,6 +65,10 @@ impl ModelView {
         let Self { reference, needed, evidence, threshold, .. } = self;
         match &self.why {
             Some(why) if self.changed => format!("it has changed: {why}"),
+            _ if self.incomparable > 0 => format!(
+                "the last {} could not be compared: a prompt had no answer, or an answer lacks what the reference has",
+                if self.incomparable == 1 { "run".to_owned() } else { format!("{} runs", self.incomparable) }
+            ),
             _ if reference < needed => format!("{reference} of {needed} runs of the reference are known"),
             _ => format!("no change (evidence {evidence:.1} of {threshold:.1})"),
         }
@@ -77,6 +87,7 @@ impl KnownModel {
             models: Vec::new(),
             fingerprints: Vec::new(),
             told: None,
+            incomparable: 0,
         })
     }
 
@@ -120,6 +131,7 @@ impl KnownModel {
             evidence: self.evidence(),
             threshold: self.threshold(),
             changed: self.watch.is_standing(),
+            incomparable: self.incomparable,
             last_change: self.told.as_ref().map(|(at, _)| *at),
             why: self.told.as_ref().map(|(_, why)| why.clone()),
             model: self.models.last().cloned(),
@@ -148,7 +160,10 @@ impl KnownModel {
             }
         }
         let answers = answers.into_iter().map(|answer| answer.map(compared)).collect();
-        if let ModelVerdict::Changed(alarm) = self.watch.take(answers) {
+        let verdict = self.watch.take(answers);
+        let is_lost = verdict == ModelVerdict::Incomplete;
+        self.incomparable = if is_lost { self.incomparable.saturating_add(1) } else { 0 };
+        if let ModelVerdict::Changed(alarm) = verdict {
             let why = said(&alarm);
             let since = self.rising.take().unwrap_or(now);
             self.told = Some((now, why.clone()));

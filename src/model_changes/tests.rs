@@ -67,6 +67,10 @@ impl Fixture {
         Arc::clone(&self.plan.pairs[0].places[0])
     }
 
+    fn begin_run(&self) {
+        self.sink.record(&Fact::RunStarted { run: run(self.pair()), lag: Duration::ZERO });
+    }
+
     fn end_run(&mut self) {
         self.ended += Duration::from_hours(1);
         let (run, at) = (run(self.pair()), self.ended);
@@ -88,6 +92,7 @@ impl Fixture {
     /// A run with these answers. Returns what was told of it.
     fn run(&mut self, answers: impl IntoIterator<Item = FingerprintAnswer>) -> Vec<String> {
         self.told();
+        self.begin_run();
         for answer in answers {
             play(&self.sink, &self.place(), Outcome::Ok, |request| {
                 request.observed.fingerprint = Some(Box::new(answer));
@@ -134,7 +139,11 @@ fn a_change_is_told_once_with_its_time_and_stands_until_the_new_model_is_known()
     while told.is_empty() {
         runs += 1;
         assert!(runs < 12, "{:?}", fixture.view());
-        fixture.run([]); // A run without answers changes nothing.
+        fixture.run([]); // A run without answers changes nothing, and is counted.
+        let view = fixture.view();
+        assert_eq!(view.incomparable, 1);
+        assert!(view.sentence().starts_with("the last run could not be compared"), "{}", view.sentence());
+        fixture.begin_run();
         for answer in both(-2.5) {
             play(&fixture.sink, &fixture.place(), Outcome::Ok, |request| {
                 request.observed.fingerprint = Some(Box::new(answer));
@@ -219,11 +228,28 @@ fn a_restart_goes_on_and_other_prompts_begin_anew() {
 #[test]
 fn failed_requests_are_no_answers() {
     let mut fixture = Fixture::of("reference: 12", &BTreeMap::new());
-    play(&fixture.sink, &fixture.place(), Outcome::Failed(crate::event::Failure::StreamError), |request| {
-        request.observed.fingerprint = Some(Box::new(answer(0, -0.5)));
-    });
-    fixture.run([answer(1, -0.5)]);
+    fixture.begin_run();
+    for (prompt, outcome) in [(0, Outcome::Failed(crate::event::Failure::StreamError)), (1, Outcome::Ok)] {
+        play(&fixture.sink, &fixture.place(), outcome, |request| {
+            request.observed.fingerprint = Some(Box::new(answer(prompt, -0.5)));
+        });
+    }
+    fixture.end_run();
     assert_eq!(fixture.view().reference, 0);
     fixture.run(both(-0.5));
     assert_eq!(fixture.view().reference, 1);
+}
+
+#[test]
+fn a_run_that_began_before_the_plan_says_nothing() {
+    let mut fixture = Fixture::of("reference: 12", &BTreeMap::new());
+    fixture.begin_run();
+    change_plan(&*fixture.changes, fingerprint("reference: 13"));
+    for answer in both(-0.5) {
+        play(&fixture.sink, &fixture.place(), Outcome::Ok, |request| {
+            request.observed.fingerprint = Some(Box::new(answer));
+        });
+    }
+    fixture.end_run();
+    assert_eq!((fixture.view().reference, fixture.view().incomparable), (0, 0));
 }

@@ -71,7 +71,8 @@ impl ModelChanges {
         let mut pairs = self.lock();
         let Some(watched) = pairs.get_mut(&request.place.pair) else { return };
         let index = usize::try_from(answer.prompt).unwrap_or(usize::MAX);
-        let run = watched.run(&request.run.id);
+        // A run of an earlier plan that still drains is not there, because it began before this one.
+        let run = watched.open.iter_mut().find(|run| run.id == request.run.id);
         if let Some(slot) = run.and_then(|run| run.answers.get_mut(index)) {
             *slot = Some(answer.clone());
         }
@@ -113,15 +114,12 @@ impl ModelChanges {
 }
 
 impl WatchedPair {
-    /// The answers of a run, which begins if it is new.
-    fn run(&mut self, id: &str) -> Option<&mut OpenRun> {
-        if !self.open.iter().any(|run| run.id == id) {
-            if self.open.len() >= MAX_OPEN {
-                self.open.remove(0);
-            }
-            self.open.push(OpenRun { id: id.to_owned(), answers: vec![None; self.known.prompts()] });
+    /// A run begins.
+    fn begin(&mut self, id: &str) {
+        if self.open.len() >= MAX_OPEN {
+            self.open.remove(0);
         }
-        self.open.iter_mut().find(|run| run.id == id)
+        self.open.push(OpenRun { id: id.to_owned(), answers: vec![None; self.known.prompts()] });
     }
 }
 
@@ -130,6 +128,11 @@ impl Sink for ModelChanges {
         self.next.record(fact);
         match fact {
             Fact::PlanChanged(plan) => self.plan_is(plan, |_, _| None),
+            Fact::RunStarted { run, .. } => {
+                if let Some(watched) = self.lock().get_mut(&run.pair) {
+                    watched.begin(&run.id);
+                }
+            }
             Fact::Ended { request, .. } => self.answered(request),
             Fact::RunEnded { summary, .. } => self.run_ended(summary),
             _ => {}

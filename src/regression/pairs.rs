@@ -67,8 +67,16 @@ impl WatchedPairs {
     pub(super) fn plan_is(&mut self, plan: &Plan, now: SystemTime) -> Vec<WatchedRun> {
         let mut before = std::mem::take(&mut self.0);
         let timestamp = Timestamp::try_from(now).unwrap_or_default();
+        let mut reports = Vec::new();
         for pair in &plan.pairs {
-            let Some(bounds) = plan.detection_bounds(pair, timestamp) else { continue };
+            let Some(bounds) = plan.detection_bounds(pair, timestamp) else {
+                // What stood is not known any more.
+                if let Some(known) = before.remove(&pair.pair) {
+                    let blank = PairMonitors { monitors: BTreeMap::new(), ..known };
+                    reports.push(blank.report(&pair.pair, millis(now)));
+                }
+                continue;
+            };
             let rules = rules_of(pair, &bounds);
             let known = before.remove(&pair.pair).filter(|known| known.revision == pair.revision);
             let watched = match known {
@@ -77,7 +85,8 @@ impl WatchedPairs {
             };
             self.0.insert(pair.pair.clone(), watched);
         }
-        self.0.iter().map(|(pair, watched)| watched.report(pair, millis(now))).collect()
+        reports.extend(self.0.iter().map(|(pair, watched)| watched.report(pair, millis(now))));
+        reports
     }
 
     /// Continues what earlier processes knew. Runs that are compared already are not replaced.

@@ -151,6 +151,11 @@ async fn another_revision_begins_anew_and_the_same_one_goes_on() {
     fixture.watch.record(&Fact::PlanChanged(plan("other", SHORT)));
     let told = fixture.told().await;
     assert_eq!((told.len(), ratio(&told[0])), (1, None));
+    fixture.watch.record(&Fact::PlanChanged(plan("other", "off")));
+    let told = fixture.told().await;
+    assert_eq!((told.len(), ratio(&told[0])), (1, None), "what stood is not known any more");
+    fixture.watch.record(&Fact::PlanChanged(plan("other", SHORT)));
+    assert_eq!(fixture.told().await.len(), 1);
     fixture.now -= Duration::from_hours(24 * 365);
     fixture.play(280, |_| {});
     assert_eq!(fixture.told().await.len(), 0, "it began before the change");

@@ -115,6 +115,13 @@ struct ResultFileHead {
 }
 
 impl SavedResult {
+    /// Whether each pair has a request that says something about its target.
+    pub fn says_something(&self) -> bool {
+        let judges =
+            |pair: &ResultPair| pair.parts.iter().any(|part| part.tally.ok() + part.tally.failed() > 0);
+        !self.pairs.is_empty() && self.pairs.iter().all(judges)
+    }
+
     /// What a summary has so far, of the pairs that had a run.
     pub fn of(summary: &Summary, environment: ResultEnvironment) -> Self {
         let pairs = summary.pairs.iter().map(ResultPair::of).filter(|pair| !pair.runs.is_empty());
@@ -177,10 +184,13 @@ impl ResultPair {
 
     fn view(&self) -> PairReport {
         let (mut sum, mut load) = (ReportTally::default(), Load::default());
+        let mut stage = None;
         let stages = self.parts.iter().map(|part| {
             let its = Load::of(&part.tally);
             sum.add(&part.tally);
-            load.add(its);
+            // The steps of a stage share its time.
+            let is_next_step = stage.replace(&part.stage) == Some(&part.stage);
+            load.add(if is_next_step { its.work_only() } else { its });
             sums::stage(&part.tally, Name { stage: &part.stage, step: &part.step, turn: "" }, false, its)
         });
         let stages = stages.collect();

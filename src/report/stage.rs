@@ -80,9 +80,12 @@ impl StageSummary {
         if self.steps.is_empty() {
             return vec![("".into(), lock(&self.tally).clone())];
         }
+        let active = lock(&self.tally).load_active;
         let sum = |step: &StepSummary| {
             let mut sum = ReportTally::default();
             step.turns.iter().for_each(|(_, tally)| sum.add(&lock(tally)));
+            // The steps share the time of their stage.
+            sum.load_active = active;
             (Arc::clone(&step.name), sum)
         };
         self.steps.iter().map(sum).collect()

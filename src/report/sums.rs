@@ -52,6 +52,11 @@ impl Load {
         Self { active, ..Self::default() }
     }
 
+    /// The same work, without its time.
+    pub(super) fn work_only(self) -> Self {
+        Self { active: Duration::ZERO, ..self }
+    }
+
     /// Adds the load of another stage, or of a part (whose time is zero).
     pub(super) fn add(&mut self, other: Self) {
         self.input += other.input;

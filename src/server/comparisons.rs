@@ -63,7 +63,12 @@ pub(super) async fn one(
 
 /// `POST /api/v1/comparisons/{profile}/restart`: forgets the evidence, since what is compared is about to change.
 pub(super) async fn restart(State(views): State<Views>, Path(profile): Path<String>) -> Response {
-    if views.comparisons.restart(&profile) { StatusCode::OK.into_response() } else { unknown() }
+    if !views.comparisons.restart(&profile) {
+        return unknown();
+    }
+    // Argo Rollouts takes an answer that is no JSON for an error.
+    let report = views.comparisons.of(&profile);
+    report.map_or_else(unknown, |report| Json(ComparisonView::of(&report)).into_response())
 }
 
 fn unknown() -> Response {

@@ -35,9 +35,11 @@ pub(super) fn gzip(parts: &mut response::Parts, body: Bytes) -> Bytes {
     }
     let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
     let compressed = encoder.write_all(&body).and_then(|()| encoder.finish());
-    let Some(compressed) = compressed.ok().filter(|compressed| compressed.len() < body.len()) else {
+    let Some(mut compressed) = compressed.ok().filter(|compressed| compressed.len() < body.len()) else {
         return body;
     };
+    // What is held for slow readers is counted by its length.
+    compressed.shrink_to_fit();
     parts.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     parts.headers.remove(header::CONTENT_LENGTH);
     compressed.into()

@@ -1,5 +1,5 @@
 //! How each pair did over the last ten minutes, in slots of ten seconds; charts are drawn from this. In
-//! memory and bounded: a pair has at most 60 slots, each with nine samples of at most 128 four-byte values,
+//! memory and bounded: a pair has at most 60 slots, each with nine samples of at most 136 four-byte values,
 //! which is 0.3 MB. What happened before the process started comes by the minute from the state file. It must not
 //! know how anything is drawn.
 

@@ -78,7 +78,14 @@ impl IncidentWebhook {
     fn plan_is(&self, plan: &Plan) {
         let webhook = plan.telemetry.webhook.clone();
         self.stats.show(Signal::Webhook, webhook.is_some());
-        self.lock().plan_is(plan);
+        let mut tracker = self.lock();
+        if webhook.is_some() {
+            tracker.plan_is(plan);
+        } else {
+            // What happens meanwhile is not seen.
+            *tracker = IncidentTracker::default();
+        }
+        drop(tracker);
         let agent = Some(Arc::new(plan.agent.clone()));
         self.settings.send_replace(WebhookSettings { webhook, agent });
     }

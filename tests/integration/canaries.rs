@@ -38,6 +38,8 @@ struct Planter {
     planted: usize,
     /// Secrets that are only used to derive others, and never sent.
     unsent: Vec<usize>,
+    /// What precedes the canary in secrets that consist of more.
+    beginnings: BTreeMap<usize, String>,
 }
 
 impl Planter {
@@ -45,11 +47,27 @@ impl Planter {
         format!("Canary{number:02}/+SeSame")
     }
 
+    fn new(origin: Origin) -> Self {
+        Self { origin, planted: 0, unsent: Vec::new(), beginnings: BTreeMap::new() }
+    }
+
+    /// A secret's text.
+    fn text(&self, number: usize) -> String {
+        let beginning = self.beginnings.get(&number).map_or("", String::as_str);
+        format!("{beginning}{}", Self::canary(number))
+    }
+
+    /// A secret that begins with this, such as a URL that contains a key.
+    fn secret_after(&mut self, beginning: String) -> String {
+        self.beginnings.insert(self.planted + 1, beginning);
+        self.secret()
+    }
+
     fn secret(&mut self) -> String {
         self.planted += 1;
         let number = self.planted;
         match self.origin {
-            Origin::Value => format!("{{ value: '{}' }}", Self::canary(number)),
+            Origin::Value => format!("{{ value: '{}' }}", self.text(number)),
             Origin::Env => format!("{{ env: SECRET_{number} }}"),
             Origin::File => format!("{{ file: secret_{number} }}"),
         }
@@ -69,7 +87,7 @@ impl Planter {
     }
 
     fn environment(&self) -> Vec<(String, String)> {
-        (1..=self.planted).map(|number| (format!("SECRET_{number}"), Self::canary(number))).collect()
+        (1..=self.planted).map(|number| (format!("SECRET_{number}"), self.text(number))).collect()
     }
 }
 
@@ -80,6 +98,12 @@ fn config(planter: &mut Planter, echo: SocketAddr) -> String {
         format!("  {name}: {{ api: openai-chat, base_url: 'http://{echo}/{name}', model: m, {rest} }}\n")
     };
     let otlp = format!("{{ Authorization: {}, X-Api-Key: {} }}", planter.secret(), planter.literal());
+    let url = planter.secret_after(format!("http://{echo}/hook?key="));
+    let webhook = format!(
+        "{{ url: {url}, headers: {{ Authorization: {}, X-Auth-Token: {} }} }}",
+        planter.secret(),
+        planter.literal()
+    );
     let targets = [
         target("bearer", format!("auth: {{ bearer: {} }}, connection: cold", planter.secret())),
         target("basic", format!("auth: {{ basic: {{ username: me, password: {} }} }}", planter.secret())),
@@ -144,7 +168,7 @@ fn config(planter: &mut Planter, echo: SocketAddr) -> String {
         "agent: {{ id: test, state: state.db }}\n\
          server: {{ listen: 127.0.0.1:0, web_config: web.yaml, probe: {{ min_interval: 1ms }} }}\n\
          telemetry: {{ otlp: {{ endpoint: 'http://{echo}/otlp', protocol: http, interval: 100ms, \
-           headers: {otlp}, traces: {{ sample: 100% }} }} }}\n\
+           headers: {otlp}, traces: {{ sample: 100% }} }}, webhook: {webhook} }}\n\
          targets:\n{}  app: {{ api: http, base_url: 'http://{echo}/app' }}\n\
          profiles:\n  streamed: {{ {} }}\n  whole: {{ {} }}\n\
          \x20 fetched: {{ targets: [by-body, google, keys, identity, container], schedule: {ONCE}, \
@@ -415,7 +439,7 @@ fn folder(planter: &Planter, config: &str) -> tempfile::TempDir {
     let write = |name: &str, text: String| std::fs::write(folder.path().join(name), text).unwrap();
     if planter.origin == Origin::File {
         (1..=planter.planted)
-            .for_each(|it| write(&format!("secret_{it}"), format!("{}\n", Planter::canary(it))));
+            .for_each(|it| write(&format!("secret_{it}"), format!("{}\n", planter.text(it))));
     }
     let hash = bcrypt::hash(WEB_PASSWORD, 4).unwrap();
     write("web.yaml", format!("basic_auth_users: {{ me: '{hash}' }}\n"));
@@ -525,7 +549,7 @@ async fn served(planter: &Planter, config: &str, echo: &Echo) {
 
 async fn no_canary_gets_out(origin: Origin) {
     let echo = Echo::start().await;
-    let mut planter = Planter { origin, planted: 0, unsent: Vec::new() };
+    let mut planter = Planter::new(origin);
     let config = config(&mut planter, echo.address);
     let parsed: Value = serde_saphyr::from_str(&config).unwrap();
     for place in places(&schema()) {
@@ -572,7 +596,7 @@ async fn no_secret_from_a_file_gets_out() {
 /// Panics and failed assertions print values by their `Debug` form.
 #[test]
 fn the_debug_form_of_config_and_plan_has_no_secret() {
-    let mut planter = Planter { origin: Origin::Value, planted: 0, unsent: Vec::new() };
+    let mut planter = Planter::new(Origin::Value);
     let text = config(&mut planter, "127.0.0.1:9".parse().unwrap()).replace(", web_config: web.yaml", "");
     let source = ConfigSource::Text { name: "test.yaml".to_owned(), text };
     let loaded = tokenbeat::plan::load(&[source], []).unwrap_or_else(|errors| panic!("{errors}"));
@@ -591,7 +615,7 @@ async fn no_secret_in_a_variable_or_a_broken_file_gets_into_an_error() {
         }
         let arguments = ["check", "--config.file", "tokenbeat.yaml", "--log.level", "trace"];
         let ended = Process::start(folder, &arguments, environment).ended().await;
-        let planter = Planter { origin: Origin::Value, planted: 0, unsent: Vec::new() };
+        let planter = Planter::new(Origin::Value);
         assert_all_silent(&format!("check with {files:?} and {environment:?}"), &ended, &planter);
         ended
     };

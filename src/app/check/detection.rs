@@ -27,8 +27,14 @@ fn sentence(plan: &Plan, pair: &PairPlan, bounds: &DetectionBounds) -> String {
     let told = told.and_then(|values| u32::try_from(values).ok()).map_or_else(
         || "takes thousands of runs to be told".to_owned(),
         |values| {
-            let time = Duration::from_secs((bounds.interval * values).as_secs());
-            format!("is told after about {values} runs ({}) if they differ by 10%", show_duration(time))
+            let time = show_duration(Duration::from_secs((bounds.interval * values).as_secs()));
+            // Runs that come too often are taken together, so the values are no runs.
+            let after = if bounds.slot.is_zero() {
+                format!("{values} runs ({time})")
+            } else {
+                format!("{time} of runs")
+            };
+            format!("is told after about {after} if they differ by 10%")
         },
     );
     format!(
@@ -65,6 +71,11 @@ mod tests {
             "{shown}"
         );
         assert!(lines[0].contains("a change of 20% is told after about "), "{shown}");
+        assert!(lines[0].contains(" runs ("), "{shown}");
         assert!(lines[1].ends_with("a change of 20% takes thousands of runs to be told"), "{shown}");
+        let often =
+            from_yaml(&text.replace("every: 10m", "every: 10s")).unwrap_or_else(|errors| panic!("{errors}"));
+        let shown = super::describe(&often, Timestamp::UNIX_EPOCH);
+        assert!(shown.contains(" of runs if they differ by 10%"), "runs are taken together: {shown}");
     }
 }

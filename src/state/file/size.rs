@@ -8,15 +8,21 @@ const MINUTE_MS: i64 = 60_000;
 /// When the file is too large, one part in this many is removed at a time.
 const PARTS: i64 = 10;
 
+/// What is known of the runs of a pair is kept for at least this long, in milliseconds: a week. It is written rarely.
+const KNOWN_FOR: i64 = 7 * 86_400_000;
+
 pub(super) fn prune(db: &mut Connection, kept: RetentionLimits, now: i64) -> rusqlite::Result<u64> {
     let retention = i64::try_from(kept.retention.as_millis()).unwrap_or(i64::MAX);
     let oldest = now.saturating_sub(retention);
     db.execute("DELETE FROM runs WHERE ended_ms < ?", [oldest])?;
     db.execute("DELETE FROM models WHERE at_ms < ?", [oldest])?;
-    db.execute("DELETE FROM observations WHERE at_ms < ?", [oldest])?;
-    db.execute("DELETE FROM watches WHERE at_ms < ?", [oldest])?;
+    let forgotten = oldest.min(now.saturating_sub(KNOWN_FOR));
+    db.execute("DELETE FROM observations WHERE at_ms < ?", [forgotten])?;
+    db.execute("DELETE FROM watches WHERE at_ms < ?", [forgotten])?;
     db.execute("DELETE FROM minutes WHERE minute < ?", [oldest.div_euclid(MINUTE_MS)])?;
-    while used(db)? > kept.max_bytes {
+    // It is bounded by the number of pairs, and must not push out everything else.
+    let watches = if used(db)? > kept.max_bytes { bytes_of_watches(db)? } else { 0 };
+    while used(db)?.saturating_sub(watches) > kept.max_bytes {
         if drop_oldest(db)? == 0 {
             break;
         }
@@ -41,6 +47,13 @@ fn drop_oldest(db: &Connection) -> rusqlite::Result<usize> {
         [PARTS],
     )?;
     Ok(minutes + runs)
+}
+
+/// Size of what is known of the runs of all pairs, in bytes.
+fn bytes_of_watches(db: &Connection) -> rusqlite::Result<u64> {
+    let sum = "SELECT coalesce(sum(octet_length(state)), 0) FROM watches";
+    let n: i64 = db.query_row(sum, [], |row| row.get(0))?;
+    Ok(u64::try_from(n).unwrap_or(0))
 }
 
 fn number(db: &Connection, pragma: &str) -> rusqlite::Result<u64> {

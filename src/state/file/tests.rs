@@ -164,6 +164,11 @@ fn what_is_old_goes_and_the_oldest_where_there_is_too_much() {
         "the newest stays"
     );
     assert_eq!(file.budgets().unwrap(), [budget(BudgetScope::Agent, 9)], "budgets stay");
+    let state = format!("\"{}\"", "x".repeat(2 << 20));
+    let known = watched("a", 100_000_000, 0.1, Some(&state));
+    file.write(&WriteBatch { watched: vec![known], ..WriteBatch::default() }).unwrap();
+    file.prune((day + 6) * 60_000).unwrap();
+    assert_eq!(file.runs(usize::MAX).unwrap().len(), runs.len(), "what is known of pairs pushes no runs out");
 }
 
 #[test]
@@ -301,6 +306,8 @@ fn what_is_known_of_runs_is_a_state_and_the_values_since() {
     let saved = add(vec![watched("b", 50, 0.1, None)]);
     assert_eq!((&*saved.revision, saved.state), ("b", None), "another revision begins anew");
     let mut file = StateFile::open(dir.path(), KEPT).unwrap();
-    file.prune(51 + 24 * 3_600_000).unwrap();
+    file.prune(51 + 2 * 24 * 3_600_000).unwrap();
+    assert_eq!(file.watches().unwrap().len(), 1, "it is written rarely, so it is kept for a week");
+    file.prune(51 + 7 * 24 * 3_600_000).unwrap();
     assert_eq!(file.watches().unwrap(), []);
 }

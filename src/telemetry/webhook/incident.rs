@@ -32,7 +32,7 @@ pub(super) fn news(fact: &Fact) -> Vec<SubjectNews> {
             vec![SubjectNews::State(budget(&run.pair, true, run.scheduled + *lag))]
         }
         Fact::ModelObserved(observed) => vec![SubjectNews::State(model(observed))],
-        Fact::ComparisonChanged(report) => vec![comparison(report)],
+        Fact::ComparisonChanged(report) => vec![SubjectNews::State(comparison(report))],
         Fact::PairWatched(run) => run.series.iter().map(|series| regression(run, series)).collect(),
         _ => Vec::new(),
     }
@@ -116,19 +116,15 @@ fn model(observed: &ModelObservation) -> WebhookIncident {
     WebhookIncident { title, detail, ..of_pair(IncidentKind::ModelChange, pair, state, changed, *at) }
 }
 
-fn comparison(report: &ComparisonReport) -> SubjectNews {
+/// Without evidence a treatment is no longer known to be worse, so `unknown` ends the trouble.
+fn comparison(report: &ComparisonReport) -> WebhookIncident {
     let ComparisonReport { profile, control, treatment, verdict, .. } = report;
     let pair = Pair { profile: Arc::clone(profile), target: Arc::clone(treatment) };
     let firing = *verdict == ComparisonVerdict::Worse;
-    let incident = WebhookIncident {
+    WebhookIncident {
         title: format!("{profile} compares {treatment} with {control}: {}", verdict.label()),
         detail: report.sentence(),
         ..of_pair(IncidentKind::Comparison, &pair, verdict.label(), firing, SystemTime::now())
-    };
-    if *verdict == ComparisonVerdict::Unknown {
-        SubjectNews::Unknown(incident.key())
-    } else {
-        SubjectNews::State(incident)
     }
 }
 
@@ -142,7 +138,9 @@ fn regression(run: &WatchedRun, series: &WatchedSeries) -> SubjectNews {
             let detail = format!("it is {ratio:.2} times its baseline since {since:.0}");
             ("worse", format!("{quantity} of {profile} against {target} has become worse"), detail)
         }
-        None => ("ok", format!("{quantity} of {profile} against {target} is as before"), String::new()),
+        None => {
+            ("ok", format!("{quantity} of {profile} against {target} counts as worse no more"), String::new())
+        }
     };
     SubjectNews::State(WebhookIncident {
         quantity: quantity.into(),
@@ -275,11 +273,9 @@ mod tests {
         let worse = state(&of(ComparisonVerdict::Worse));
         assert_eq!((worse.key().as_str(), worse.firing), ("comparison/canary/next", true));
         assert_eq!(worse.title, "canary compares next with stable: worse");
-        for verdict in [ComparisonVerdict::Same, ComparisonVerdict::Better] {
+        for verdict in [ComparisonVerdict::Same, ComparisonVerdict::Better, ComparisonVerdict::Unknown] {
             assert!(!state(&of(verdict)).firing);
         }
-        let unknown = SubjectNews::Unknown("comparison/canary/next".to_owned());
-        assert_eq!(news(&of(ComparisonVerdict::Unknown)), [unknown]);
     }
 
     #[test]
