@@ -158,6 +158,24 @@ async fn evidence_is_forgotten_after_two_windows_and_kept_for_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_was_told_of_a_verdict_is_told_when_it_is_over() {
+    let fixture = Fixture::of("");
+    let worse = async || {
+        fixture.play(40, 1.5, 1.0, false);
+        tokio::time::advance(Duration::from_secs(6)).await;
+        fixture.play(1, 1.5, 1.0, false);
+    };
+    worse().await;
+    assert!(fixture.comparisons.restart("release"));
+    worse().await;
+    change_plan(&*fixture.comparisons, plan("", "another prompt"));
+    tokio::time::advance(Duration::from_secs(6)).await;
+    fixture.play(1, 1.0, 1.0, false);
+    let told: Vec<_> = fixture.told.0.lock().unwrap().iter().map(|report| report.verdict.label()).collect();
+    assert_eq!(told, ["worse", "unknown", "worse", "unknown"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn evidence_stays_with_a_plan_that_compares_the_same_and_begins_anew_on_request() {
     let fixture = Fixture::of("");
     fixture.play(40, 1.5, 1.0, false);

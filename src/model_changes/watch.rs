@@ -32,8 +32,8 @@ struct OpenRun {
 }
 
 impl ModelChanges {
-    /// Creates it for the fingerprints of a plan, and goes on with what was saved (see [`ModelObservation::known`]). What is recorded here goes to `next`, and
-    /// what it says about a model after the run that showed it.
+    /// Creates it for the fingerprints of a plan, and goes on with what was saved (see [`ModelObservation::known`]). What is
+    /// recorded here goes to `next`, and what it says about a model after the run that showed it.
     pub fn new(plan: &Plan, saved: &BTreeMap<Pair, Arc<str>>, next: Arc<dyn Sink>) -> Arc<Self> {
         let changes = Self { next, pairs: Mutex::default() };
         changes.plan_is(plan, |pair, now| KnownModel::of_saved(saved.get(pair)?, now));

@@ -164,6 +164,20 @@ fn the_same_history_gives_the_same_changes_across_restarts() {
 }
 
 #[test]
+fn months_of_hourly_runs_whose_days_differ_do_not_hide_a_regression() {
+    let mut noise = Noise::normal(5, 0.0);
+    let hourly = |hour: i64, level: f64, noise: &mut Noise| {
+        let day = if hour % 24 < 12 { 1.15 } else { 0.85 };
+        (hour * HOUR, level * day * (0.03 * noise.next().unwrap()).exp())
+    };
+    let months = 200 * 24;
+    let mut values: Vec<_> = (0..months).map(|hour| hourly(hour, 0.2, &mut noise)).collect();
+    values.extend((months..months + 60).map(|hour| hourly(hour, 0.26, &mut noise)));
+    let (_, told) = told(&values, &MonitorRules { history: 7 * DAY, ..rules(Measure::Time) });
+    assert_eq!(kinds(&told), [ChangeKind::Regressed]);
+}
+
+#[test]
 fn memory_is_bounded_and_bad_values_are_left_out() {
     let rules = MonitorRules { history: HOUR, ..rules(Measure::Time) };
     let mut monitor = SeriesMonitor::default();

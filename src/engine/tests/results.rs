@@ -58,6 +58,18 @@ async fn with_objectives_their_shares_decide() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_no_journey_came_to_the_step_of_an_objective_a_failure_decides() {
+    let of_a_step = || {
+        let mut slos = availability(0.5);
+        slos[0].step = Some("query".into());
+        Build { slos, ..twenty() }
+    };
+    assert_eq!(run(of_a_step(), takes(millis(100))).await, ("ok", String::new()));
+    let said = "up judged no request; failed requests: 1 overloaded";
+    assert_eq!(run(of_a_step(), first_fails).await, ("failed", said.into()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_warm_up_fails_no_run() {
     let mut stages = vec![rate(1.0, 1), rate(1.0, 2)];
     stages[0].warm_up = true;

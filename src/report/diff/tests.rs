@@ -278,8 +278,15 @@ fn a_scenario_has_a_part_for_each_step() {
     for turn in [1, 2, 4] {
         play(&sink, &step_place(&plan.pairs[0], 1, "talk", turn), Outcome::Ok, |_| {});
     }
+    let time = Duration::from_secs(10);
+    sink.record(&Fact::LoadActive { place: Arc::clone(&plan.pairs[0].places[1]), time });
     sink.record(&ended(&plan.pairs[0].pair));
     let saved = SavedResult::of(&summary, environment());
+    let report = saved.report();
+    for view in report.pairs[0].stages.iter().chain([&report.pairs[0].total]) {
+        let throughput = view.throughput.as_ref().unwrap();
+        assert!((throughput.load_active_seconds - 10.0).abs() < 1e-9, "the steps share it: {throughput:?}");
+    }
     let parts: Vec<_> =
         saved.pairs[0].parts.iter().map(|part| (&*part.stage, &*part.step, part.tally.ok())).collect();
     assert_eq!(parts, [("steady", "login", 0), ("steady", "query", 0), ("steady", "talk", 3)]);
@@ -290,6 +297,9 @@ fn a_scenario_has_a_part_for_each_step() {
 
 #[test]
 fn what_is_no_result_is_told_apart() {
+    assert!(result(1, 0, steady).says_something() && result(0, 1, steady).says_something());
+    assert!(!result(0, 0, steady).says_something(), "cancelled requests say nothing");
+    assert!(!SavedResult::new(environment(), Vec::new()).says_something());
     let error = |text: &str| SavedResult::from_json(text).unwrap_err().to_string();
     assert!(error("{").starts_with("is not a saved result: EOF"), "{}", error("{"));
     assert!(error("{\"pairs\": []}").starts_with("is not a saved result: missing field `format`"));

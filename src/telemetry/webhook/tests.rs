@@ -339,6 +339,21 @@ async fn another_plan_replaces_it() {
 
 /// Receivers quote what they received, and that is logged.
 #[tokio::test]
+async fn what_was_told_before_a_time_without_a_webhook_is_told_again() {
+    let server = receiver(&[]).await;
+    let rig = rig(&server.uri(), "");
+    rig.hang();
+    rig.sent(1).await;
+    change_plan(&*rig.webhook, plan(""));
+    rig.recover();
+    change_plan(&*rig.webhook, plan(&format!("webhook: {{ url: '{}' }}", server.uri())));
+    rig.hang();
+    rig.sent(2).await;
+    let told: Vec<_> = seen(&server).await.iter().map(|request| body(request)["state"].clone()).collect();
+    assert_eq!(told, ["hung", "hung"]);
+}
+
+#[tokio::test]
 async fn no_secret_gets_into_the_log() {
     use tracing_subscriber::layer::SubscriberExt as _;
     let quoting = |request: &Request| {
