@@ -64,7 +64,7 @@ VALUES = {
     "code": ["200", "429"], "reason": ["budget", "in_flight", "overrun", "overlap"], "type": ["input", "output"], "source": ["usage"],
     "currency": ["usd"], "phase": ["dns", "connect", "tls"], "result": ["ok", "failed", "cancelled"], "revision": ["1a2b"],
     "end": ["found", "at_least", "prober_limited"],
-    "quantity": ["time_to_first_token", "failures", "all"], "bound": ["low", "mid", "high"], "verdict": ["worse", "same", "unknown"],
+    "quantity": ["time_to_first_token", "failures", "all"], "bound": ["low", "mid", "high"], "verdict": ["worse", "same", "better", "unknown"],
     "schedule": ["every"], "api": ["openai-chat"], "provider": ["vllm"], "server": ["uvicorn"], "slo": ["all", "ttft", "availability"],
     "state": ["ok", "slow", "failing", "hung", "unknown"], "to": ["ok", "hung"], "check": ["text"], "kind": ["requests", "tokens"], "scope": ["agent", "profile/chat"], "unit": ["cost", "tokens"],
     "part": ["input", "output", "cached_input", "reasoning"], "reported": ["yes", "no"],

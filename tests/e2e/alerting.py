@@ -162,7 +162,7 @@ def shortened(t: Session) -> Path:
 
 def without_times(rules: dict) -> str:
     text = json.dumps(rules)
-    text = re.sub(r"(\[|offset |\"(?:for|interval)\": \")[0-9]+(?:ms|[smhdw])(?=[^\w])", r"\1", text)
+    text = re.sub(r"(\[|offset |\"(?:for|keep_firing_for|interval)\": \")[0-9]+(?:ms|[smhdw])(?=[^\w])", r"\1", text)
     return re.sub(r"(count_over_time\([^)]*\) >= )\d+", r"\1", text)
 
 
