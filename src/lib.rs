@@ -5,6 +5,7 @@
 //! Data flows one way: `config -> plan -> schedule, pacing -> engine -> client -> fact -> sinks`.
 
 pub mod app;
+pub mod assets;
 pub mod backend;
 pub mod build;
 pub mod capacity;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 const ALLOWED: &[(&str, &[&str])] = &[
     ("event", &[]),
     ("catalogue", &[]),
+    ("assets", &[]),
     ("files", &[]),
     ("secret", &["files"]),
     ("build", &[]),
@@ -117,10 +118,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("state", &["detect", "event", "fact", "plan", "tally", "vocabulary"]),
-    ("report", &["detect", "event", "fact", "plan", "state", "tally", "vocabulary"]),
+    ("report", &["assets", "detect", "event", "fact", "plan", "state", "tally", "vocabulary"]),
     (
         "server",
         &[
+            "assets",
             "comparison",
             "cpu_pool",
             "log_throttle",
