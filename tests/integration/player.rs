@@ -1,12 +1,13 @@
 //! An engine for a single test, with the records of its requests and runs, for details that a scrape aggregates.
 
 use crate::harness::{PATIENCE, Simulator, load};
+use jiff::{SignedDuration, Timestamp};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use tokenbeat::client::{BodyMemory, Caller, Client};
 use tokenbeat::cpu_pool::CpuPool;
 use tokenbeat::engine::dispatch::Precise;
-use tokenbeat::engine::{self, Deps, Engine, Once};
+use tokenbeat::engine::{self, Deps, Draws, Engine, Once};
 use tokenbeat::event::{Outcome, Request, RunSummary};
 use tokenbeat::fact::{Fact, Sink};
 use tokenbeat::plan::Plan;
@@ -27,6 +28,12 @@ impl Sink for Kept {
     }
 }
 
+/// A run in this round. Its draws do not depend on the time of day, so that a test has the same requests each time.
+fn nth(round: u32) -> Once {
+    let nominal = Timestamp::UNIX_EPOCH + SignedDuration::from_mins(i64::from(round));
+    Once { draws: Draws::At(None, nominal), time: None }
+}
+
 /// Plays the first pair of a config once, with its traffic on this runtime. Returns the requests in the order in which
 /// they ended, and the run's record.
 pub(crate) async fn play_on(
@@ -37,7 +44,7 @@ pub(crate) async fn play_on(
     let plan = Arc::new(load(yaml, simulator.address).plan);
     let kept = Arc::new(Kept::default());
     let engine = engine_of(&plan, traffic, Arc::<Kept>::clone(&kept));
-    let playing = engine.run_once(&plan.pairs[0].pair, Once::default());
+    let playing = engine.run_once(&plan.pairs[0].pair, nth(0));
     let summary = tokio::time::timeout(PATIENCE, playing).await.expect("the run does not end").unwrap();
     let requests = std::mem::take(&mut *kept.0.lock().unwrap());
     (requests, summary)
@@ -49,7 +56,7 @@ pub(crate) async fn play_all(yaml: &str, simulator: &Simulator) -> Vec<Arc<Reque
     let kept = Arc::new(Kept::default());
     let engine = engine_of(&plan, Handle::current(), Arc::<Kept>::clone(&kept));
     for pair in &plan.pairs {
-        let playing = engine.run_once(&pair.pair, Once::default());
+        let playing = engine.run_once(&pair.pair, nth(0));
         tokio::time::timeout(PATIENCE, playing).await.expect("the run does not end").unwrap();
     }
     std::mem::take(&mut *kept.0.lock().unwrap())
@@ -68,7 +75,7 @@ pub(crate) async fn summarize(
     let engine = engine_of(&plan, Handle::current(), Arc::<Summary>::clone(&summary));
     for round in 0..rounds {
         for pair in &plan.pairs {
-            let playing = engine.run_once(&pair.pair, Once::default());
+            let playing = engine.run_once(&pair.pair, nth(round));
             tokio::time::timeout(PATIENCE, playing).await.expect("the run does not end").unwrap();
         }
         after(round).await;
