@@ -24,6 +24,7 @@ mod passwords;
 mod probe_log;
 mod read_only;
 mod readiness;
+mod static_files;
 mod targets;
 mod web_config;
 
@@ -179,6 +180,7 @@ fn router(views: Views) -> Router {
         .route_layer(from_fn(access::private))
         .route("/metrics", get(metrics))
         .route("/api/v1/targets/{name}/health", get(targets::health))
+        .route("/assets/{file}", get(static_files::file))
         .route("/badge/{file}", get(badge::badge))
         .route("/api/v1/comparisons/{profile}", get(comparisons::one).post(comparisons::one))
         .route("/-/healthy", get(healthy))

@@ -1,5 +1,6 @@
 //! What the page shows, and that it escapes all text from servers and operators.
 
+use super::overview::{FAILURES, FAILURES_SEEN, failures};
 use super::*;
 use crate::event::{Failure, Outcome, RunResult, RunSummary, Verdict};
 use crate::fact::Sink;
@@ -7,6 +8,7 @@ use crate::report::DiagnosisRecorder;
 use crate::server::{Introduction, LifecyclePhase, Notice, Readiness, Suggestion};
 use crate::state::{HistoryRecorder, Recent};
 use crate::testing::{play, rag_plan, run, small_plan, step_place, travel};
+use std::sync::Arc;
 use std::time::Duration;
 
 const HOSTILE: &str = "</title><script>alert(\"x\")</script><img src=x onerror='alert(1)'>";
@@ -100,7 +102,7 @@ fn nothing_that_others_wrote_becomes_markup() {
     fixture.notice.happens(HOSTILE, HOSTILE, Duration::from_mins(1));
     let page = fixture.page();
     assert!(!page.contains("<script>alert") && !page.contains("<img"), "{page}");
-    assert_eq!(page.matches("<script>").count(), 1);
+    assert!(!page.contains("<script>"));
     // Agent and location, two details, the run's reason, the notice.
     assert!(page.matches("&lt;script&gt;alert(").count() >= 10, "{page}");
 }
@@ -185,18 +187,20 @@ fn what_is_done_on_purpose_is_said_while_it_lasts() {
 #[test]
 fn the_page_needs_nothing_from_elsewhere_and_the_policy_allows_its_own_parts_only() {
     let page = Fixture::new().page();
-    let policy = policy();
+    let policy = POLICY;
     let policy = policy.to_str().unwrap();
-    for (open, close, directive) in
-        [("<style>", "</style>", "style-src"), ("<script>", "</script>", "script-src")]
-    {
-        let (_, rest) = page.split_once(open).unwrap();
-        let (text, _) = rest.split_once(close).unwrap();
-        let hash = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(text));
-        assert!(policy.contains(&format!("{directive} 'sha256-{hash}'")), "{policy}");
+    assert!(policy.contains("script-src 'self'") && policy.contains("style-src 'self'"), "{policy}");
+    assert!(!policy.contains("unsafe") && !policy.contains("http") && policy.contains("default-src 'none'"));
+    for inline in [" style=", " onclick", "<style", "<script>", "javascript:"] {
+        assert!(!page.contains(inline), "the policy refuses {inline}");
     }
-    assert!(!policy.contains("unsafe") && !page.contains(" style=") && !page.contains("onclick"));
-    assert!(!page.contains("src=\""), "nothing is fetched");
+    for link in [" src=\"", "<link rel=\"stylesheet\" href=\""] {
+        let targets: Vec<&str> = page.split(link).skip(1).collect();
+        assert!(!targets.is_empty(), "{link}");
+        for target in targets {
+            assert!(target.starts_with("assets/") && target.contains("?v="), "{target:.80}");
+        }
+    }
 }
 
 #[test]
@@ -254,14 +258,6 @@ fn the_newest_failure_of_each_step_is_shown() {
     (0..15).for_each(|_| fail("talk"));
     let shown = failures(fixture.views.recent.failures(FAILURES_SEEN), SystemTime::now());
     assert_eq!(shown.iter().filter(|dated| &*dated.it.step == "query").count(), 1);
-}
-
-#[test]
-fn numbers_are_readable() {
-    let times = [Some(1.234), Some(0.0456), Some(0.25), Some(0.9999), Some(12.0), None].map(seconds);
-    assert_eq!(times, ["1.23 s", "45.6 ms", "250 ms", "1 s", "12 s", "–"]);
-    assert_eq!([100.0, 99.96, 0.0, 2.5].map(number), ["100", "100", "0", "2.5"]);
-    assert_eq!([Some(0.9996), Some(1.0), Some(0.95), None].map(percent), ["99.9%", "100%", "95%", "–"]);
 }
 
 #[tokio::test]
