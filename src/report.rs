@@ -19,6 +19,7 @@ pub use comparison::comparison_tables;
 pub use diagnosis::{Diagnosis, DiagnosisPattern, DiagnosisRecorder, EvidenceNumber, EvidenceUnit};
 pub use diff::{LeftOut, MeasuredSide, QuantityChange, ResultDiff, incomparable};
 pub use result_file::{ResultEnvironment, ResultFileError, ResultPair, ResultPart, ResultRun, SavedResult};
+pub use tables::counts;
 pub use view::{
     DistributionSummary, JourneySummary, ObjectiveResult, PairReport, Report, StageReport, Throughput,
     TokenSummary,

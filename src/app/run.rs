@@ -1,5 +1,7 @@
 //! `tokenbeat run`: runs profiles once, now, one after the other, so that they do not affect each other's measurements.
 
+mod verdict;
+
 use super::assembly::{self, Memory};
 use super::baseline::BaselineGate;
 use super::progress::RunProgress;
@@ -10,18 +12,17 @@ use super::{print, sources};
 use crate::cli::{Exit, RunOptions};
 use crate::comparison::Comparisons;
 use crate::engine::{self, Engine, Once};
-use crate::event::{
-    ComparisonReport, ComparisonSource as _, ComparisonVerdict, Outcome, Pair, RunResult, RunSummary,
-};
+use crate::event::{ComparisonSource as _, Pair, RunSummary};
 use crate::fact::{Fanout, Sink};
 use crate::model_changes::{ModelChanges, ModelView};
 use crate::plan::{PairPlan, Plan, Profile};
-use crate::report::{self, Report, Summary, comparison_tables};
+use crate::report::{Summary, comparison_tables};
 use crate::schedule::off_grid;
 use crate::state::{StateError, StateKeeper};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
+use verdict::{RunRequest, RunVerdict};
 
 /// What is said of a model if nothing is kept from run to run.
 const NO_REFERENCE: &str = "nothing to compare with: without `agent.state` each run begins a reference";
@@ -84,7 +85,10 @@ pub(super) fn run(options: &RunOptions) -> anyhow::Result<Exit> {
     print(&comparison_tables(&compared))?;
     print(&said_of_models(&models, &ended, remembers))?;
     print(&again(&replay, &plan, &ended))?;
-    gate.close(&summary, &plan, verdict(&report, &ended, &compared))
+    let asked = RunRequest { pairs: &pairs, time: options.time };
+    let verdict = RunVerdict::of(&report, &ended, &compared, &asked);
+    verdict.tell();
+    gate.close(&summary, &plan, verdict.exit)
 }
 
 /// Opens the state. A daemon that uses the state file does not prevent a run next to it.
@@ -188,72 +192,4 @@ fn again(replay: &Replay<'_>, plan: &Plan, ended: &[RunSummary]) -> String {
         lines.extend(["replay: ", &replay.command(profile), "\n"]);
     }
     lines
-}
-
-/// The exit code: 1 if a run was cut short; 2 if an objective or a check failed, if a profile without objectives had a
-/// failure, if nothing was sent or no outcome says anything about the target, or if the treatment of a comparison is worse
-/// than the control. A late prober is reported, but does
-/// not change the exit code.
-fn verdict(report: &Report, ended: &[RunSummary], compared: &[ComparisonReport]) -> Exit {
-    for run in ended {
-        if let Some(why) = &run.degraded {
-            eprintln!("warning: {}: the prober was late, take its numbers with care: {why}", run.run.id);
-        }
-    }
-    if ended.iter().any(|run| run.result == RunResult::Cancelled) {
-        eprintln!("error: stopped before the end");
-        return Exit::Failed;
-    }
-    let is_worse = compared.iter().any(|comparison| comparison.verdict == ComparisonVerdict::Worse);
-    if is_worse || report.pairs.iter().any(missed) { Exit::Missed } else { Exit::Ok }
-}
-
-fn missed(pair: &report::PairReport) -> bool {
-    // A search goes on until objectives are missed; its result says whether it found the capacity.
-    if pair.runs.iter().any(|run| run.search.is_some()) {
-        return pair.runs.iter().any(|run| run.result == RunResult::Failed.label());
-    }
-    let judges = |label: &str| Outcome::by_label(label).is_none_or(Outcome::judges_target);
-    let sum = |wanted: &dyn Fn(&str) -> bool| -> u64 {
-        pair.total.requests.iter().filter(|(outcome, _)| wanted(outcome)).map(|(_, n)| n).sum()
-    };
-    let failed = sum(&|outcome| outcome != "ok" && judges(outcome));
-    let checks = pair.total.requests.get("check").copied().unwrap_or(0);
-    let skipped: u64 = pair.total.skipped.values().sum();
-    let nothing_sent = pair.total.offered > 0 && skipped == pair.total.offered;
-    let objectives = pair.objectives.iter().any(|objective| objective.met == Some(false));
-    // If all failures are the prober's own, no objective was met.
-    let unjudged = sum(&|_| true) > 0 && sum(&judges) == 0;
-    let bare = pair.objectives.iter().all(|objective| objective.objective.is_none());
-    // A failed request misses every objective but those of steps that no journey came to.
-    let unreached = pair.objectives.iter().any(|it| it.objective.is_some() && it.events == 0);
-    objectives || checks > 0 || nothing_sent || unjudged || ((bare || unreached) && failed > 0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    use crate::testing::{play, small_plan};
-
-    /// Whether a run of a profile with objectives, whose requests had these outcomes, missed something.
-    fn misses(outcomes: &[Outcome]) -> bool {
-        let plan = small_plan();
-        let summary = Summary::new(&plan);
-        let sink: Arc<dyn Sink> = Arc::<Summary>::clone(&summary);
-        for outcome in outcomes {
-            // Without verdicts: no objective has an event.
-            play(&sink, &plan.pairs[0].places[1], *outcome, |_| {});
-        }
-        missed(&summary.report().pairs[0])
-    }
-
-    #[test]
-    fn a_prober_that_failed_by_itself_has_met_no_objective() {
-        for own in Outcome::all().filter(|outcome| !outcome.judges_target()) {
-            assert!(misses(&[own, own]), "{}", own.label());
-            assert!(!misses(&[own, Outcome::Ok]), "{}", own.label());
-        }
-        assert!(!misses(&[]));
-    }
 }

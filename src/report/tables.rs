@@ -260,7 +260,8 @@ fn absent() -> String {
     ABSENT.to_owned()
 }
 
-fn counts(counts: &BTreeMap<&'static str, u64>) -> String {
+/// Counts with their labels, without zeros: `3 timeout, 1 reset`; `-` if there are none.
+pub fn counts(counts: &BTreeMap<&'static str, u64>) -> String {
     let counts: Vec<String> =
         counts.iter().filter(|(_, n)| **n > 0).map(|(label, n)| format!("{n} {label}")).collect();
     if counts.is_empty() { absent() } else { counts.join(", ") }

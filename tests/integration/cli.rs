@@ -21,7 +21,8 @@ fn config(server: impl std::fmt::Display) -> String {
            missed: {{ targets: [t], {workload}, {} }}\n  \
            bare: {{ targets: [t], {workload}, load: [{{ requests: 3 }}] }}\n  \
            check: {{ targets: [t], {workload}, expect: {{ text: {{ min_chars: 9999 }} }} }}\n  \
-           long: {{ targets: [t], {workload}, load: [{{ for: 10m, rate: 5/s }}] }}\n",
+           long: {{ targets: [t], {workload}, load: [{{ for: 10m, rate: 5/s }}] }}\n  \
+           warm: {{ targets: [t], {workload}, load: [{{ warm_up: 9s, rate: 9/s }}, {{ for: 9s, rate: 9/s }}] }}\n",
         slo("50s"),
         slo("1us"),
     )
@@ -50,6 +51,27 @@ async fn a_run_ends_with_the_verdict_on_its_objectives() {
         assert!(!ended.out.contains('\u{1b}'));
     }
     assert_eq!(simulator.truth().len(), 6, "each was asked for what its profile says, and once");
+}
+
+#[tokio::test]
+async fn a_run_says_why_it_failed() {
+    let simulator = Simulator::start();
+    let config = config(simulator.address);
+    let nothing = "failed: warm on t: nothing was measured: --for 500ms is over before the warm-up, which takes 9s; give \
+                   --for more than that\n";
+    for (arguments, why) in [
+        (
+            &["run", "missed"][..],
+            "failed: missed on t: objective ttft (below 0.000001 s) missed: the only one is bad",
+        ),
+        (&["run", "check"], "failed: check on t: checks failed: 1 "),
+        (&["run", "warm", "--for", "500ms"], nothing),
+    ] {
+        let ended = run(&config, arguments).await;
+        assert!(ended.code == 2 && ended.err.contains(why), "{arguments:?}: {ended:?}");
+    }
+    let met = run(&config, &["run", "met"]).await;
+    assert!(met.code == 0 && !met.err.contains("failed"), "{met:?}");
 }
 
 #[tokio::test]
@@ -129,7 +151,7 @@ async fn what_does_not_exist_cannot_be_run() {
     for (arguments, said) in [
         (
             &["run", "mett"][..],
-            "error: there is no profile `mett`; there are: bare, check, long, met, missed\n",
+            "error: there is no profile `mett`; there are: bare, check, long, met, missed, warm\n",
         ),
         (&["run", "met", "--target", "u"], "error: there is no target with a profile `u`; there are: t\n"),
         (&["run", "--for", "fortnight"], "error: invalid value 'fortnight' for '--for <DURATION>'"),
@@ -565,7 +587,7 @@ async fn the_daemon_logs_what_it_will_do_and_where_to_look() {
     process.signal("TERM").await;
     let ended = process.ended().await;
     let line = ended.err.lines().find(|line| line.contains("the config was loaded")).unwrap_or_default();
-    for said in ["tokenbeat.yaml", "profiles=5", "targets=1", "(met on t)"] {
+    for said in ["tokenbeat.yaml", "profiles=6", "targets=1", "(met on t)"] {
         assert!(line.contains(said), "{said}: {}", ended.err);
     }
 }

@@ -1,0 +1,189 @@
+//! The verdict on the runs of `tokenbeat run`: the exit code, and the reasons for it, which are told on stderr. There is
+//! no miss without a reason.
+
+use crate::cli::Exit;
+use crate::event::{ComparisonReport, ComparisonVerdict, Outcome, RunResult, RunSummary};
+use crate::plan::{Bound, Objective, PairPlan};
+use crate::report::{ObjectiveResult, PairReport, Report, counts};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What was to be run.
+pub(super) struct RunRequest<'a> {
+    /// The pairs.
+    pub(super) pairs: &'a [Arc<PairPlan>],
+    /// How long, if that was said.
+    pub(super) time: Option<Duration>,
+}
+
+/// The verdict on all runs of an invocation.
+pub(super) struct RunVerdict {
+    /// 1 if a run was cut short; 2 if an objective or a check failed, if a profile without objectives had a failure, if
+    /// nothing was measured or sent or no outcome says anything about the target, or if the treatment of a comparison is
+    /// worse than the control. A late prober is reported, but does not change the exit code.
+    pub(super) exit: Exit,
+    lines: Vec<String>,
+}
+
+impl RunVerdict {
+    /// Judges the runs that have ended.
+    pub(super) fn of(
+        report: &Report,
+        ended: &[RunSummary],
+        compared: &[ComparisonReport],
+        asked: &RunRequest<'_>,
+    ) -> Self {
+        let late = |run: &RunSummary| {
+            let why = run.degraded.as_ref()?;
+            Some(format!("warning: {}: the prober was late, take its numbers with care: {why}", run.run.id))
+        };
+        let mut lines: Vec<String> = ended.iter().filter_map(late).collect();
+        if ended.iter().any(|run| run.result == RunResult::Cancelled) {
+            lines.push("error: stopped before the end".to_owned());
+            return Self { exit: Exit::Failed, lines };
+        }
+        let warnings = lines.len();
+        for pair in &report.pairs {
+            let (profile, target) = (&pair.profile, &pair.target);
+            let plan = asked
+                .pairs
+                .iter()
+                .find(|it| it.pair.profile == *profile && it.pair.target == *target)
+                .map(|plan| &**plan);
+            let reasons = reasons(pair, plan, asked.time).into_iter();
+            lines.extend(reasons.map(|why| format!("failed: {profile} on {target}: {why}")));
+        }
+        let worse = compared.iter().filter(|it| it.verdict == ComparisonVerdict::Worse);
+        lines.extend(worse.map(|it| {
+            let ComparisonReport { profile, control, treatment, .. } = it;
+            format!("failed: {profile}: {treatment} is worse than {control}: {}", it.sentence())
+        }));
+        let exit = if lines.len() > warnings { Exit::Missed } else { Exit::Ok };
+        Self { exit, lines }
+    }
+
+    /// Prints warnings and reasons to stderr.
+    pub(super) fn tell(&self) {
+        for line in &self.lines {
+            eprintln!("{line}");
+        }
+    }
+}
+
+/// Why a pair failed, if it did.
+fn reasons(pair: &PairReport, plan: Option<&PairPlan>, time: Option<Duration>) -> Vec<String> {
+    // A search goes on until objectives are missed; its result says whether it found the capacity.
+    if pair.runs.iter().any(|run| run.search.is_some()) {
+        let failed = pair.runs.iter().filter(|run| run.result == RunResult::Failed.label());
+        let reason = failed.map(|run| run.reason.clone().unwrap_or_else(|| "the search failed".to_owned()));
+        return reason.collect();
+    }
+    let total = &pair.total;
+    if total.offered == 0 {
+        return vec![format!(
+            "nothing was measured: {}",
+            plan.map_or(NOT_DUE.to_owned(), |it| idle(it, time))
+        )];
+    }
+    if total.skipped.values().sum::<u64>() == total.offered {
+        let all = total.offered;
+        return vec![format!(
+            "nothing was sent: all {all} requests were skipped ({})",
+            counts(&total.skipped)
+        )];
+    }
+    let failures = |wanted: &dyn Fn(&str) -> bool| -> BTreeMap<&'static str, u64> {
+        let failures = total.requests.iter().filter(|(outcome, _)| **outcome != "ok" && wanted(outcome));
+        failures.map(|(outcome, n)| (*outcome, *n)).collect()
+    };
+    let ended: u64 = total.requests.values().sum();
+    let failed = failures(&judges_target);
+    let judging = failed.values().sum::<u64>();
+    // If all failures are the prober's own, no objective was met.
+    if ended > 0 && judging == 0 && !total.requests.contains_key("ok") {
+        let own = counts(&failures(&|_| true));
+        return vec![format!("no request says anything about the target: {own}")];
+    }
+    let mut reasons: Vec<String> =
+        pair.objectives.iter().filter_map(|objective| missed(objective, plan)).collect();
+    if total.requests.contains_key("check") {
+        let checks: Vec<String> =
+            total.failed_checks.iter().map(|(check, n)| format!("{n} {check}")).collect();
+        reasons.push(format!("checks failed: {}", checks.join(", ")));
+    }
+    let bare = pair.objectives.iter().all(|objective| objective.objective.is_none());
+    // A failed request misses every objective but those of steps that no journey came to.
+    let unreached = pair.objectives.iter().any(|it| it.objective.is_some() && it.events == 0);
+    if judging > 0 && (bare || unreached || !reasons.is_empty()) {
+        reasons.push(format!("{judging} of {ended} requests failed: {}", counts(&failed)));
+    }
+    reasons
+}
+
+const NOT_DUE: &str = "no request was due";
+
+/// Whether an outcome, by its label, says something about the target.
+fn judges_target(label: &str) -> bool {
+    Outcome::by_label(label).is_none_or(Outcome::judges_target)
+}
+
+/// `objective ttft (below 800 ms) missed: 93.10% of 1200 are good, 99.00% are wanted; 83 are not, and 12 may be`.
+fn missed(result: &ObjectiveResult, plan: Option<&PairPlan>) -> Option<String> {
+    let ObjectiveResult { name, events, errors, ratio, objective, met } = result;
+    if *met != Some(false) {
+        return None;
+    }
+    let (ratio, wanted) = (ratio.unwrap_or_default() * 100.0, objective.unwrap_or_default());
+    let known = plan.and_then(|plan| plan.profile.slos.iter().find(|it| it.name == *name));
+    let bound = known.and_then(bound).map_or_else(String::new, |bound| format!(" ({bound})"));
+    let may = allowed(*events, wanted);
+    let of = if *events == 1 {
+        "the only one is bad".to_owned()
+    } else {
+        format!("{errors} of {events} are bad, {may} may be")
+    };
+    Some(format!(
+        "objective {name}{bound} missed: {of}; {ratio:.2}% are good, {:.2}% are wanted",
+        wanted * 100.0
+    ))
+}
+
+/// How many of these may be bad.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of a count")]
+fn allowed(events: u64, objective: f64) -> u64 {
+    // The tolerance is for products such as 100 * (1 - 0.99), which are slightly below a whole number.
+    ((events as f64).mul_add(1.0 - objective, 1e-9)).floor().max(0.0) as u64
+}
+
+fn bound(objective: &Objective) -> Option<String> {
+    Some(match objective.bound? {
+        Bound::Below(seconds) => format!("below {seconds} s"),
+        Bound::BelowByPrompt { base, per_input_token } => {
+            format!("below {base} s and {per_input_token} s per input token")
+        }
+        Bound::Above(pace) => format!("above {pace} tokens/s"),
+    })
+}
+
+/// Why no request was measured, and what would help.
+fn idle(plan: &PairPlan, time: Option<Duration>) -> String {
+    let stages = &plan.profile.stages;
+    if stages.iter().all(|stage| stage.warm_up) {
+        return "every stage of the profile is a warm-up; add one that is not".to_owned();
+    }
+    let warm_up: Duration =
+        stages.iter().take_while(|stage| stage.warm_up).filter_map(|stage| stage.shape.bounds().time).sum();
+    match time {
+        Some(time) if !warm_up.is_zero() && time <= warm_up => format!(
+            "--for {time:?} is over before the warm-up, which takes {warm_up:?}; give --for more than that"
+        ),
+        Some(time) => {
+            format!("{NOT_DUE} in {time:?}; give --for more time, or raise the rate of the profile")
+        }
+        None => format!("{NOT_DUE}; give the stages of the profile more time, or raise their rate"),
+    }
+}
+
+#[cfg(test)]
+mod tests;
