@@ -24,6 +24,7 @@ mod passwords;
 mod probe_log;
 mod read_only;
 mod readiness;
+mod requests;
 mod static_files;
 mod targets;
 mod web_config;
@@ -173,7 +174,8 @@ fn router(views: Views) -> Router {
         .route("/api/v1/targets", get(targets::all))
         .route("/api/v1/comparisons", get(comparisons::all))
         .route("/api/v1/runs", get(api::runs))
-        .route("/api/v1/requests", get(api::requests))
+        .route("/api/v1/requests", get(requests::list))
+        .route("/api/v1/requests/{id}", get(requests::one))
         .route("/api/v1/history", get(history::history))
         .route("/api/v1/events", get(api::events))
         .merge(privileged(&views))

@@ -22,6 +22,9 @@ pub use history::{
 };
 pub use keeper::{Restored, StateKeeper, WriteResult};
 pub use recent::{
-    ActiveRun, JourneyCounts, JourneyView, PairStatus, Recent, RegressionView, RequestView, RunView,
+    ActiveRun, ChunksView, JourneyCounts, JourneyView, MarksView, PairStatus, PhaseView, Recent,
+    RegressionView, RelatedRequest, RequestDetail, RequestFilter, RequestPhase, RequestView, RunView,
+    StallView,
 };
+pub use recent::{FAILURES, LATEST};
 pub use time::Time;

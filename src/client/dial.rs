@@ -87,6 +87,7 @@ impl Dialer {
 
     /// Opens a connection. The result of each phase is recorded in `connection`, even if this fails or is dropped.
     pub(super) async fn dial(&self, connection: &mut ConnectionRecord) -> Result<Connection, CallError> {
+        connection.dialled = Some(Instant::now());
         let phases = connection.phases.insert(Phases::default());
         let mut io = self.reach(phases).await?;
         if let Some(tls) = &self.tls {

@@ -35,10 +35,28 @@ pub(super) struct Prepared {
     pub(super) place: Arc<Place>,
     /// See [`Request::route`].
     pub(super) route: Option<Arc<str>>,
-    /// See [`Request::attempt`].
-    pub(super) attempt: u32,
+    pub(super) attempt: Attempt,
     pub(super) ids: TraceIds,
     pub(super) sending: Result<Sending, Unsendable>,
+}
+
+/// Which attempt at the same request it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Attempt {
+    /// See [`Request::attempt`].
+    pub(super) number: u32,
+    /// See [`Request::first_attempt`].
+    pub(super) first: Option<u64>,
+}
+
+impl Attempt {
+    /// The only one, or the first of several.
+    pub(super) const FIRST: Self = Self { number: 1, first: None };
+
+    /// The one after an attempt that has this number in the run.
+    pub(super) fn after(self, seq: u64) -> Self {
+        Self { number: self.number + 1, first: self.first.or(Some(seq)) }
+    }
 }
 
 /// What is sent, and how to read the answer.
@@ -111,7 +129,7 @@ impl RunningStage {
                 due,
             )
             .by_route(of.route.clone())
-            .as_attempt(of.attempt)
+            .as_attempt(of.attempt.number, of.attempt.first)
         })
     }
 

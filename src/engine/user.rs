@@ -9,7 +9,7 @@ mod ongoing;
 mod prepare;
 mod render;
 
-use super::request::{Answered, Played, Prepared};
+use super::request::{Answered, Attempt, Played, Prepared};
 use super::stage::RunningStage;
 use super::verdict::{CheckContext, is_light, judge};
 use super::{LOOKAHEAD, clock};
@@ -194,7 +194,7 @@ impl ScenarioUser {
         let UserAction::Send(at) = self.next(UserEvent::Due) else { return };
         let mut journey = self.open(due);
         journey.at(&at.step.name);
-        let prepared = self.prepared(&at, RenderedStep::by_our_fault(), journey.ids, 1);
+        let prepared = self.prepared(&at, RenderedStep::by_our_fault(), journey.ids, Attempt::FIRST);
         let offered = prepared.and_then(|it| self.stage.offer(due, &it, || journey.begin()));
         if let Some(offered) = offered {
             offered.skip(reason);
@@ -221,7 +221,7 @@ impl ScenarioUser {
     async fn request(
         &mut self,
         at: &JourneyStep,
-        attempt: u32,
+        attempt: Attempt,
         journey: &mut OngoingJourney,
     ) -> Option<Interruption> {
         let Some(prepared) = self.await_due(at, attempt, journey).await else {
@@ -292,7 +292,7 @@ impl ScenarioUser {
     async fn await_due(
         &mut self,
         at: &JourneyStep,
-        attempt: u32,
+        attempt: Attempt,
         journey: &OngoingJourney,
     ) -> Option<Prepared> {
         let iteration = self.progress.iteration;
@@ -419,7 +419,7 @@ impl ScenarioUser {
         at: &JourneyStep,
         made: RenderedStep,
         journey: Option<TraceIds>,
-        attempt: u32,
+        attempt: Attempt,
     ) -> Option<Prepared> {
         let (runtime, step) = (&self.stage.run.runtime, &at.step);
         let place = runtime.plan.step_place(self.stage.index, step.number, made.turn)?;

@@ -6,6 +6,7 @@ use enum_map::Enum;
 use std::sync::Arc;
 use std::time::Duration;
 use strum::{IntoStaticStr, VariantArray};
+use tokio::time::Instant;
 
 /// Set-up times of the connection that this request opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,6 +57,8 @@ impl Phases {
 pub struct ConnectionRecord {
     /// Phases of the connection that this request opened, as far as it got; absent for a reused one.
     pub phases: Option<Phases>,
+    /// When this request began to open that connection; of two attempts, the last one.
+    pub dialled: Option<Instant>,
     /// Whether this request successfully opened the connection.
     pub opened: bool,
     /// Whether a reused connection turned out to have been closed by the server and was replaced; the request
@@ -171,6 +174,8 @@ pub struct Request {
     pub route: Option<Arc<str>>,
     /// Which attempt at the same request this is, from 1; later ones are made where the profile asks for retries.
     pub attempt: u32,
+    /// The number in the run ([`Self::seq`]) of the first attempt, for later ones.
+    pub first_attempt: Option<u64>,
     /// How it ended.
     pub outcome: Outcome,
     /// Human-readable details: never a label, never a secret.

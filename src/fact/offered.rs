@@ -21,6 +21,7 @@ struct UnsettledRequest {
     ids: TraceIds,
     route: Option<Arc<str>>,
     attempt: u32,
+    first_attempt: Option<u64>,
     due: Instant,
 }
 
@@ -38,7 +39,17 @@ impl OfferedRequest {
         sink.record(&Fact::Offered { place: Arc::clone(&place), warm_up });
         Self {
             sink,
-            open: Some(UnsettledRequest { place, run, seq, warm_up, ids, route: None, attempt: 1, due }),
+            open: Some(UnsettledRequest {
+                place,
+                run,
+                seq,
+                warm_up,
+                ids,
+                route: None,
+                attempt: 1,
+                first_attempt: None,
+                due,
+            }),
         }
     }
 
@@ -50,10 +61,12 @@ impl OfferedRequest {
         self
     }
 
-    /// Sets the number of this attempt at the same request (see [`Request::attempt`]).
-    pub fn as_attempt(mut self, number: u32) -> Self {
+    /// Sets the number of this attempt at the same request, and which request was the first one (see
+    /// [`Request::attempt`] and [`Request::first_attempt`]).
+    pub fn as_attempt(mut self, number: u32, first: Option<u64>) -> Self {
         if let Some(open) = &mut self.open {
             open.attempt = number;
+            open.first_attempt = first;
         }
         self
     }
@@ -89,6 +102,7 @@ impl UnsettledRequest {
             ids: self.ids,
             route: self.route,
             attempt: self.attempt,
+            first_attempt: self.first_attempt,
             outcome: Outcome::Failed(failure),
             detail: None,
             observed: Observed::nothing(Marks::begin(self.due, now)),

@@ -17,19 +17,8 @@ use tokio::sync::broadcast::error::RecvError;
 
 /// How often an event stream checks whether the server is stopping.
 const LOOK_UP: Duration = Duration::from_millis(500);
-/// Maximum number of requests that one call returns.
-const MAX: usize = 1000;
-
-/// Query parameters of `/api/v1/requests`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RequestsQuery {
-    /// Only failures, which are kept longer than successes.
-    #[serde(default)]
-    failed: bool,
-    /// Maximum number of entries, newest first.
-    limit: Option<usize>,
-}
+/// Maximum number of requests or runs that one call returns.
+pub(super) const MAX: usize = 1000;
 
 /// Query parameters of `/api/v1/runs`.
 #[derive(Debug, Deserialize)]
@@ -143,20 +132,5 @@ pub(super) async fn runs(
     let limit = wanted.limit.unwrap_or(100).min(MAX);
     let (read_only, recent) = (views.read_only(), views.recent);
     let show = move || read_only::answer(serde_json::json!({ "runs": recent.runs(limit) }), read_only);
-    views.pages.make(&headers, show).await
-}
-
-/// `GET /api/v1/requests`: recent requests, newest first.
-pub(super) async fn requests(
-    State(views): State<Views>,
-    Query(wanted): Query<RequestsQuery>,
-    headers: HeaderMap,
-) -> Response {
-    let limit = wanted.limit.unwrap_or(100).min(MAX);
-    let (read_only, recent) = (views.read_only(), views.recent);
-    let show = move || {
-        let requests = if wanted.failed { recent.failures(limit) } else { recent.requests(limit) };
-        read_only::answer(serde_json::json!({ "requests": requests }), read_only)
-    };
     views.pages.make(&headers, show).await
 }

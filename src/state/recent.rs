@@ -2,10 +2,17 @@
 //! out by successes), and the live status of each pair. Everything is bounded. It must not hold the content
 //! of requests or answers.
 
+mod detail;
+mod filter;
+mod timing;
 mod view;
 
+pub use detail::{RelatedRequest, RequestDetail};
+pub use filter::RequestFilter;
+pub use timing::{ChunksView, MarksView, PhaseView, RequestPhase, StallView};
 pub use view::{ActiveRun, JourneyCounts, JourneyView, PairStatus, RegressionView, RequestView, RunView};
 
+use self::detail::RememberedRequest;
 use super::{SavedRun, Time};
 use crate::event::{Failure, Outcome, Pair, Request, RunRef, SeriesKey};
 use crate::fact::{Fact, Sink};
@@ -15,10 +22,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 /// Number of requests kept across all pairs.
-const LATEST: usize = 200;
+pub const LATEST: usize = 200;
 
 /// Number of failures kept per pair.
-const FAILURES: usize = 20;
+pub const FAILURES: usize = 20;
+
+/// Number of failures across all pairs that are kept with what takes much memory; each pair has an equal share, at least one.
+const FAILURES_WHOLE: usize = 200;
 
 /// Number of runs kept across all pairs.
 const RUNS: usize = 200;
@@ -33,7 +43,7 @@ pub struct Recent(Mutex<RecentFacts>);
 
 #[derive(Default)]
 struct RecentFacts {
-    latest: VecDeque<Arc<RequestView>>,
+    latest: VecDeque<Arc<RememberedRequest>>,
     runs: VecDeque<Arc<RunView>>,
     pairs: BTreeMap<Pair, RecentPair>,
 }
@@ -55,7 +65,7 @@ struct RecentPair {
     active: Vec<ActiveRun>,
     last_run: Option<Arc<RunView>>,
     next_run: Option<SystemTime>,
-    failures: VecDeque<Arc<RequestView>>,
+    failures: VecDeque<Arc<RememberedRequest>>,
     regressions: Vec<RegressionView>,
 }
 
@@ -85,16 +95,22 @@ impl RecentPair {
         !self.planned && self.in_flight == 0 && !travels && self.active.is_empty()
     }
 
-    fn ended(&mut self, outcome: Outcome, view: &Arc<RequestView>) {
+    /// Counts a request, and remembers a failure; the newest `whole` ones with what takes much memory.
+    fn ended(&mut self, outcome: Outcome, request: &Arc<RememberedRequest>, whole: usize) {
         self.in_flight = self.in_flight.saturating_sub(1);
-        if view.warm_up {
+        if request.view.warm_up {
             self.warm_up += 1;
         } else {
             *self.outcomes.entry(outcome).or_default() += 1;
         }
         // A shutdown cancels many requests at once; they would push out the failures of interest.
         if !matches!(outcome, Outcome::Ok | Outcome::Failed(Failure::Cancelled)) {
-            push(&mut self.failures, FAILURES, view);
+            push(&mut self.failures, FAILURES, request);
+            for old in self.failures.iter_mut().skip(whole) {
+                if let Some(reduced) = old.reduced() {
+                    *old = Arc::new(reduced);
+                }
+            }
         }
     }
 
@@ -124,7 +140,7 @@ impl RecentPair {
             active_runs: self.active.clone(),
             last_run: self.last_run.clone(),
             next_run: self.next_run.map(Time),
-            last_failure: self.failures.front().cloned(),
+            last_failure: self.failures.front().map(|it| Arc::clone(&it.view)),
             regressions: self.regressions.clone(),
         }
     }
@@ -179,7 +195,7 @@ impl Recent {
 
     /// The last requests, newest first, at most `limit`.
     pub fn requests(&self, limit: usize) -> Vec<Arc<RequestView>> {
-        self.lock().latest.iter().take(limit).cloned().collect()
+        self.lock().latest.iter().take(limit).map(|it| Arc::clone(&it.view)).collect()
     }
 
     /// The last failures of all pairs, newest first, at most `limit`. They are kept per pair, so that neither
@@ -187,11 +203,34 @@ impl Recent {
     pub fn failures(&self, limit: usize) -> Vec<Arc<RequestView>> {
         let inner = self.lock();
         let mut failures: Vec<_> =
-            inner.pairs.values().flat_map(|entry| entry.failures.iter().cloned()).collect();
+            inner.pairs.values().flat_map(|entry| &entry.failures).map(|it| Arc::clone(&it.view)).collect();
         drop(inner);
         failures.sort_by_key(|view| std::cmp::Reverse(view.ended));
         failures.truncate(limit);
         failures
+    }
+
+    /// The remembered requests that a filter admits, newest first, at most `limit`: of the last ones and of the last
+    /// failures of each pair.
+    pub fn select(&self, filter: &RequestFilter, limit: usize) -> Vec<Arc<RequestView>> {
+        let mut found = self.remembered();
+        found.retain(|it| filter.admits(&it.view));
+        found.sort_by_key(|it| (std::cmp::Reverse(it.view.ended), Arc::clone(&it.view.id)));
+        found.dedup_by(|a, b| a.view.id == b.view.id);
+        found.into_iter().take(limit).map(|it| Arc::clone(&it.view)).collect()
+    }
+
+    /// A request by its id, if it is remembered.
+    pub fn request(&self, id: &str) -> Option<RequestDetail> {
+        let all = self.remembered();
+        let request = all.iter().find(|it| *it.view.id == *id)?;
+        Some(request.detail(&all))
+    }
+
+    /// All remembered requests, the last ones first; a failure can be among them twice.
+    fn remembered(&self) -> Vec<Arc<RememberedRequest>> {
+        let inner = self.lock();
+        inner.latest.iter().chain(inner.pairs.values().flat_map(|entry| &entry.failures)).cloned().collect()
     }
 
     /// The last runs that ended, newest first, at most `limit`.
@@ -226,9 +265,12 @@ impl Recent {
 
     fn ended(&self, request: &Request) {
         // Built before taking the lock.
-        let view = Arc::new(RequestView::of(request));
-        self.at(&request.place.pair, |entry| entry.ended(request.outcome, &view));
-        push(&mut self.lock().latest, LATEST, &view);
+        let remembered = Arc::new(RememberedRequest::of(request));
+        let mut inner = self.lock();
+        push(&mut inner.latest, LATEST, &remembered);
+        let whole = (FAILURES_WHOLE / inner.pairs.len().max(1)).max(1);
+        drop(inner);
+        self.at(&request.place.pair, |entry| entry.ended(request.outcome, &remembered, whole));
     }
 }
 

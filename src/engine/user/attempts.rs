@@ -3,6 +3,7 @@
 
 use super::ScenarioUser;
 use super::ongoing::{Interruption, OngoingJourney};
+use crate::engine::request::Attempt;
 use crate::event::{Outcome, Request};
 use crate::pacing;
 use crate::scenario::JourneyStep;
@@ -23,15 +24,16 @@ impl ScenarioUser {
         at: &JourneyStep,
         journey: &mut OngoingJourney,
     ) -> Option<Interruption> {
-        let mut attempt = 1;
+        let mut attempt = Attempt::FIRST;
         let mut before = None;
         loop {
             match self.request(at, attempt, journey).await {
                 Some(Interruption::Failed(failed)) => {
-                    let due = self.next_attempt(&failed, attempt);
+                    let due = self.next_attempt(&failed, attempt.number);
+                    let next = attempt.after(failed.seq);
                     let interruption = Some(Interruption::Failed(failed));
                     let Some(due) = due else { return interruption };
-                    (attempt, before, journey.due) = (attempt + 1, interruption, due);
+                    (attempt, before, journey.due) = (next, interruption, due);
                 }
                 Some(unsent) => return before.or(Some(unsent)),
                 None => return None,

@@ -225,3 +225,110 @@ fn a_removed_pair_stays_until_its_journeys_have_ended() {
     travel(&fixture.sink, &steady, Outcome::Ok, |_| {});
     assert_eq!(fixture.recent.status().len(), 1, "a late fact makes no pair");
 }
+
+/// Numbers the span of a request, as the engine gives each a span of its own.
+fn numbered(request: &mut Request, number: u64) {
+    request.seq = number;
+    request.ids.span_id = (number + 1).to_be_bytes();
+}
+
+#[test]
+fn a_request_is_found_by_its_id_with_its_phases_and_chunks() {
+    let fixture = Fixture::of(&small_plan());
+    play(&fixture.sink, fixture.steady(), Outcome::Ok, |request| numbered(request, 1));
+    let listed = &fixture.recent.requests(1)[0];
+    assert_eq!(&*listed.id, "0000000000000002");
+    let detail = fixture.recent.request(&listed.id).unwrap();
+    let total: f64 = detail.phases.iter().map(|phase| phase.duration_seconds).sum();
+    assert!((total - listed.response_time_seconds).abs() < 1e-9);
+    assert_eq!(detail.chunks.as_ref().unwrap().count, 5);
+    assert!(detail.attempts.is_empty() && detail.journey.is_empty());
+    let json = serde_json::to_value(&detail).unwrap();
+    assert_eq!((&json["outcome"], &json["marks"]["first_token_seconds"]), (&"ok".into(), &0.3.into()));
+    assert_eq!(json["phases"][0]["phase"], "dispatch_lag");
+    let list = serde_json::to_value(fixture.recent.requests(1)).unwrap();
+    assert!(list[0]["chunks"].is_null() && list[0]["phases"].is_null(), "the list does not grow by them");
+    assert!(fixture.recent.request("0000000000000003").is_none());
+}
+
+#[test]
+fn requests_are_selected_by_what_they_are() {
+    let stages = || vec![stage("warm", true), stage("steady", false)];
+    let fixture = Fixture::of(&plan(&["llama", "mistral"], vec![profile("chat", stages())]));
+    let outcomes = [Outcome::Failed(Failure::Dns), Outcome::Failed(Failure::Cancelled), Outcome::Ok];
+    let played = [1, 3].into_iter().flat_map(|place| outcomes.map(|outcome| (place, outcome)));
+    for ((place, outcome), number) in played.zip(0..) {
+        play(&fixture.sink, &fixture.places[place], outcome, |request| numbered(request, number));
+    }
+    let select = |filter: RequestFilter| -> Vec<u64> {
+        fixture.recent.select(&filter, 100).iter().map(|view| view.seq).collect()
+    };
+    let all = RequestFilter::default;
+    assert_eq!(select(all()), [5, 4, 3, 2, 1, 0]);
+    assert_eq!(select(RequestFilter { failed: true, ..all() }), [3, 0]);
+    assert_eq!(select(RequestFilter { target: Some("llama".into()), ..all() }), [2, 1, 0]);
+    assert_eq!(select(RequestFilter { outcome: Some(Outcome::Ok), ..all() }), [5, 2]);
+    assert_eq!(select(RequestFilter { profile: Some("cha".into()), ..all() }), [0; 0]);
+    assert_eq!(select(RequestFilter { run: Some("none".into()), ..all() }), [0; 0]);
+    assert_eq!(fixture.recent.select(&all(), 2).len(), 2);
+    // Failures are found after they have left the list of the last requests.
+    for number in 0..LATEST as u64 {
+        play(&fixture.sink, &fixture.places[1], Outcome::Ok, |request| numbered(request, 100 + number));
+    }
+    assert_eq!(select(RequestFilter { failed: true, ..all() }), [3, 0]);
+    let id = Arc::clone(&fixture.recent.failures(1)[0].id);
+    assert!(fixture.recent.request(&id).is_some());
+}
+
+#[test]
+fn attempts_at_the_same_request_are_linked() {
+    let fixture = Fixture::of(&small_plan());
+    for (number, attempt, first) in [(3, 1, None), (5, 2, Some(3)), (8, 3, Some(3)), (6, 1, None)] {
+        play(&fixture.sink, fixture.steady(), Outcome::Failed(Failure::Reset), |request| {
+            numbered(request, number);
+            (request.attempt, request.first_attempt) = (attempt, first);
+        });
+    }
+    let linked = |id: u64| -> Vec<_> {
+        let detail = fixture.recent.request(&format!("{id:016x}")).unwrap();
+        detail.attempts.iter().map(|it| (it.seq, it.attempt)).collect()
+    };
+    assert_eq!(linked(4), [(3, 1), (5, 2), (8, 3)]);
+    assert_eq!(linked(9), linked(4));
+    assert_eq!(linked(7), []);
+}
+
+#[test]
+fn the_requests_of_a_journey_are_linked() {
+    let fixture = Fixture::of(&rag_plan());
+    for (number, parent) in [(1, 7), (2, 7), (3, 9)] {
+        play(&fixture.sink, fixture.steady(), Outcome::Ok, |request| {
+            numbered(request, number);
+            request.ids.parent_id = Some([parent; 8]);
+        });
+    }
+    let detail = fixture.recent.request("0000000000000003").unwrap();
+    assert_eq!(detail.journey.iter().map(|it| it.seq).collect::<Vec<_>>(), [1, 2]);
+}
+
+#[test]
+fn what_takes_much_memory_is_kept_of_few_failures() {
+    let stages = || vec![stage("steady", false)];
+    let targets: Vec<String> = (0..40).map(|n| format!("t{n}")).collect();
+    let names: Vec<&str> = targets.iter().map(String::as_str).collect();
+    let fixture = Fixture::of(&plan(&names, vec![profile("chat", stages())]));
+    for number in 0..FAILURES as u64 * 40 {
+        let place = &fixture.places[usize::try_from(number).unwrap() % 40];
+        play(&fixture.sink, place, Outcome::Failed(Failure::Reset), |request| numbered(request, number));
+    }
+    for number in 0..LATEST as u64 {
+        play(&fixture.sink, &fixture.places[0], Outcome::Ok, |request| numbered(request, 10_000 + number));
+    }
+    let failures = fixture.recent.failures(usize::MAX);
+    assert_eq!(failures.len(), FAILURES * 40);
+    let details: Vec<_> = failures.iter().map(|view| fixture.recent.request(&view.id).unwrap()).collect();
+    assert_eq!(details.iter().filter(|detail| detail.chunks.is_some()).count(), FAILURES_WHOLE);
+    let is_newest = |detail: &RequestDetail| detail.view.seq >= (FAILURES as u64 - 5) * 40;
+    assert!(details.iter().all(|detail| detail.chunks.is_some() == is_newest(detail)));
+    assert!(details.iter().all(|detail| !detail.phases.is_empty()));
+}

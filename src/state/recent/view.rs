@@ -17,6 +17,8 @@ const DETAIL: usize = 500;
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, one JSON field each")]
 #[derive(Clone, Debug, Serialize)]
 pub struct RequestView {
+    /// Its id, unique among all requests: that of its span, in 16 hex digits.
+    pub id: Arc<str>,
     /// Its profile.
     pub profile: Arc<str>,
     /// Its target.
@@ -98,6 +100,7 @@ impl RequestView {
         let now = SystemTime::now();
         let ended = now.checked_sub(marks.end.elapsed()).unwrap_or(now);
         Self {
+            id: request.ids.span_hex().into(),
             profile: Arc::clone(&request.place.pair.profile),
             target: Arc::clone(&request.place.pair.target),
             model: Arc::clone(&request.place.model),

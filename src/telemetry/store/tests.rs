@@ -393,6 +393,7 @@ fn connections_are_counted_where_they_were_opened() {
         Phases { dns: None, connect: Some(Duration::from_millis(2)), tls: Some(Duration::from_millis(9)) };
     let connection = ConnectionRecord {
         phases: Some(phases),
+        dialled: None,
         opened: true,
         stale: true,
         certificate_expiry: Some(2_000_000_000),
