@@ -5,10 +5,12 @@
 //! runs, then the next plan. A sink therefore needs no second source, and no other code needs to know which sinks
 //! exist.
 
+mod incident;
 mod journey;
 mod offered;
 mod watched;
 
+pub use incident::{SubjectNews, incident_news};
 pub use journey::OpenJourney;
 pub use offered::OfferedRequest;
 pub use watched::{StandingRegression, WatchedRun, WatchedSeries};

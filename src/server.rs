@@ -27,6 +27,7 @@ mod readiness;
 mod requests;
 mod static_files;
 mod targets;
+mod timeline;
 mod web_config;
 
 pub use access::Access;
@@ -43,7 +44,7 @@ use crate::comparison::Comparisons;
 use crate::event::Ledger;
 use crate::model_changes::ModelChanges;
 use crate::report::DiagnosisRecorder;
-use crate::state::{Events, HistoryRecorder, Recent, StateKeeper};
+use crate::state::{Events, HistoryRecorder, Recent, StateKeeper, Timeline};
 use crate::target_state::TargetStates;
 use axum::Router;
 use axum::extract::State;
@@ -93,6 +94,8 @@ pub struct Views {
     pub models: Arc<ModelChanges>,
     /// The state file; absent without one.
     pub keeper: Option<Arc<StateKeeper>>,
+    /// What happened when.
+    pub timeline: Arc<Timeline>,
     /// The state of the budgets.
     pub ledger: Arc<dyn Ledger>,
     /// Bounds of scrapes.
@@ -177,6 +180,7 @@ fn router(views: Views) -> Router {
         .route("/api/v1/requests", get(requests::list))
         .route("/api/v1/requests/{id}", get(requests::one))
         .route("/api/v1/history", get(history::history))
+        .route("/api/v1/timeline", get(timeline::timeline))
         .route("/api/v1/events", get(api::events))
         .merge(privileged(&views))
         .route_layer(from_fn(access::private))

@@ -9,6 +9,7 @@ mod history;
 mod keeper;
 mod recent;
 mod time;
+mod timeline;
 
 pub use budget::{BudgetLedger, SavedBudget};
 pub use comparison::ComparisonView;
@@ -28,3 +29,6 @@ pub use recent::{
 };
 pub use recent::{FAILURES, LATEST};
 pub use time::Time;
+pub use timeline::{
+    EarlierEvents, MAX_EVENTS, ProcessEnd, Timeline, TimelineEvent, TimelineKind, WantedEvents,
+};

@@ -92,6 +92,8 @@ mod state;
 mod synthetic;
 #[path = "integration/target_state.rs"]
 mod target_state;
+#[path = "integration/timeline.rs"]
+mod timeline;
 #[path = "integration/traps.rs"]
 mod traps;
 #[path = "integration/web_port.rs"]

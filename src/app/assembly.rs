@@ -9,8 +9,8 @@ use crate::fact::Sink;
 use crate::files::Files;
 use crate::plan::{Fingerprint, Plan, StateOptions, Target};
 use crate::state::{
-    BudgetLedger, Restored, RetentionLimits, SavedMinute, SavedModel, SavedRun, SavedWatch, StateKeeper,
-    WriteResult,
+    BudgetLedger, EarlierEvents, Restored, RetentionLimits, SavedMinute, SavedModel, SavedRun, SavedWatch,
+    StateKeeper, WriteResult,
 };
 use anyhow::{Context as _, anyhow};
 use std::collections::{BTreeMap, HashMap};
@@ -97,13 +97,16 @@ pub(super) struct Memory {
     pub(super) models: BTreeMap<Pair, Arc<str>>,
     /// What earlier processes knew of the runs of each pair; absent without a state file.
     pub(super) watches: Option<Vec<SavedWatch>>,
+    /// What an earlier process left in the timeline.
+    pub(super) events: EarlierEvents,
 }
 
 impl Memory {
     /// Nothing is kept.
     pub(super) fn none(ledger: Arc<BudgetLedger>) -> Self {
         let (runs, minutes) = (Vec::new(), Vec::new());
-        Self { ledger, keeper: None, runs, minutes, models: BTreeMap::new(), watches: None }
+        let events = EarlierEvents::default();
+        Self { ledger, keeper: None, runs, minutes, models: BTreeMap::new(), watches: None, events }
     }
 }
 
@@ -118,10 +121,11 @@ pub(super) fn memory(plan: &Plan, report: impl Fn(WriteResult) + Send + 'static)
     let models = std::mem::take(&mut restored.models);
     let models = models.into_iter().map(|SavedModel { pair, known, .. }| (pair, known)).collect();
     let watches = Some(std::mem::take(&mut restored.watches));
+    let events = std::mem::take(&mut restored.events);
     let ledger = Arc::new(BudgetLedger::restored(plan, budgets, engine::system()));
     let keeper = StateKeeper::start(restored, Arc::clone(&ledger), engine::system(), report)
         .context("cannot start the thread that keeps the state file")?;
-    Ok(Memory { ledger, keeper: Some(keeper), runs, minutes, models, watches })
+    Ok(Memory { ledger, keeper: Some(keeper), runs, minutes, models, watches, events })
 }
 
 /// The threads for CPU-bound work of a process: one pool for the engine and all clients.

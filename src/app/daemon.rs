@@ -8,7 +8,7 @@ use super::signals::ProcessSignals;
 use crate::backend::HealthPoller;
 use crate::comparison::Comparisons;
 use crate::config::ListenAddress;
-use crate::engine::Engine;
+use crate::engine::{self, Engine};
 use crate::fact::{Fanout, Sink};
 use crate::files::Files;
 use crate::model_changes::ModelChanges;
@@ -19,7 +19,7 @@ use crate::server::{
     Access, AgentIdentity, AnswerLimiter, BoundServer, ConfigStatus, ControlCommand, Current, LastProbes,
     LifecyclePhase, Notice, Readiness, Views, WAITING, max_connections,
 };
-use crate::state::{BudgetLedger, Events, HistoryRecorder, Recent, StateKeeper, WriteResult};
+use crate::state::{BudgetLedger, Events, HistoryRecorder, Recent, StateKeeper, Timeline, WriteResult};
 use crate::target_state::TargetStates;
 use crate::telemetry::otlp::{self, LogTap};
 use crate::telemetry::{Exposition, IncidentWebhook, Store, WebhookTask, watch_runtime_lag};
@@ -82,12 +82,14 @@ impl Daemon {
         }
         let plan = Arc::new(plan);
         let store = Store::new(&plan);
-        let Memory { ledger, keeper, runs, minutes, models, watches } = memory(&plan, &store)?;
+        let Memory { ledger, keeper, runs, minutes, models, watches, events: earlier } =
+            memory(&plan, &store)?;
         store.attach_ledger(Arc::<BudgetLedger>::clone(&ledger));
         let recent = Recent::new(&plan);
         recent.restore(&runs);
         let history = HistoryRecorder::new(&plan);
         history.restore(&minutes);
+        let timeline = Timeline::new(&plan, earlier, keeper.clone(), engine::system());
         let export = export(&plan, &store, tap)?;
         let webhook = IncidentWebhook::new(&plan, &store);
         let diagnosis = DiagnosisRecorder::of_daemon(&plan);
@@ -99,6 +101,7 @@ impl Daemon {
             Arc::<HistoryRecorder>::clone(&history),
             Arc::<DiagnosisRecorder>::clone(&diagnosis),
             Arc::<Events>::clone(&events),
+            Arc::<Timeline>::clone(&timeline),
             Arc::<IncidentWebhook>::clone(&webhook.0),
         ];
         sinks.extend(keeper.iter().map(|keeper| -> Arc<dyn Sink> { Arc::<StateKeeper>::clone(keeper) }));
@@ -135,6 +138,7 @@ impl Daemon {
             comparisons,
             models,
             keeper: keeper.clone(),
+            timeline: Arc::clone(&timeline),
             ledger: Arc::<BudgetLedger>::clone(&ledger),
             access: Arc::new(access),
             scrapes: AnswerLimiter::default(),
@@ -155,7 +159,8 @@ impl Daemon {
         let server = BoundServer::bind(options.listen.unwrap_or(listen)).await?;
         let engine = assembly::engine(plan, sink, ledger, clients.callers(), cpu_pool, traffic.clone())?;
         let (engine, clients) = (Arc::new(engine), Arc::new(clients));
-        let parts = Parts { engine: Arc::clone(&engine), store: Arc::clone(&store), clients, current };
+        let parts =
+            Parts { engine: Arc::clone(&engine), store: Arc::clone(&store), timeline, clients, current };
         let reloader = Reloader::new(parts, started);
         let grace = options.grace;
         Ok(Self {

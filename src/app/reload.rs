@@ -11,9 +11,10 @@ pub use watch::Pace;
 use super::assembly::Clients;
 use super::sources::{self, ConfigLoadAttempt};
 use crate::config::ConfigSource;
-use crate::engine::Engine;
+use crate::engine::{Engine, PlanChanges};
 use crate::files::Files;
 use crate::server::{ConfigStatus, Current, ReloadChanges, Reloaded};
+use crate::state::Timeline;
 use crate::telemetry::Store;
 pub(super) use ready::Started;
 use ready::{Before, Ready};
@@ -45,6 +46,7 @@ pub struct ConfigOrigin {
 pub(super) struct Parts {
     pub(super) engine: Arc<Engine>,
     pub(super) store: Arc<Store>,
+    pub(super) timeline: Arc<Timeline>,
     pub(super) clients: Arc<Clients>,
     pub(super) current: tokio::sync::watch::Sender<Current>,
 }
@@ -195,12 +197,13 @@ impl Reloader {
 
     async fn change_to(&mut self, ready: Ready) -> ReloadChanges {
         let Ready { plan, next, clients, exposition, config, warnings } = ready;
-        let Parts { engine, store, current, .. } = &self.parts;
+        let Parts { engine, store, timeline, current, .. } = &self.parts;
         let status = ConfigStatus::loaded(warnings.clone(), shown(&self.files));
         let changes = engine.change_to(next).await;
         // Nothing below waits, so the change is visible as a whole.
         current.send_replace(Current { plan, exposition, config, status: Arc::new(status) });
         store.config_loaded(Some(SystemTime::now()));
+        timeline.reloaded(summary(&changes));
         self.parts.clients = clients;
         for warning in &warnings {
             tracing::warn!("the config: {warning}");
@@ -212,7 +215,7 @@ impl Reloader {
             unchanged = changes.unchanged.len(),
             "config reloaded"
         );
-        let crate::engine::PlanChanges { added, removed, changed, unchanged } = changes;
+        let PlanChanges { added, removed, changed, unchanged } = changes;
         ReloadChanges { added, removed, changed, unchanged: unchanged.len(), warnings }
     }
 
@@ -231,11 +234,20 @@ impl Reloader {
             self.retry = Some(LoadRetry { at: Instant::now() + wait, wait: next, errors: errors.clone() });
         }
         self.parts.store.config_loaded(None);
+        self.parts.timeline.reload_failed(&errors);
         self.parts.current.send_modify(|current| {
             Arc::make_mut(&mut current.status).failed(errors.clone(), shown(&self.files));
         });
         errors
     }
+}
+
+/// What a new config changed, for humans.
+fn summary(changes: &PlanChanges) -> String {
+    let PlanChanges { added, removed, changed, unchanged } = changes;
+    let parts = [("added", added), ("removed", removed), ("changed", changed), ("unchanged", unchanged)];
+    let counts = parts.map(|(what, pairs)| format!("{} {what}", pairs.len()));
+    format!("profiles against targets: {}", counts.join(", "))
 }
 
 async fn due(retry: Option<&LoadRetry>) {

@@ -11,6 +11,7 @@ mod runs;
 mod schema;
 mod series;
 mod size;
+mod timeline;
 mod watches;
 
 pub use models::SavedModel;
@@ -19,6 +20,7 @@ pub use series::{MAX_MINUTES, SavedMinute, WantedMinutes};
 pub use watches::SavedWatch;
 
 use super::budget::SavedBudget;
+use super::timeline::{EarlierEvents, TimelineEvent, WantedEvents};
 use crate::fact::WatchedRun;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction};
 use std::path::{Path, PathBuf};
@@ -108,6 +110,10 @@ pub(super) struct WriteBatch {
     pub(super) models: Vec<SavedModel>,
     /// What runs showed that are compared with those before them.
     pub(super) watched: Vec<Arc<WatchedRun>>,
+    /// What began or ended, in order.
+    pub(super) events: Vec<TimelineEvent>,
+    /// The present, in milliseconds since the epoch: the process is alive.
+    pub(super) alive: Option<i64>,
 }
 
 impl WriteBatch {
@@ -118,6 +124,7 @@ impl WriteBatch {
             && self.minutes.is_empty()
             && self.models.is_empty()
             && self.watched.is_empty()
+            && self.events.is_empty()
     }
 }
 
@@ -188,6 +195,26 @@ impl StateFile {
         watches::load(&self.db).map_err(|error| explain(&self.path, &error))
     }
 
+    /// What the earlier process left in the timeline.
+    pub(super) fn earlier_events(&self) -> Result<EarlierEvents, StateError> {
+        timeline::load_earlier(&self.db).map_err(|error| explain(&self.path, &error))
+    }
+
+    /// Runs and other events of the timeline, at most the newest [`MAX_EVENTS`](super::MAX_EVENTS) of each, in no order.
+    pub(super) fn events(&self, wanted: &WantedEvents) -> Result<Vec<TimelineEvent>, StateError> {
+        timeline::load(&self.db, wanted).map_err(|error| explain(&self.path, &error))
+    }
+
+    /// Notes that the process is alive at `now`, in milliseconds since the epoch, or that it stops then.
+    pub(super) fn alive(&mut self, now: i64, stopped: bool) -> Result<(), StateError> {
+        timeline::alive(&self.db, now, stopped).map_err(|error| explain(&self.path, &error))
+    }
+
+    /// Ends what an earlier process left open, for a process that could not read it at its start and knows nothing of it.
+    pub(super) fn close_events(&mut self) -> Result<(), StateError> {
+        timeline::close(&self.db).map_err(|error| explain(&self.path, &error))
+    }
+
     /// Writes either everything or nothing. After this returns successfully, the data outlives the process.
     pub(super) fn write(&mut self, batch: &WriteBatch) -> Result<(), StateError> {
         let path = &self.path;
@@ -211,6 +238,10 @@ fn write(db: &mut Connection, batch: &WriteBatch) -> rusqlite::Result<()> {
     series::save(&transaction, &batch.minutes)?;
     models::save(&transaction, &batch.models)?;
     watches::save(&transaction, &batch.watched)?;
+    timeline::save(&transaction, &batch.events)?;
+    if let Some(now) = batch.alive {
+        timeline::alive(&transaction, now, false)?;
+    }
     transaction.commit()
 }
 

@@ -1,16 +1,18 @@
 //! The keeper of the state file: a dedicated thread writes budgets, runs and the series of the status page,
 //! so that neither traffic nor a slow disk waits for the other. All its queues are bounded.
 
+mod queue;
+
 use super::budget::{BudgetLedger, BudgetSnapshot, SavedBudget};
 use super::file::{
     RetentionLimits, SavedMinute, SavedModel, SavedRun, SavedWatch, StateError, StateFile, WantedMinutes,
-    WriteBatch,
 };
-use crate::event::{Pair, WallClock};
-use crate::fact::{Fact, Sink, WatchedRun};
+use super::timeline::{EarlierEvents, TimelineEvent, WantedEvents};
+use crate::event::WallClock;
+use crate::fact::{Fact, Sink};
 use crate::tally::RunTally;
 use jiff::Timestamp;
-use std::collections::{BTreeMap, VecDeque};
+use queue::{PendingRead, WriteQueue};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
@@ -27,9 +29,6 @@ const PRUNE_EVERY: Duration = Duration::from_mins(1);
 
 /// Delay before a failed write is retried: the initial and the maximum one.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-
-/// Maximum number of runs, of minutes, and of what runs showed, waiting to be written. Beyond that, the oldest are dropped.
-const WAITING: usize = 1_000;
 
 /// Maximum number of readers waiting for the thread.
 const READERS: usize = 8;
@@ -53,6 +52,8 @@ pub struct Restored {
     pub models: Vec<SavedModel>,
     /// What is known of the runs of each pair.
     pub watches: Vec<SavedWatch>,
+    /// What the earlier process left in the timeline.
+    pub events: EarlierEvents,
     path: PathBuf,
     kept: RetentionLimits,
     /// The file, or why it is not available.
@@ -82,27 +83,6 @@ struct KeeperShared {
     stop: AtomicBool,
 }
 
-#[derive(Default)]
-struct WriteQueue {
-    runs: VecDeque<SavedRun>,
-    minutes: VecDeque<SavedMinute>,
-    /// What is known about models and is not written yet; bounded by the number of pairs.
-    models: BTreeMap<Pair, SavedModel>,
-    watched: VecDeque<Arc<WatchedRun>>,
-    /// The current minute, in minutes since the epoch.
-    minute: i64,
-    present: BTreeMap<Pair, RunTally>,
-    /// Number of items dropped because too many were waiting.
-    lost: u64,
-    readers: VecDeque<PendingRead>,
-}
-
-/// A pending request to read the file.
-struct PendingRead {
-    wanted: WantedMinutes,
-    reply: oneshot::Sender<Vec<SavedMinute>>,
-}
-
 impl Restored {
     /// Opens or creates the file and reads it. A file that cannot be written is not an error: the keeper
     /// keeps trying, and until it succeeds everything is kept in memory and no money is spent. Blocks.
@@ -111,6 +91,7 @@ impl Restored {
         let from = minute(now.as_second()).saturating_sub(RESTORED_MINUTES - 1);
         let wanted = WantedMinutes { from, ..WantedMinutes::default() };
         let watches = opened.as_ref().ok().map(StateFile::watches).transpose()?.unwrap_or_default();
+        let events = opened.as_ref().ok().map(StateFile::earlier_events).transpose()?.unwrap_or_default();
         let (budgets, runs, minutes, models) = match &opened {
             Ok(file) => (file.budgets()?, file.runs(RESTORED_RUNS)?, file.minutes(&wanted)?, file.models()?),
             // Reading what is there is better than nothing.
@@ -123,7 +104,7 @@ impl Restored {
             Err(error) if !error.is_unwritable() => return Err(error),
             file => file,
         };
-        Ok(Self { budgets, runs, minutes, models, watches, path: path.to_owned(), kept, file })
+        Ok(Self { budgets, runs, minutes, models, watches, events, path: path.to_owned(), kept, file })
     }
 }
 
@@ -161,6 +142,7 @@ impl StateKeeper {
         }
         let handle = Builder::new().name("state".into()).spawn(move || {
             let written = writer.run();
+            writer.shared.queue().readers.clear();
             // The receiver may be gone.
             let _ = tell.send(written);
         })?;
@@ -174,15 +156,34 @@ impl StateKeeper {
     /// be read, or if there are too many readers.
     pub async fn minutes(&self, wanted: WantedMinutes) -> Option<Vec<SavedMinute>> {
         let (reply, answer) = oneshot::channel();
-        {
-            let mut queue = self.shared.queue();
-            if queue.readers.len() >= READERS {
-                return None;
-            }
-            queue.readers.push_back(PendingRead { wanted, reply });
-        }
-        self.thread.unpark();
+        self.ask(PendingRead::Minutes(wanted, reply));
         answer.await.ok()
+    }
+
+    /// Reads the runs and the other events of the timeline from the file, at most the newest
+    /// [`MAX_EVENTS`](super::MAX_EVENTS) of each, in no order. `None` while the file cannot be read, or if there are too many
+    /// readers.
+    pub async fn events(&self, wanted: WantedEvents) -> Option<Vec<TimelineEvent>> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(PendingRead::Events(wanted, reply));
+        answer.await.ok()
+    }
+
+    /// Adds an event to the timeline, or replaces what is known of it.
+    pub(super) fn add_event(&self, event: TimelineEvent) {
+        self.shared.queue().add_event(event);
+        self.thread.unpark();
+    }
+
+    /// A reader that is not admitted finds its channel closed.
+    fn ask(&self, read: PendingRead) {
+        let mut queue = self.shared.queue();
+        // The thread ends with the queue as it is then.
+        if queue.readers.len() < READERS && !self.shared.stop.load(Ordering::Acquire) {
+            queue.readers.push_back(read);
+            drop(queue);
+            self.thread.unpark();
+        }
     }
 
     /// Writes what is pending and ends the thread. Returns whether everything was written within
@@ -247,57 +248,6 @@ impl KeeperShared {
     }
 }
 
-impl WriteQueue {
-    fn add_run(&mut self, run: SavedRun) {
-        if self.runs.len() >= WAITING {
-            self.runs.pop_front();
-            self.lost += 1;
-        }
-        self.runs.push_back(run);
-    }
-
-    fn add_watched(&mut self, run: Arc<WatchedRun>) {
-        if self.watched.len() >= WAITING {
-            self.watched.pop_front();
-            self.lost += 1;
-        }
-        self.watched.push_back(run);
-    }
-
-    /// Closes the current minute if a new one has begun.
-    fn turn_to(&mut self, minute: i64) {
-        if minute == self.minute {
-            return;
-        }
-        let over = std::mem::replace(&mut self.minute, minute);
-        for (pair, tally) in std::mem::take(&mut self.present) {
-            self.add_minute(SavedMinute { minute: over, pair, tally });
-        }
-    }
-
-    fn add_minute(&mut self, minute: SavedMinute) {
-        if self.minutes.len() >= WAITING {
-            self.minutes.pop_front();
-            self.lost += 1;
-        }
-        self.minutes.push_back(minute);
-    }
-
-    /// Puts what could not be written back at the front.
-    fn put_back(&mut self, batch: WriteBatch) {
-        let WriteBatch { runs, minutes, watched, models, .. } = batch;
-        for model in models {
-            // What came meanwhile is newer.
-            self.models.entry(model.pair.clone()).or_insert(model);
-        }
-        let newer = (std::mem::take(&mut self.runs), std::mem::take(&mut self.minutes));
-        runs.into_iter().chain(newer.0).for_each(|run| self.add_run(run));
-        minutes.into_iter().chain(newer.1).for_each(|minute| self.add_minute(minute));
-        let newer = std::mem::take(&mut self.watched);
-        watched.into_iter().chain(newer).for_each(|run| self.add_watched(run));
-    }
-}
-
 /// State of the thread.
 struct Writer {
     path: PathBuf,
@@ -351,35 +301,34 @@ impl Writer {
 
     fn turn(&mut self, stop: bool) -> Result<(), StateError> {
         if self.file.is_none() {
-            self.file = Some(StateFile::open(&self.path, self.kept)?);
+            let mut file = StateFile::open(&self.path, self.kept)?;
+            file.close_events()?;
+            self.file = Some(file);
         }
         self.write(stop)?;
         self.read()?;
         if self.next_prune <= Instant::now() || stop {
             self.next_prune = Instant::now() + PRUNE_EVERY;
-            self.prune()?;
+            self.prune(stop)?;
         }
         Ok(())
     }
 
     fn write(&mut self, stop: bool) -> Result<(), StateError> {
-        let now = minute((self.wall)().as_second());
+        let present = (self.wall)();
+        let now = minute(present.as_second());
         let (mut batch, lost) = {
             let mut queue = self.shared.queue();
             // When stopping, the current minute is final as it is.
             queue.turn_to(if stop { now + 1 } else { now });
             let lost = std::mem::take(&mut queue.lost);
-            let batch = WriteBatch {
-                budgets: None,
-                runs: queue.runs.drain(..).collect(),
-                minutes: queue.minutes.drain(..).collect(),
-                models: std::mem::take(&mut queue.models).into_values().collect(),
-                watched: queue.watched.drain(..).collect(),
-            };
-            (batch, lost)
+            (queue.take(), lost)
         };
         if lost > 0 {
-            tracing::warn!(lost, "runs, minutes and values were left out of the state file: too many waited");
+            tracing::warn!(
+                lost,
+                "runs, minutes, events and values were left out of the state file: too many waited"
+            );
             (self.report)(WriteResult::Failed);
         }
         let snapshot = self.ledger.unrecorded();
@@ -390,6 +339,7 @@ impl Writer {
         if batch.is_empty() {
             return Ok(());
         }
+        batch.alive = Some(present.as_millisecond());
         let Some(file) = &mut self.file else { return Ok(()) };
         if let Err(error) = file.write(&batch) {
             self.shared.queue().put_back(batch);
@@ -409,15 +359,20 @@ impl Writer {
         let Some(file) = &self.file else { return Ok(()) };
         loop {
             let next = self.shared.queue().readers.pop_front();
-            let Some(PendingRead { wanted, reply }) = next else { return Ok(()) };
-            // The receiver may be gone.
-            let _ = reply.send(file.minutes(&wanted)?);
+            // The receivers may be gone.
+            match next {
+                Some(PendingRead::Minutes(wanted, reply)) => drop(reply.send(file.minutes(&wanted)?)),
+                Some(PendingRead::Events(wanted, reply)) => drop(reply.send(file.events(&wanted)?)),
+                None => return Ok(()),
+            }
         }
     }
 
-    fn prune(&mut self) -> Result<(), StateError> {
+    fn prune(&mut self, stop: bool) -> Result<(), StateError> {
         let Some(file) = &mut self.file else { return Ok(()) };
-        let bytes = file.prune((self.wall)().as_millisecond())?;
+        let now = (self.wall)().as_millisecond();
+        file.alive(now, stop)?;
+        let bytes = file.prune(now)?;
         (self.report)(WriteResult::Bytes(bytes));
         Ok(())
     }

@@ -1,11 +1,10 @@
 //! Tells incidents to a webhook. It never delays traffic: what cannot be told in time is counted and dropped. It must not
 //! know the engine, nor who causes an incident.
 //!
-//! Facts say which subject is in which state ([`incident`]); each state is told once ([`tracker`]); messages wait in a
+//! Facts say which subject is in which state ([`incident_news`]); each state is told once ([`tracker`]); messages wait in a
 //! bounded queue and are sent one after the other, in the form and to the URL of the config in force. Retries are our own:
 //! those of reqwest (0.13) follow at once, know no `Retry-After`, and end with the request.
 
-mod incident;
 mod tracker;
 mod transport;
 
@@ -13,7 +12,7 @@ use super::export::{
     Capacity, ExportQueue, Exporter, QueueReceiver, ShutdownDeadline, Signal, Stats, Weigh, queue,
 };
 use super::store::Store;
-use crate::fact::{Fact, Sink};
+use crate::fact::{Fact, Sink, SubjectNews, incident_news};
 use crate::plan::Plan;
 use crate::plan::webhook::WebhookIncident;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -92,13 +91,13 @@ impl IncidentWebhook {
 
     fn take(&self, fact: &Fact) {
         let Some(webhook) = self.settings.borrow().webhook.clone() else { return };
-        let news = incident::news(fact);
+        let news = incident_news(fact);
         if news.is_empty() {
             return;
         }
-        let is_told = |news: &incident::SubjectNews| match news {
-            incident::SubjectNews::State(incident) => webhook.events.contains(&incident.kind),
-            incident::SubjectNews::Unknown(_) => true,
+        let is_told = |news: &SubjectNews| match news {
+            SubjectNews::State(incident) => webhook.events.contains(&incident.kind),
+            SubjectNews::Unknown(_) => true,
         };
         let mut tracker = self.lock();
         for news in news.into_iter().filter(is_told) {

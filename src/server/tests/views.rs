@@ -9,7 +9,7 @@ use crate::server::{
     AgentIdentity, AnswerLimiter, ConfigStatus, ControlCommand, Current, LastProbes, Notice, Readiness,
     Views, WAITING,
 };
-use crate::state::{BudgetLedger, HistoryRecorder, Recent, Time};
+use crate::state::{BudgetLedger, EarlierEvents, HistoryRecorder, Recent, Time, Timeline};
 use crate::target_state::TargetStates;
 use crate::telemetry::{Exposition, Store};
 use crate::testing::small_plan;
@@ -64,6 +64,7 @@ pub(in crate::server) fn views() -> (Views, Parts) {
         states: TargetStates::new(&plan, Arc::new(Fanout::new(Vec::new()))),
         models: ModelChanges::new(&plan, &BTreeMap::new(), Arc::new(Fanout::new(Vec::new()))),
         keeper: None,
+        timeline: Timeline::new(&plan, EarlierEvents::default(), None, Arc::new(jiff::Timestamp::now)),
         ledger,
         access: Arc::default(),
         scrapes: AnswerLimiter::default(),

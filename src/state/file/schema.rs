@@ -78,10 +78,30 @@ pub(super) const MIGRATIONS: &[&str] = &["
     );
     CREATE INDEX observations_by_pair ON observations (profile, target);
     CREATE INDEX observations_by_time ON observations (at_ms);
+","
+    CREATE TABLE timeline (
+        kind TEXT NOT NULL,
+        profile TEXT NOT NULL,
+        target TEXT NOT NULL,
+        quantity TEXT NOT NULL,
+        start_ms INTEGER NOT NULL,
+        end_ms INTEGER,
+        state TEXT NOT NULL,
+        title TEXT NOT NULL,
+        detail TEXT NOT NULL,
+        PRIMARY KEY (kind, profile, target, quantity, start_ms)
+    ) WITHOUT ROWID;
+    CREATE INDEX timeline_by_start ON timeline (start_ms);
+    CREATE INDEX timeline_by_end ON timeline (end_ms);
+    CREATE TABLE process (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        alive_ms INTEGER NOT NULL,
+        stopped INTEGER NOT NULL
+    );
 "];
 
 /// The schema version that this program writes.
-pub(super) const VERSION: i64 = 5;
+pub(super) const VERSION: i64 = 6;
 
 /// Checks that the database is ours and intact, and brings its schema up to date.
 pub(super) fn prepare(db: &mut Connection, path: &Path) -> Result<(), StateError> {

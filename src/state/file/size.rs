@@ -16,6 +16,8 @@ pub(super) fn prune(db: &mut Connection, kept: RetentionLimits, now: i64) -> rus
     let oldest = now.saturating_sub(retention);
     db.execute("DELETE FROM runs WHERE ended_ms < ?", [oldest])?;
     db.execute("DELETE FROM models WHERE at_ms < ?", [oldest])?;
+    // What goes on stays; it is bounded by the plan.
+    db.execute("DELETE FROM timeline WHERE end_ms < ?", [oldest])?;
     let forgotten = oldest.min(now.saturating_sub(KNOWN_FOR));
     db.execute("DELETE FROM observations WHERE at_ms < ?", [forgotten])?;
     db.execute("DELETE FROM watches WHERE at_ms < ?", [forgotten])?;
@@ -36,7 +38,7 @@ pub(super) fn prune(db: &mut Connection, kept: RetentionLimits, now: i64) -> rus
     bytes(db)
 }
 
-/// Removes the oldest part of the minutes and runs. Returns how many were removed.
+/// Removes the oldest part of the minutes, the runs and the events that are over. Returns how many were removed.
 fn drop_oldest(db: &Connection) -> rusqlite::Result<usize> {
     let minutes = db.execute(
         "DELETE FROM minutes WHERE minute <= (SELECT min(minute) + (max(minute) - min(minute)) / ? FROM minutes)",
@@ -46,7 +48,11 @@ fn drop_oldest(db: &Connection) -> rusqlite::Result<usize> {
         "DELETE FROM runs WHERE ended_ms <= (SELECT min(ended_ms) + (max(ended_ms) - min(ended_ms)) / ? FROM runs)",
         [PARTS],
     )?;
-    Ok(minutes + runs)
+    let events = db.execute(
+        "DELETE FROM timeline WHERE end_ms <= (SELECT min(end_ms) + (max(end_ms) - min(end_ms)) / ? FROM timeline)",
+        [PARTS],
+    )?;
+    Ok(minutes + runs + events)
 }
 
 /// Size of what is known of the runs of all pairs, in bytes.

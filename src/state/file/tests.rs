@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::event::{BudgetScope, Pair, RunRef, RunResult, RunSummary};
+use crate::state::TimelineKind;
 use crate::state::budget::Amounts;
 use crate::tally::RunTally;
 use crate::vocabulary::{Period, Quantity};
@@ -310,4 +311,100 @@ fn what_is_known_of_runs_is_a_state_and_the_values_since() {
     assert_eq!(file.watches().unwrap().len(), 1, "it is written rarely, so it is kept for a week");
     file.prune(51 + 7 * 24 * 3_600_000).unwrap();
     assert_eq!(file.watches().unwrap(), []);
+}
+
+/// An event of a target, from second to second.
+fn hung(target: &str, start: u64, end: Option<u64>) -> TimelineEvent {
+    let at = |second| super::super::Time(SystemTime::UNIX_EPOCH + Duration::from_secs(second));
+    TimelineEvent {
+        kind: TimelineKind::TargetState,
+        start: at(start),
+        end: end.map(at),
+        profile: None,
+        target: Some(target.into()),
+        quantity: None,
+        state: "hung".into(),
+        title: format!("target {target} is hung"),
+        detail: "3 of 3".to_owned(),
+    }
+}
+
+fn wanted(from: u64, to: u64) -> WantedEvents {
+    let at = |second| SystemTime::UNIX_EPOCH + Duration::from_secs(second);
+    WantedEvents { from: at(from), to: at(to), profile: None, target: None, kinds: None }
+}
+
+#[test]
+fn events_are_replaced_selected_and_read_with_the_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let write_events = |events| write(dir.path(), &WriteBatch { events, ..WriteBatch::default() });
+    write_events(vec![hung("llama", 10, None), hung("other", 20, None)]);
+    write_events(vec![hung("llama", 10, Some(15))]);
+    write(dir.path(), &WriteBatch { runs: vec![run(1, 1_000)], ..WriteBatch::default() });
+    let file = StateFile::open(dir.path(), KEPT).unwrap();
+    let found = |wanted: WantedEvents| -> Vec<TimelineEvent> {
+        let mut events = file.events(&wanted).unwrap();
+        events.sort_by_key(|event| event.start);
+        events
+    };
+    let all = found(wanted(0, 2_000));
+    assert_eq!(all[..2], [hung("llama", 10, Some(15)), hung("other", 20, None)]);
+    let of_run = &all[2];
+    assert_eq!(
+        (of_run.kind, &*of_run.state, of_run.title.as_str()),
+        (TimelineKind::Run, "failed", "run: failed")
+    );
+    assert_eq!(of_run.detail, "missed objectives: ttft; degraded: 3 of 7 requests were late");
+    assert_eq!(found(wanted(16, 2_000)).len(), 2);
+    assert_eq!(found(wanted(0, 15)).len(), 1);
+    assert_eq!(found(WantedEvents { target: Some("other".to_owned()), ..wanted(0, 2_000) }).len(), 1);
+    assert_eq!(found(WantedEvents { profile: Some("chat".to_owned()), ..wanted(0, 2_000) }).len(), 3);
+    assert_eq!(found(WantedEvents { profile: Some("x".to_owned()), ..wanted(0, 2_000) }).len(), 2);
+    let kinds = Some(vec![TimelineKind::Run, TimelineKind::Reload]);
+    assert_eq!(found(WantedEvents { kinds, ..wanted(0, 2_000) }).len(), 1);
+    assert_eq!(file.earlier_events().unwrap().open, [hung("other", 20, None)]);
+}
+
+#[test]
+fn events_that_are_over_go_with_their_age_and_with_the_size() {
+    let dir = tempfile::tempdir().unwrap();
+    let events = vec![hung("a", 10, Some(20)), hung("a", 30, Some(40)), hung("b", 10, None)];
+    write(dir.path(), &WriteBatch { events, ..WriteBatch::default() });
+    let mut file = StateFile::open(dir.path(), KEPT).unwrap();
+    file.prune((24 * 3_600 + 30) * 1_000).unwrap();
+    let left = |file: &StateFile| file.events(&wanted(0, 100)).unwrap();
+    assert_eq!(left(&file).len(), 2, "what goes on stays, however old");
+    let many = (0..2_000).map(|n| hung(&"long name".repeat(20), 86_400 + n, Some(86_401 + n))).collect();
+    file.write(&WriteBatch { events: many, ..WriteBatch::default() }).unwrap();
+    file.kept.max_bytes = 200_000;
+    assert!(file.prune(90_000_000).unwrap() <= 200_000);
+    let rows = |sql: &str| -> i64 { file.db.query_row(sql, [], |row| row.get(0)).unwrap() };
+    let over = rows("SELECT count(*) FROM timeline WHERE end_ms IS NOT NULL");
+    assert!(over > 50 && over < 1_000, "{over}");
+    assert_eq!(rows("SELECT count(*) FROM timeline WHERE end_ms IS NULL"), 1);
+    assert_eq!(rows("SELECT max(start_ms) FROM timeline"), (86_400 + 1_999) * 1_000, "the newest stay");
+}
+
+#[test]
+fn the_end_of_a_process_is_known_to_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut file = StateFile::open(dir.path(), KEPT).unwrap();
+    assert_eq!(file.earlier_events().unwrap().process, None);
+    let events = vec![hung("a", 10, None), hung("b", 60, None)];
+    file.write(&WriteBatch { events, ..WriteBatch::default() }).unwrap();
+    file.write(&WriteBatch { alive: Some(30_000), ..WriteBatch::default() }).unwrap();
+    let found = file.earlier_events().unwrap().process.unwrap();
+    assert_eq!((found.at, found.stopped), (SystemTime::UNIX_EPOCH + Duration::from_secs(30), false));
+    for (at, stopped) in [(40_000, false), (50_000, true)] {
+        file.alive(at, stopped).unwrap();
+        let end = file.earlier_events().unwrap().process.unwrap();
+        assert_eq!(
+            (end.at, end.stopped),
+            (SystemTime::UNIX_EPOCH + Duration::from_millis(at.unsigned_abs()), stopped)
+        );
+    }
+    file.close_events().unwrap();
+    let mut events = file.events(&wanted(0, 100)).unwrap();
+    events.sort_by_key(|event| event.start);
+    assert_eq!(events, [hung("a", 10, Some(50)), hung("b", 60, Some(60))]);
 }

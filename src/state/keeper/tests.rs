@@ -1,8 +1,9 @@
 //! What was spent outlives the process; a file that cannot be written stops the spending of money and nothing
 //! else.
 
+use super::queue::WAITING;
 use super::*;
-use crate::event::{BudgetRefusal, BudgetUnit, Failure, Ledger as _, Outcome, Spend};
+use crate::event::{BudgetRefusal, BudgetUnit, Failure, Ledger as _, Outcome, Pair, Spend};
 use crate::plan::{Budget, Period, Plan};
 use crate::testing::{Build, offer, play};
 use futures_util::FutureExt as _;
@@ -223,4 +224,52 @@ fn what_is_known_about_models_is_there_after_a_restart() {
     let restored = Restored::open(dir.path(), KEPT, wall()()).unwrap();
     let known: Vec<_> = restored.models.iter().map(|saved| (saved.pair.clone(), &*saved.known)).collect();
     assert_eq!(known, [(chat(), "new")]);
+}
+
+#[tokio::test]
+async fn the_timeline_goes_on_after_a_restart() {
+    use crate::event::{TargetState, TargetStateChange};
+    use crate::state::timeline::{Timeline, TimelineKind};
+
+    let dir = tempfile::tempdir().unwrap();
+    // Each look at it is a millisecond later.
+    let ticks = Arc::new(std::sync::atomic::AtomicI64::new(wall()().as_millisecond()));
+    let clock: WallClock =
+        Arc::new(move || Timestamp::from_millisecond(ticks.fetch_add(1, Ordering::Relaxed)).unwrap());
+    let start = || {
+        let restored = Restored::open(dir.path(), KEPT, clock()).unwrap();
+        let ledger = Arc::new(BudgetLedger::new(&plan(), Arc::clone(&clock)));
+        let earlier = restored.events.clone();
+        let keeper = StateKeeper::start(restored, ledger, Arc::clone(&clock), |_| {}).unwrap();
+        (Timeline::new(&plan(), earlier, Some(Arc::clone(&keeper)), Arc::clone(&clock)), keeper)
+    };
+    let now = std::time::SystemTime::try_from(wall()()).unwrap();
+    let all = || WantedEvents {
+        from: std::time::UNIX_EPOCH,
+        to: now + Duration::from_hours(1),
+        profile: None,
+        target: None,
+        kinds: None,
+    };
+    let (timeline, keeper) = start();
+    let (from, to, why) = (TargetState::Ok, TargetState::Hung, "3 of 3".to_owned());
+    let change =
+        TargetStateChange { target: "llama".into(), from, to, at: now - Duration::from_mins(5), why };
+    timeline.record(&Fact::TargetStateChanged(Arc::new(change)));
+    let told: Vec<_> =
+        timeline.events(all()).await.iter().map(|event| (event.kind, event.end.is_some())).collect();
+    assert_eq!(
+        told,
+        [(TimelineKind::TargetState, false), (TimelineKind::Restart, true)],
+        "it is read as written"
+    );
+    assert!(keeper.stop(Duration::from_secs(20)));
+    assert_eq!(timeline.events(all()).await.len(), 2, "without the file, what is remembered");
+    let (timeline, keeper) = start();
+    let events = timeline.events(all()).await;
+    let titles: Vec<_> = events.iter().map(|event| event.title.as_str()).collect();
+    assert_eq!(titles, ["target llama is hung", "tokenbeat was started", "tokenbeat did not run"]);
+    assert_eq!(events[0].end, Some(events[2].start), "it ended with the process that saw it");
+    assert_eq!(events[2].detail, "it was stopped and started again");
+    assert!(keeper.stop(Duration::from_secs(20)));
 }

@@ -1,8 +1,8 @@
 //! Decides which incidents are told: a state is told once, and something that flaps is not told again and again. Pure:
 //! instants come from the caller. It must not know how messages are sent.
 
-use super::incident::SubjectNews;
 use crate::event::Pair;
+use crate::fact::SubjectNews;
 use crate::plan::Plan;
 use crate::plan::webhook::WebhookIncident;
 use std::collections::BTreeMap;

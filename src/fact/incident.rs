@@ -1,10 +1,10 @@
-//! What facts say about incidents. Pure. It must not know which incidents are told, nor to whom.
+//! What facts say about incidents. Pure. It must not know which incidents are told or kept, nor to whom.
 
+use super::{Fact, StandingRegression, WatchedRun, WatchedSeries};
 use crate::event::{
     ComparisonReport, ComparisonVerdict, ModelObservation, ModelSign, Pair, RunResult, RunSummary,
     SkippedRun, TargetState, TargetStateChange,
 };
-use crate::fact::{Fact, StandingRegression, WatchedRun, WatchedSeries};
 use crate::plan::webhook::WebhookIncident;
 use crate::vocabulary::IncidentKind;
 use jiff::Timestamp;
@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 /// What a fact says about a subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum SubjectNews {
+pub enum SubjectNews {
     /// It is in this state.
     State(WebhookIncident),
     /// Its state is no longer known. The text is the key of the subject.
@@ -21,7 +21,7 @@ pub(super) enum SubjectNews {
 }
 
 /// What a fact says about the subjects of incidents; most facts say nothing.
-pub(super) fn news(fact: &Fact) -> Vec<SubjectNews> {
+pub fn incident_news(fact: &Fact) -> Vec<SubjectNews> {
     match fact {
         Fact::TargetStateChanged(change) => vec![target_state(change)],
         Fact::RunEnded { summary, .. } => run_ended(summary).map(SubjectNews::State).into_iter().collect(),
@@ -158,7 +158,7 @@ mod tests {
     use std::time::UNIX_EPOCH;
 
     fn state(fact: &Fact) -> WebhookIncident {
-        let mut news = news(fact);
+        let mut news = incident_news(fact);
         let SubjectNews::State(incident) = news.remove(0) else { panic!("it is known") };
         incident
     }
@@ -179,7 +179,7 @@ mod tests {
             assert!(state(&changed(TargetState::Ok, to)).firing);
         }
         assert!(!state(&changed(TargetState::Hung, TargetState::Ok)).firing);
-        let unknown = news(&changed(TargetState::Hung, TargetState::Unknown));
+        let unknown = incident_news(&changed(TargetState::Hung, TargetState::Unknown));
         assert_eq!(unknown, [SubjectNews::Unknown("target_state/llama".to_owned())]);
     }
 
@@ -214,7 +214,7 @@ mod tests {
             (ok.key(), ok.firing, ok.title.as_str()),
             (failed.key(), false, "a run of chat against llama is ok")
         );
-        assert_eq!(news(&ended(RunResult::Cancelled, None)), []);
+        assert_eq!(incident_news(&ended(RunResult::Cancelled, None)), []);
     }
 
     #[test]
@@ -225,7 +225,7 @@ mod tests {
         assert_eq!((stopped.key().as_str(), stopped.firing), ("budget/chat/llama", true));
         assert_eq!(stopped.title, "a budget is exhausted: chat does not run against llama");
         for reason in [SkippedRun::Overlap, SkippedRun::Missed, SkippedRun::Window] {
-            assert_eq!(news(&skipped(reason)), []);
+            assert_eq!(incident_news(&skipped(reason)), []);
         }
         let started = state(&Fact::RunStarted { run: run(&pair), lag: Duration::from_secs(1) });
         assert_eq!((started.key(), started.firing), (stopped.key(), false));
@@ -294,7 +294,7 @@ mod tests {
             series: vec![series(Quantity::TimeToFirstToken, Some(1.234)), series(Quantity::OutputPace, None)],
             state: None,
         };
-        let news = news(&Fact::PairWatched(Arc::new(run)));
+        let news = incident_news(&Fact::PairWatched(Arc::new(run)));
         let [SubjectNews::State(worse), SubjectNews::State(ok)] = news.as_slice() else { panic!("{news:?}") };
         assert_eq!(worse.key(), "regression/chat/llama/time_to_first_token");
         assert_eq!((&*worse.state, worse.firing), ("worse", true));
