@@ -22,6 +22,8 @@ mod serve;
 mod signals;
 mod simulate;
 mod sources;
+mod terminal;
+mod top;
 mod trace;
 
 pub use daemon::{Daemon, DaemonOptions};
@@ -35,7 +37,9 @@ use clap::CommandFactory;
 /// Executes the command line. Errors have been reported when this returns.
 pub fn main(cli: Cli) -> Exit {
     let tap = telemetry::otlp::LogTap::new();
-    let _log = match telemetry::logs::init(cli.log.format.into(), cli.log_level(), &tap) {
+    terminal::choose_color(cli.color);
+    let color = terminal::shows_color(&std::io::stderr());
+    let _log = match telemetry::logs::init((cli.log.format.into(), color), cli.log_level(), &tap) {
         Ok(guard) => guard,
         Err(error) => {
             eprintln!("error: {error}");
@@ -48,6 +52,7 @@ pub fn main(cli: Cli) -> Exit {
         Command::Init(options) => init::init(&options),
         Command::Watch(options) => init::watch(&options, &tap),
         Command::Run(options) => run::run(&options),
+        Command::Top(options) => top::top(&options),
         Command::Check(options) => check::check(&options),
         Command::Report(options) => report::report(&options),
         Command::Trace { command: TraceCommand::Inspect(options) } => trace::inspect(&options),

@@ -2,7 +2,7 @@
 
 use crate::config::ListenAddress;
 use crate::vocabulary::{Api, TraceFormat};
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, ColorChoice, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -19,6 +19,9 @@ pub struct Cli {
     /// Options of the log.
     #[command(flatten)]
     pub log: LogOptions,
+    /// Use colours; `auto` does on a terminal, unless NO_COLOR is set, and CLICOLOR_FORCE makes it always
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto, global = true)]
+    pub color: ColorChoice,
 }
 
 /// Options of the log, which goes to stderr; stdout is for results.
@@ -28,7 +31,7 @@ pub struct LogOptions {
     #[arg(long = "log.format", value_name = "FORMAT", default_value = "text", global = true)]
     pub format: LogFormat,
     /// Level of the log: error, warn, info, debug, trace, or directives such as `info,tokenbeat::client=debug`
-    /// [default: info; warn for `run` and `check`, which report on stdout; error for `init` and `watch`]
+    /// [default: info; warn for `run` and `check`, which report on stdout; error for `init`, `watch` and `top`]
     #[arg(long = "log.level", value_name = "LEVEL", global = true)]
     pub level: Option<String>,
 }
@@ -47,7 +50,7 @@ impl Cli {
     pub fn log_level(&self) -> &str {
         self.log.level.as_deref().unwrap_or(match self.command {
             // What fails while an endpoint is explored is told as what it means.
-            Command::Init(_) | Command::Watch(_) => "error",
+            Command::Init(_) | Command::Watch(_) | Command::Top(_) => "error",
             Command::Run(_) | Command::Check(_) | Command::Report(_) | Command::Trace { .. } => "warn",
             _ => "info",
         })
@@ -76,6 +79,8 @@ pub enum Command {
     Watch(WatchOptions),
     /// Run profiles once, now, and print a summary
     Run(RunOptions),
+    /// Show a running daemon live in the terminal, from its API
+    Top(TopOptions),
     /// Validate the config and print the daily forecast: runs, requests, tokens, cost, series
     Check(CheckOptions),
     /// Show and compare results that `run --save-baseline` saved
@@ -233,12 +238,45 @@ pub struct RunOptions {
     /// Repeat the random choices of the run that was scheduled for this instant; the id of a run ends with its instant
     #[arg(long, value_name = "INSTANT", value_parser = instant)]
     pub at: Option<Timestamp>,
+    /// Print everything that was measured below the summary: steps and turns, warm-ups, objectives, tokens by source,
+    /// lag, bounds of percentiles
+    #[arg(long)]
+    pub details: bool,
     /// Save the result in this file, to compare others with it
     #[arg(long, value_name = "FILE")]
     pub save_baseline: Option<PathBuf>,
     /// Compare the result with the one in this file, and exit with 2 if anything is worse
     #[arg(long, value_name = "FILE")]
     pub baseline: Option<PathBuf>,
+}
+
+/// Options of `top`.
+#[derive(Debug, Args)]
+pub struct TopOptions {
+    /// Address of the daemon; may have a name and a password
+    #[arg(value_name = "URL", default_value = "http://127.0.0.1:9464")]
+    pub url: String,
+    /// Name for the daemon's basic authentication
+    #[arg(short, long, value_name = "NAME[:PASSWORD]")]
+    pub user: Option<String>,
+    /// File that contains the password
+    #[arg(long, value_name = "FILE", requires = "user")]
+    pub password_file: Option<PathBuf>,
+    /// File that contains a bearer token
+    #[arg(long, value_name = "FILE", conflicts_with = "user")]
+    pub bearer_file: Option<PathBuf>,
+    /// Certificate of the daemon or of its authority, in PEM form [default: the system's authorities]
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Accept any certificate
+    #[arg(short = 'k', long, conflicts_with = "ca_file")]
+    pub insecure: bool,
+    /// How often to ask the daemon; one with many pairs is asked less often
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = interval)]
+    pub interval: Duration,
+    /// Print one table, and end; needs no terminal
+    #[arg(long)]
+    pub once: bool,
 }
 
 /// Options of `check`.

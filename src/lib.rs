@@ -51,6 +51,7 @@ pub mod template;
 #[cfg(test)]
 mod testing;
 pub mod tls;
+pub mod top;
 pub mod trace;
 pub mod unmeasured;
 pub mod vocabulary;

@@ -11,6 +11,7 @@ mod diff_tables;
 mod result_file;
 mod search;
 mod stage;
+mod summary_table;
 mod sums;
 mod tables;
 mod view;
@@ -19,7 +20,8 @@ pub use comparison::comparison_tables;
 pub use diagnosis::{Diagnosis, DiagnosisPattern, DiagnosisRecorder, EvidenceNumber, EvidenceUnit};
 pub use diff::{LeftOut, MeasuredSide, QuantityChange, ResultDiff, incomparable};
 pub use result_file::{ResultEnvironment, ResultFileError, ResultPair, ResultPart, ResultRun, SavedResult};
-pub use tables::counts;
+pub use summary_table::{TerminalStyle, rate};
+pub use tables::{counts, seconds, table_of};
 pub use view::{
     DistributionSummary, JourneySummary, ObjectiveResult, PairReport, Report, StageReport, Throughput,
     TokenSummary,

@@ -20,7 +20,12 @@ pub enum Error {
 
 /// Creates a client that trusts the system's root certificates, or those in the file. Blocks while it reads them.
 pub fn client(ca_file: Option<&Path>) -> Result<reqwest::Client, Error> {
-    let mut tls = client_config(ca_file.map_or(Trust::System, Trust::File), None)?;
+    client_that_trusts(ca_file.map_or(Trust::System, Trust::File))
+}
+
+/// Creates a client that trusts these certificates. Blocks while it reads files.
+pub fn client_that_trusts(trust: Trust<'_>) -> Result<reqwest::Client, Error> {
+    let mut tls = client_config(trust, None)?;
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     let client = reqwest::Client::builder()
         .tls_backend_preconfigured(tls)

@@ -94,6 +94,8 @@ mod synthetic;
 mod target_state;
 #[path = "integration/timeline.rs"]
 mod timeline;
+#[path = "integration/top.rs"]
+mod top;
 #[path = "integration/traps.rs"]
 mod traps;
 #[path = "integration/web_port.rs"]

@@ -136,7 +136,7 @@ fn announce(page: SocketAddr, sim: SocketAddr) {
     let _ = writeln!(
         std::io::stdout(),
         "tokenbeat demo\n\n  status page   http://{page}/\n  metrics       http://{page}/metrics\n  \
-         simulator     http://{sim}/metrics\n\nCtrl-C ends it."
+         simulator     http://{sim}/metrics\n  terminal      tokenbeat top http://{page}\n\nCtrl-C ends it."
     );
 }
 

@@ -8,7 +8,7 @@ use super::progress::RunProgress;
 use super::replay::Replay;
 use super::runtimes::Runtimes;
 use super::signals::{ProcessSignals, Signals};
-use super::{print, sources};
+use super::{print, sources, terminal};
 use crate::cli::{Exit, RunOptions};
 use crate::comparison::Comparisons;
 use crate::engine::{self, Engine, Once};
@@ -16,7 +16,7 @@ use crate::event::{ComparisonSource as _, Pair, RunSummary};
 use crate::fact::{Fanout, Sink};
 use crate::model_changes::{ModelChanges, ModelView};
 use crate::plan::{PairPlan, Plan, Profile};
-use crate::report::{Summary, comparison_tables};
+use crate::report::{PairReport, Summary, comparison_tables};
 use crate::schedule::off_grid;
 use crate::state::{StateError, StateKeeper};
 use std::collections::BTreeSet;
@@ -79,7 +79,14 @@ pub(super) fn run(options: &RunOptions) -> anyhow::Result<Exit> {
     }
     let mut report = summary.report();
     report.pairs.retain(|pair| !pair.runs.is_empty());
-    print(&report.tables())?;
+    let place = |pair: &PairReport| {
+        pairs.iter().position(|it| it.pair.profile == pair.profile && it.pair.target == pair.target)
+    };
+    report.pairs.sort_by_key(place);
+    print(&report.summary(terminal::stdout()))?;
+    if options.details {
+        print(&report.tables())?;
+    }
     let mut compared = comparisons.comparisons();
     compared.retain(|comparison| ended.iter().any(|run| run.run.pair.profile == comparison.profile));
     print(&comparison_tables(&compared))?;
@@ -133,8 +140,12 @@ fn select(plan: &Plan, options: &RunOptions) -> Result<Vec<Arc<PairPlan>>, Vec<S
             ));
         }
     }
-    // In the order of the command line; the targets of a profile keep their order.
-    pairs.sort_by_key(|pair| options.profiles.iter().position(|name| **name == *pair.pair.profile));
+    // In the order of the command line, with the targets of a profile side by side.
+    let place = |names: &[String], name: &str| names.iter().position(|it| it == name);
+    pairs.sort_by_key(|pair| {
+        let profile = place(&options.profiles, &pair.pair.profile);
+        (profile, Arc::clone(&pair.pair.profile), place(&options.target, &pair.pair.target))
+    });
     if problems.is_empty() && pairs.is_empty() {
         problems.push("nothing to run: no profile is played against these targets".to_owned());
     }

@@ -99,6 +99,7 @@ pub(super) fn stage(tally: &ReportTally, name: Name<'_>, warm_up: bool, load: Lo
         time_to_first_token_seconds: DistributionSummary::of(&tally.first_token),
         chunk_gap_seconds: DistributionSummary::clustered(&tally.chunk_gap, tally.longest_gap.count()),
         time_per_output_token_seconds: DistributionSummary::of(&tally.per_token),
+        output_pace_p50_tokens_per_second: pace(tally),
         token_deadlines: deadlines(tally),
         reader_idle_seconds: DistributionSummary::of(&tally.reader_idle),
         request_duration_seconds: DistributionSummary::of(&tally.duration),
@@ -110,6 +111,11 @@ pub(super) fn stage(tally: &ReportTally, name: Name<'_>, warm_up: bool, load: Lo
         journeys: None,
         parts: Vec::new(),
     }
+}
+
+fn pace(tally: &ReportTally) -> Option<f64> {
+    let seconds = tally.whole_per_token.quantile(0.5)?.as_secs_f64();
+    (seconds > 0.0).then(|| seconds.recip())
 }
 
 fn deadlines(tally: &ReportTally) -> Option<DeadlineSummary> {

@@ -6,7 +6,7 @@ use super::view::{
 };
 use crate::detect::quantile::{CONFIDENCE, needed};
 use comfy_table::presets::UTF8_BORDERS_ONLY;
-use comfy_table::{CellAlignment, Table};
+use comfy_table::{Cell, CellAlignment, LineStyle, Table, TableStyle};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -87,6 +87,24 @@ pub(super) fn table<const N: usize>(header: [&str; N], left: usize, rows: Vec<[S
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
+}
+
+/// A table without a border and without a newline at its end. Columns that are not text are aligned to the right.
+pub fn table_of(header: Vec<Cell>, rows: Vec<Vec<Cell>>, is_text: &[bool], color: bool) -> String {
+    let mut table = Table::new();
+    table.load_style(TableStyle::new().header_separator(LineStyle::none().fill('─')));
+    table.set_header(header).add_rows(rows);
+    if color {
+        table.enforce_styling();
+    } else {
+        table.force_no_tty();
+    }
+    let last = is_text.len().saturating_sub(1);
+    for (number, (column, is_text)) in table.column_iter_mut().zip(is_text).enumerate() {
+        column.set_padding((0, if number == last { 0 } else { 2 }));
+        column.set_cell_alignment(if *is_text { CellAlignment::Left } else { CellAlignment::Right });
+    }
+    table.trim_fmt()
 }
 
 fn requests(pair: &PairReport) -> Table {
@@ -177,7 +195,7 @@ fn journey_row(stage: &StageReport, journeys: &JourneySummary) -> [String; 11] {
 }
 
 /// All outcomes other than `ok`.
-fn failures(outcomes: &BTreeMap<&'static str, u64>) -> String {
+pub(super) fn failures(outcomes: &BTreeMap<&'static str, u64>) -> String {
     counts(&outcomes.iter().filter(|(outcome, _)| **outcome != "ok").map(|(it, n)| (*it, *n)).collect())
 }
 
@@ -272,7 +290,7 @@ pub(super) fn percent(ratio: Option<f64>) -> String {
 }
 
 /// Seconds with three digits, in a suitable unit.
-pub(super) fn seconds(seconds: f64) -> String {
+pub fn seconds(seconds: f64) -> String {
     let (value, unit) = match seconds {
         s if s >= 1.0 => (s, "s"),
         s if s >= 1e-3 => (s * 1e3, "ms"),

@@ -86,6 +86,8 @@ pub struct StageReport {
     pub chunk_gap_seconds: Option<DistributionSummary>,
     /// Time per output token of streamed answers that completed.
     pub time_per_output_token_seconds: Option<DistributionSummary>,
+    /// Median of the output tokens per second over the whole request, of answers that completed.
+    pub output_pace_p50_tokens_per_second: Option<f64>,
     /// Deadlines of tokens; absent unless the profile says how fast its readers read.
     pub token_deadlines: Option<DeadlineSummary>,
     /// Time in which readers of streamed answers that completed had nothing to read.

@@ -53,14 +53,13 @@ impl LogGuard {
     }
 }
 
-/// Sends the process's log to stderr. `level` is a level (`info`) or a filter in the syntax of
+/// Sends the process's log to stderr, in a format and with or without colours. `level` is a level (`info`) or a filter in the syntax of
 /// `tracing_subscriber::EnvFilter` (`info,tokenbeat::client=debug`); the environment is not read.
 ///
 /// Everything that passes the level is also sent to `tap`.
-pub fn init(format: LogLineFormat, level: &str, tap: &LogTap) -> Result<LogGuard, Error> {
+pub fn init((format, color): (LogLineFormat, bool), level: &str, tap: &LogTap) -> Result<LogGuard, Error> {
     let (writer, guard) = writer(std::io::stderr(), QUEUE);
-    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    subscriber(format, level, writer, ansi)?.with(tap.layer()).try_init()?;
+    subscriber(format, level, writer, color)?.with(tap.layer()).try_init()?;
     Ok(guard)
 }
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import install
 import screen
+import terminal
 from harness import Session, equal, expect, wait_for
 from web import Page, fetch
 
@@ -208,6 +209,7 @@ def demo(t: Session, binary: Path) -> None:
             expect(sum(slot["ok"] for slot in slots) > 0, f"nothing was ok in {slots}")
     with t.check("a browser shows the status page without an error"):
         screen.shows(t, f"{web}/", "status")
+    terminal.top(t, binary, web)
     with t.check("Ctrl-C ends it with 0"):
         process.signal(signal.SIGINT)
         equal(process.wait(30), 0, "exit code")

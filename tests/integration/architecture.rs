@@ -144,6 +144,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("regression", &["detect", "event", "fact", "plan", "state", "tally", "vocabulary"]),
     ("backend", &["fact", "plan", "unmeasured"]),
     ("sim", &["framing"]),
+    ("top", &["report", "tls", "unmeasured"]),
 ];
 
 fn sources(folder: &Path, into: &mut Vec<PathBuf>) {

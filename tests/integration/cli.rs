@@ -104,7 +104,7 @@ async fn a_run_of_a_scenario_ends_with_the_verdict_on_its_steps_and_journeys() {
         ("step", 2, vec!["second 2 2", "all 4 2"]),
         ("journey", 2, vec!["visit 2 2", "all 4 0"]),
     ] {
-        let ended = run(&config, &["run", name]).await;
+        let ended = run(&config, &["run", name, "--details"]).await;
         assert_eq!(ended.code, code, "{name}: {ended:?}");
         // Name, events and errors.
         let table = ended.out.lines().skip_while(|line| !line.starts_with("│ objective")).skip(1);

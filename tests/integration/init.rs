@@ -54,7 +54,7 @@ impl Workplace {
         assert_eq!(probed.code, 0, "{probed:?}\n{}", self.made());
         // On a busy machine, a request may be skipped because it is too late.
         let run = until("a run that sent its request", async || {
-            let run = self.tokenbeat(&["run", "--config.file", &file], environment).await;
+            let run = self.tokenbeat(&["run", "--details", "--config.file", &file], environment).await;
             (!run.out.contains("overrun")).then_some(run)
         })
         .await;

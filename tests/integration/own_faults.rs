@@ -15,7 +15,7 @@ async fn trap_30_too_few_open_files_are_no_fault_of_the_target() {
              slo: [{{ name: up, metric: availability, objective: 99% }}] }}\n",
         simulator.address
     );
-    let ended = run_with_open_files(64, &config, &["run", "p"]).await;
+    let ended = run_with_open_files(64, &config, &["run", "p", "--details"]).await;
     let row = ended.out.lines().find(|line| line.contains("100.00%"));
     let row = row.unwrap_or_else(|| panic!("some are ok, and no other failed: {ended:?}"));
     let cells: Vec<&str> = row.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();

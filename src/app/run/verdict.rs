@@ -5,6 +5,7 @@ use crate::cli::Exit;
 use crate::event::{ComparisonReport, ComparisonVerdict, Outcome, RunResult, RunSummary};
 use crate::plan::{Bound, Objective, PairPlan};
 use crate::report::{ObjectiveResult, PairReport, Report, counts};
+use anstyle::AnsiColor;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,7 +67,11 @@ impl RunVerdict {
     /// Prints warnings and reasons to stderr.
     pub(super) fn tell(&self) {
         for line in &self.lines {
-            eprintln!("{line}");
+            let (kind, rest) = line.split_once(':').unwrap_or((line, ""));
+            let color = if kind == "warning" { AnsiColor::Yellow } else { AnsiColor::Red };
+            let style = color.on_default().bold();
+            // Without the style where no colours are wanted.
+            anstream::eprintln!("{style}{kind}:{style:#}{rest}");
         }
     }
 }

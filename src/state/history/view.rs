@@ -75,6 +75,8 @@ pub struct WindowView {
     pub longest_chunk_gap_seconds: Option<WindowPercentiles>,
     /// In seconds, from the send to the end.
     pub request_duration_seconds: Option<WindowPercentiles>,
+    /// Median of the output tokens per second over the whole request.
+    pub output_pace_p50_tokens_per_second: Option<f64>,
     /// The objectives, in the order of the config.
     pub objectives: Vec<ObjectiveView>,
     /// Share of requests that met every objective; absent if there are none.
@@ -275,6 +277,11 @@ impl PairHistory {
             time_to_first_token_seconds: WindowPercentiles::of(window().map(|tally| &tally.first_token)),
             longest_chunk_gap_seconds: WindowPercentiles::of(window().map(|tally| &tally.longest_gap)),
             request_duration_seconds: WindowPercentiles::of(window().map(|tally| &tally.duration)),
+            output_pace_p50_tokens_per_second: WindowPercentiles::of(
+                window().map(|tally| &tally.whole_per_token),
+            )
+            .filter(|time| time.p50 > 0.0)
+            .map(|time| time.p50.recip()),
             objectives: objectives.collect(),
             goodput_ratio: judged(ALL).good_ratio(),
         }

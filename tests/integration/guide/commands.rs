@@ -35,7 +35,7 @@ async fn check_finds_nothing_wrong_with_any_of_them() {
 async fn run(which: (&str, &'static str), simulator: &Simulator) -> Ended {
     let program = Program::of(which).load(json!([{"name": "short", "users": 2, "requests": 6}]));
     let text = program.yaml().replace("{SIM}", &simulator.address.to_string());
-    tokenbeat(with_files(&text), &["run", which.1, "--config.file", "tokenbeat.yaml"]).await
+    tokenbeat(with_files(&text), &["run", which.1, "--details", "--config.file", "tokenbeat.yaml"]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,34 @@
+//! What the terminal can show: its width, and whether colours are wanted.
+
+use crate::report::TerminalStyle;
+use anstream::stream::RawStream;
+use anstream::{AutoStream, ColorChoice};
+use std::io::IsTerminal as _;
+
+/// Width of what is not written to a terminal.
+const PLAIN_WIDTH: u16 = 120;
+
+/// Sets whether colours are shown. `auto` asks the terminal, and NO_COLOR, CLICOLOR and CLICOLOR_FORCE.
+pub(super) fn choose_color(choice: clap::ColorChoice) {
+    let choice = match choice {
+        clap::ColorChoice::Auto => ColorChoice::Auto,
+        clap::ColorChoice::Always => ColorChoice::Always,
+        clap::ColorChoice::Never => ColorChoice::Never,
+    };
+    choice.write_global();
+}
+
+/// Whether colours are shown on a stream.
+pub(super) fn shows_color<S: RawStream>(stream: &S) -> bool {
+    AutoStream::choice(stream) != ColorChoice::Never
+}
+
+/// What stdout shows. Where it is no terminal, the width is that of the variable COLUMNS, or 120.
+pub(super) fn stdout() -> TerminalStyle {
+    let stdout = std::io::stdout();
+    let size = stdout.is_terminal().then(|| rustix::termios::tcgetwinsize(&stdout));
+    let of_terminal = size.and_then(Result::ok).map(|size| size.ws_col).filter(|width| *width > 0);
+    let of_variable = || std::env::var("COLUMNS").ok()?.parse().ok().filter(|width| *width > 0);
+    let width = of_terminal.or_else(of_variable).unwrap_or(PLAIN_WIDTH);
+    TerminalStyle { width, color: shows_color(&stdout) }
+}
