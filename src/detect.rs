@@ -19,6 +19,7 @@ mod rank_sum;
 mod season;
 mod slots;
 mod step;
+mod usual;
 
 pub use delay::values_until_told;
 pub use incident::{ChangeKind, ChangeRatio, ChangeTime, DetectedChange};
@@ -31,6 +32,7 @@ pub use monitor::{MonitorRules, SeriesMonitor};
 pub use paired::{EffectInterval, PairedFailures, PairedRatios, pairs_to_tell};
 pub use proportion::{wilson_lower, wilson_upper};
 pub use rank_sum::rank_sum;
+pub use usual::UsualLevel;
 
 #[cfg(test)]
 mod tests;

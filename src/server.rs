@@ -27,6 +27,7 @@ mod readiness;
 mod requests;
 mod static_files;
 mod targets;
+mod time_range;
 mod timeline;
 mod web_config;
 

@@ -18,13 +18,13 @@ pub use file::{
     MAX_MINUTES, RetentionLimits, SavedMinute, SavedModel, SavedRun, SavedWatch, StateError, WantedMinutes,
 };
 pub use history::{
-    HistoryRecorder, HistoryView, ObjectiveView, Percentiles, SlotView, TargetWindow, WindowPercentiles,
-    WindowView,
+    HistoryRecorder, HistoryView, ObjectiveView, PairCounts, Percentiles, SeenTimes, SeriesPoint, SlotView,
+    TargetWindow, WindowPercentiles, WindowView,
 };
 pub use keeper::{Restored, StateKeeper, WriteResult};
 pub use recent::{
-    ActiveRun, ChunksView, JourneyCounts, JourneyView, MarksView, PairStatus, PhaseView, Recent,
-    RegressionView, RelatedRequest, RequestDetail, RequestFilter, RequestPhase, RequestView, RunView,
+    ActiveRun, BaselineView, ChunksView, JourneyCounts, JourneyView, MarksView, PairStatus, PhaseView,
+    Recent, RegressionView, RelatedRequest, RequestDetail, RequestFilter, RequestPhase, RequestView, RunView,
     StallView,
 };
 pub use recent::{FAILURES, LATEST};

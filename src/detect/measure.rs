@@ -24,6 +24,15 @@ impl Measure {
         score.is_finite().then_some(score)
     }
 
+    /// The value behind a badness.
+    pub(super) fn value(self, badness: f64) -> f64 {
+        match self {
+            Self::Time => badness.exp(),
+            Self::Rate => (-badness).exp(),
+            Self::Share => badness,
+        }
+    }
+
     /// The difference in badness that is a change by this share for the worse; `change` is over 0 and below 1. For
     /// shares, it is a difference in points.
     pub(super) fn shift(self, change: f64) -> f64 {

@@ -8,6 +8,7 @@ use super::order::rounded;
 use super::season::{HourShape, HourlyMedians};
 use super::slots::SlotMerger;
 use super::step::{ChangePoint, ChangeSize, change_point, change_size};
+use super::usual::UsualLevel;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
@@ -131,6 +132,19 @@ impl SeriesMonitor {
         let present = self.residuals(self.current.min(PRESENT));
         let present = rules.measure.typical(&present).unwrap_or(standing.baseline);
         Some((standing.since, rules.measure.ratio(present, standing.baseline, rules.min_change)))
+    }
+
+    /// What is usual at the hour of the newest value: before the regression, while one stands. `None` until there is
+    /// enough history to tell a change.
+    pub fn usual(&self, rules: &MonitorRules) -> Option<UsualLevel> {
+        self.usual.as_ref()?;
+        let shift = self.shape.at(self.entries.back()?.0);
+        if let Some(standing) = &self.standing {
+            return UsualLevel::of(rules.measure, &standing.before, standing.baseline, shift);
+        }
+        let current = self.residuals(self.current);
+        let reference: Vec<f64> = self.prior.iter().copied().chain(current).collect();
+        UsualLevel::of(rules.measure, &reference, rules.measure.typical(&reference)?, shift)
     }
 
     /// How much of the evidence for a regression there is that is needed to tell it: from 0 to 1, and 1 while one

@@ -284,6 +284,7 @@ mod tests {
             quantity,
             regression: ratio.map(|ratio| StandingRegression { since: UNIX_EPOCH, ratio }),
             evidence: 0.0,
+            usual: None,
             change: None,
         };
         let run = WatchedRun {

@@ -1,6 +1,6 @@
 //! What the watch over runs says after one of them.
 
-use crate::detect::DetectedChange;
+use crate::detect::{DetectedChange, UsualLevel};
 use crate::event::Pair;
 use crate::vocabulary::Quantity;
 use std::collections::BTreeMap;
@@ -33,6 +33,8 @@ pub struct WatchedSeries {
     pub regression: Option<StandingRegression>,
     /// How much of the evidence for a regression there is that is needed to tell it, from 0 to 1.
     pub evidence: f64,
+    /// What is usual; absent until there is enough history to tell a change.
+    pub usual: Option<UsualLevel>,
     /// The change that the run showed.
     pub change: Option<DetectedChange>,
 }

@@ -162,6 +162,7 @@ impl PairMonitors {
                 regression: standing
                     .map(|(since, ratio)| StandingRegression { since: of_millis(since), ratio }),
                 evidence: monitor.map_or(0.0, |monitor| monitor.evidence(rules)),
+                usual: monitor.and_then(|monitor| monitor.usual(rules)),
                 change: None,
             }
         });

@@ -99,13 +99,18 @@ pub(super) async fn privileged(
             "refused: this changes state or spends money, and a page of another site asks for it\n",
         );
     }
-    if caller.known || caller.local || views.access.lifecycle {
+    if may_command(&views, caller) {
         return next.run(request).await;
     }
     forbidden(
         "refused: this changes state or spends money. Call it from this machine and not through a proxy, set \
          server.web_config with users or client certificates, or start with --web.enable-lifecycle\n",
     )
+}
+
+/// Whether a caller may change state and spend money, if no page of another site makes it do so.
+pub(super) fn may_command(views: &Views, caller: RequestOrigin) -> bool {
+    caller.known || caller.local || views.access.lifecycle
 }
 
 fn forbidden(why: &'static str) -> Response {

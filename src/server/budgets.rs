@@ -36,11 +36,11 @@ pub(super) fn all(ledger: &dyn Ledger) -> Vec<BudgetStatus> {
 /// A budget, for the page.
 #[derive(Debug, Serialize)]
 pub(super) struct BudgetRow {
-    scope: String,
+    pub(super) scope: String,
     unit: &'static str,
     spent: String,
     limit: String,
-    percent: f64,
+    pub(super) percent: f64,
     until: String,
 }
 

@@ -123,6 +123,12 @@ fn bands(history: &HistoryView, axis: Axis, events: &[NoticeEvent]) -> Vec<Band>
     events.iter().filter_map(band).collect()
 }
 
+/// The medians of a history as a line in the box of a chart, without an axis; `None` if there are none.
+pub(super) fn sparkline(history: &HistoryView) -> Option<String> {
+    let line = times(history, Axis::of(history), None).p50;
+    (!line.is_empty()).then_some(line)
+}
+
 fn times(history: &HistoryView, axis: Axis, bound: Option<f64>) -> QuantileLines {
     let value = |slot: &SlotView| {
         if history.streamed { slot.time_to_first_token_seconds } else { slot.request_duration_seconds }

@@ -1,18 +1,33 @@
-//! `GET /api/v1/history`: what happened in each minute, over restarts, out of the state file.
+//! `GET /api/v1/history`: what happened in each minute, over restarts, out of the state file; with `step`, the points of
+//! a chart of one pair, the last minutes of it out of memory.
+
+mod merge;
 
 use super::Views;
-use crate::event::Outcome;
+use super::time_range::TimeRange;
+use crate::event::{Outcome, Pair};
 use crate::report::DistributionSummary;
-use crate::state::{SavedMinute, Time, WantedMinutes};
+use crate::state::{SavedMinute, SeriesPoint, StateKeeper, Time, WantedMinutes};
 use crate::tally::RunTally;
 use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
+use merge::PointMerger;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+use tokio::sync::Semaphore;
+
+/// Hours to go back if the query does not say.
+const HOURS: f64 = 24.0;
+/// Minutes that are read at a time, so that the thread of the state file can write in between.
+const CHUNK: u32 = 1440;
+/// Chunks of one answer: more than two months of a pair that is never idle.
+const MAX_CHUNKS: usize = 64;
+/// Answers with points that are made at a time.
+static MERGING: Semaphore = Semaphore::const_new(2);
 
 /// Query parameters of `/api/v1/history`.
 #[derive(Debug, Deserialize)]
@@ -22,8 +37,15 @@ pub(super) struct WantedHistory {
     profile: Option<String>,
     /// Of this target only.
     target: Option<String>,
-    /// Number of hours to go back; 24 if absent.
-    hours: Option<u32>,
+    /// The first instant: RFC 3339, or seconds since the epoch.
+    from: Option<String>,
+    /// The last one; now if absent.
+    to: Option<String>,
+    /// Number of hours to go back, in place of `from`; 24 if absent.
+    hours: Option<f64>,
+    /// Points for a chart in place of minutes: each at least so many seconds long, and as long as it takes for there to
+    /// be at most 1,000. Of one profile and target.
+    step: Option<u64>,
 }
 
 /// A minute of a profile against a target; warm-up left out, but for tokens and cost.
@@ -47,24 +69,140 @@ struct Minute {
     request_duration_seconds: Option<DistributionSummary>,
 }
 
-/// `GET /api/v1/history`: minutes, oldest first.
+/// The points of a chart.
+#[derive(Serialize)]
+struct ChartHistory {
+    profile: Arc<str>,
+    target: Arc<str>,
+    /// Length of a point. The last ten minutes have points of ten seconds where those are no longer than a minute, and
+    /// so does what is not in the state file yet.
+    step_seconds: u64,
+    /// `file`, or `memory` without a state file: the last ten minutes only.
+    source: &'static str,
+    /// Whether there is more history than was read.
+    truncated: bool,
+    /// Oldest first; spans in which nothing happened are left out.
+    points: Vec<SeriesPoint>,
+}
+
+/// `GET /api/v1/history`: minutes, or points with `step`, oldest first.
 pub(super) async fn history(State(views): State<Views>, Query(wanted): Query<WantedHistory>) -> Response {
+    let now = SystemTime::now();
+    let ends = (wanted.from.as_deref(), wanted.to.as_deref());
+    let range = match TimeRange::read(ends, wanted.hours, (now, HOURS)) {
+        Ok(range) => range,
+        Err(why) => return (StatusCode::BAD_REQUEST, format!("{why}\n")).into_response(),
+    };
+    let Some(step) = wanted.step else { return minutes(&views, wanted, range).await };
+    let (Some(profile), Some(target)) = (wanted.profile, wanted.target) else {
+        let why = "`step` makes points for a chart of one pair: give `profile` and `target`, too\n";
+        return (StatusCode::BAD_REQUEST, why).into_response();
+    };
+    let pair = Pair { profile: profile.into(), target: target.into() };
+    let Ok(_turn) = MERGING.acquire().await else { return unreadable() };
+    match points(&views, pair, range, step).await {
+        Some(history) => Json(history).into_response(),
+        None => unreadable(),
+    }
+}
+
+async fn minutes(views: &Views, wanted: WantedHistory, range: TimeRange) -> Response {
     let Some(keeper) = &views.keeper else {
-        let said = "there is no state file: set `agent.state` to keep a history over restarts\n";
+        let said = "there is no state file: set `agent.state` to keep a history over restarts. The last ten minutes of a \
+                    profile and target are in memory: ask for them with `step`\n";
         return (StatusCode::NOT_FOUND, said).into_response();
     };
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let hours = Duration::from_hours(1).saturating_mul(wanted.hours.unwrap_or(24));
-    let from = i64::try_from(since.saturating_sub(hours).as_secs() / 60).unwrap_or(i64::MAX);
-    let wanted = WantedMinutes { from, profile: wanted.profile, target: wanted.target };
+    let wanted = WantedMinutes {
+        from: minutes_of(range.from),
+        until: Some(minutes_of(range.to).saturating_add(1)),
+        limit: None,
+        profile: wanted.profile,
+        target: wanted.target,
+    };
     match keeper.minutes(wanted).await {
         Some(minutes) => {
             let minutes: Vec<Minute> = minutes.iter().map(minute).collect();
             Json(serde_json::json!({ "minutes": minutes })).into_response()
         }
-        None => (StatusCode::SERVICE_UNAVAILABLE, "the state file cannot be read now; the log says why\n")
-            .into_response(),
+        None => unreadable(),
     }
+}
+
+fn unreadable() -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, "the state file cannot be read now; the log says why\n").into_response()
+}
+
+/// Whole minutes since the epoch.
+fn minutes_of(at: SystemTime) -> i64 {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs() / 60).unwrap_or(i64::MAX)
+}
+
+/// The points of a pair; `None` if the state file cannot be read.
+async fn points(views: &Views, pair: Pair, range: TimeRange, step: u64) -> Option<ChartHistory> {
+    let (mut merger, mut truncated) = (PointMerger::new(step), false);
+    if let Some(keeper) = &views.keeper {
+        (merger, truncated) = merged(keeper, &pair, range, merger).await?;
+    }
+    let within = |point: &SeriesPoint| (range.from..=range.to).contains(&point.start.0);
+    let recent: Vec<SeriesPoint> = views.history.points(&pair).into_iter().filter(within).collect();
+    // Only minutes that are over are in the file.
+    let end = SystemTime::now().min(range.to + Duration::from_mins(1));
+    let end = end.checked_sub(Duration::from_secs(seconds_of(end) % 60)).unwrap_or(end);
+    let step = merger.step();
+    let mut points = tokio::task::spawn_blocking(move || merger.points((range.from, end))).await.ok()?;
+    if let Some(first) = recent.first().filter(|_| step <= Duration::from_mins(1)) {
+        points.retain(|point| point.start < first.start);
+    }
+    let covered = points.last().map_or(SystemTime::UNIX_EPOCH, |point| {
+        point.start.0 + Duration::try_from_secs_f64(point.seconds).unwrap_or_default()
+    });
+    points.extend(recent.into_iter().filter(|point| point.start.0 >= covered));
+    Some(ChartHistory {
+        profile: pair.profile,
+        target: pair.target,
+        step_seconds: step.as_secs(),
+        source: if views.keeper.is_some() { "file" } else { "memory" },
+        truncated,
+        points,
+    })
+}
+
+fn seconds_of(at: SystemTime) -> u64 {
+    at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// Reads the minutes of a pair, the newest first, and merges them; `None` if the file cannot be read. The second value
+/// says whether there are more.
+async fn merged(
+    keeper: &StateKeeper,
+    pair: &Pair,
+    range: TimeRange,
+    mut merger: PointMerger,
+) -> Option<(PointMerger, bool)> {
+    let mut until = minutes_of(range.to).saturating_add(1);
+    for _ in 0..MAX_CHUNKS {
+        let wanted = WantedMinutes {
+            from: minutes_of(range.from),
+            until: Some(until),
+            limit: Some(CHUNK),
+            profile: Some(pair.profile.to_string()),
+            target: Some(pair.target.to_string()),
+        };
+        let minutes = keeper.minutes(wanted).await?;
+        let is_last = minutes.len() < CHUNK as usize;
+        until = minutes.first().map_or(until, |oldest| oldest.minute);
+        merger = tokio::task::spawn_blocking(move || {
+            merger.add(&minutes);
+            merger
+        })
+        .await
+        .ok()?;
+        if is_last {
+            return Some((merger, false));
+        }
+    }
+    Some((merger, true))
 }
 
 fn minute(saved: &SavedMinute) -> Minute {
@@ -88,3 +226,6 @@ fn minute(saved: &SavedMinute) -> Minute {
         request_duration_seconds: DistributionSummary::of(&tally.duration),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,25 +3,32 @@
 
 mod format;
 mod overview;
+mod pair;
+mod query;
 
+use super::caller::RequestOrigin;
 use super::notice::{NoticeContent, NoticeEvent};
-use super::{AgentIdentity, ConfigStatus, Views, read_only, static_files};
+use super::{AgentIdentity, ConfigStatus, Views, access, read_only, static_files};
 use crate::state::Time;
-use axum::extract::State;
+use axum::extract::{Extension, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use jiff::Timestamp;
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment};
 use overview::Overview;
+use pair::PairView;
+use query::{PageQuery, WantedView};
 use serde::Serialize;
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
 /// Every template by its name. `base.html` is the frame; the macros are what several views draw.
-const TEMPLATES: [(&str, &str); 3] = [
+const TEMPLATES: [(&str, &str); 5] = [
     ("base.html", include_str!("page/base.html")),
     ("macros.html", include_str!("page/macros.html")),
+    ("missing.html", include_str!("page/missing.html")),
+    ("pair.html", include_str!("page/pair.html")),
     ("overview.html", include_str!("page/overview.html")),
 ];
 
@@ -35,14 +42,14 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 #[derive(Debug, Serialize)]
 struct Page<'a, V> {
     #[serde(flatten)]
-    shown: &'a Shown<'a>,
+    shown: &'a PageContext<'a>,
     #[serde(flatten)]
     view: V,
 }
 
 /// What every view shows.
 #[derive(Debug, Serialize)]
-struct Shown<'a> {
+struct PageContext<'a> {
     about: &'a AgentIdentity,
     phase: &'static str,
     config: &'a ConfigStatus,
@@ -55,6 +62,16 @@ struct Shown<'a> {
     current: Option<Dated<&'a NoticeEvent>>,
     /// The event that ended most recently.
     past: Option<Dated<&'a NoticeEvent>>,
+    /// Whether this is a server for everybody.
+    read_only: bool,
+    /// Whether the reader may start runs.
+    may_command: bool,
+}
+
+/// What is said about something that does not exist.
+#[derive(Debug, Serialize)]
+struct MissingView {
+    what: String,
 }
 
 /// A value with a time that belongs to it.
@@ -65,15 +82,23 @@ struct Dated<T> {
     seconds: u64,
 }
 
-/// `GET /`.
-pub(super) async fn status(State(views): State<Views>, headers: HeaderMap) -> Response {
+/// `GET /`: the view that the query names.
+pub(super) async fn status(
+    State(views): State<Views>,
+    Extension(caller): Extension<RequestOrigin>,
+    Query(query): Query<PageQuery>,
+    headers: HeaderMap,
+) -> Response {
+    let may_command = access::may_command(&views, caller);
     let pages = views.pages.clone();
-    pages.make(&headers, move || answer(&views)).await
+    pages.make(&headers, move || answer(&views, query, may_command)).await
 }
 
-fn answer(views: &Views) -> Response {
-    match render(views) {
-        Ok(page) => ([(header::CONTENT_SECURITY_POLICY, POLICY)], Html(page)).into_response(),
+fn answer(views: &Views, query: PageQuery, may_command: bool) -> Response {
+    match render(views, query, may_command) {
+        Ok((status, page)) => {
+            (status, [(header::CONTENT_SECURITY_POLICY, POLICY)], Html(page)).into_response()
+        }
         Err(error) => {
             tracing::error!(%error, "cannot render the status page");
             (StatusCode::INTERNAL_SERVER_ERROR, "cannot render the status page\n").into_response()
@@ -81,11 +106,15 @@ fn answer(views: &Views) -> Response {
     }
 }
 
-fn render(views: &Views) -> Result<String, minijinja::Error> {
+fn render(
+    views: &Views,
+    query: PageQuery,
+    may_command: bool,
+) -> Result<(StatusCode, String), minijinja::Error> {
     let now = SystemTime::now();
     let notice = views.about.notice.said();
     let current_config = views.current();
-    let shown = Shown {
+    let shown = PageContext {
         about: &views.about,
         config: &current_config.status,
         phase: views.readiness.phase().label(),
@@ -94,14 +123,28 @@ fn render(views: &Views) -> Result<String, minijinja::Error> {
         notice: &notice,
         current: notice.events.iter().find(|it| it.lasts_at(now)).map(|it| until(it, it.until, now)),
         past: notice.events.iter().find(|it| it.until.0 <= now).map(|it| since(it, it.until, now)),
+        read_only: views.read_only(),
+        may_command,
     };
-    view("overview.html", Page { shown: &shown, view: Overview::of(views, &shown) }, views.read_only())
+    let missing = match query.view() {
+        WantedView::Overview(filter) => match Overview::of(views, filter, &shown) {
+            Ok(view) => return markup("overview.html", &shown, view).map(|page| (StatusCode::OK, page)),
+            Err(missing) => missing,
+        },
+        WantedView::Pair(pair) => match PairView::of(views, &pair, &shown) {
+            Some(view) => return markup("pair.html", &shown, view).map(|page| (StatusCode::OK, page)),
+            None => format!("The profile {} is not played against a target {}.", pair.profile, pair.target),
+        },
+    };
+    let page = markup("missing.html", &shown, MissingView { what: missing })?;
+    Ok((StatusCode::NOT_FOUND, page))
 }
 
 /// A view as markup, as far as this server shows it.
-fn view(template: &str, page: impl Serialize, read_only: bool) -> Result<String, minijinja::Error> {
+fn markup(template: &str, shown: &PageContext<'_>, view: impl Serialize) -> Result<String, minijinja::Error> {
     let template = environment()?.get_template(template)?;
-    if read_only {
+    let page = Page { shown, view };
+    if shown.read_only {
         return template.render(Serde(&read_only::shown(&page, true).map_err(unshown)?));
     }
     template.render(Serde(&page))
@@ -122,6 +165,8 @@ fn environment() -> Result<&'static Environment<'static>, minijinja::Error> {
     environment.add_filter("seconds", format::seconds);
     environment.add_filter("percent", format::percent);
     environment.add_filter("number", format::number);
+    environment.add_filter("duration", format::duration);
+    environment.add_filter("ago", format::ago);
     environment.add_function("asset", asset);
     for (name, text) in TEMPLATES {
         environment.add_template(name, text)?;

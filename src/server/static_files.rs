@@ -2,6 +2,7 @@
 //! to, so that a browser may keep a file for good. It must not know what the page shows.
 
 use super::compress;
+use crate::assets::{UPLOT_SCRIPT, UPLOT_STYLE};
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, RawQuery};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header, response};
@@ -13,8 +14,13 @@ const STYLE: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// Every file: its name, its type, its text.
-const FILES: [(&str, &str, &str); 2] =
-    [("page.css", STYLE, include_str!("page/page.css")), ("page.js", SCRIPT, include_str!("page/page.js"))];
+const FILES: [(&str, &str, &str); 5] = [
+    ("uplot.css", STYLE, UPLOT_STYLE),
+    ("uplot.js", SCRIPT, UPLOT_SCRIPT),
+    ("chart.js", SCRIPT, include_str!("page/chart.js")),
+    ("page.css", STYLE, include_str!("page/page.css")),
+    ("page.js", SCRIPT, include_str!("page/page.js")),
+];
 
 static STATIC_FILES: LazyLock<Vec<StaticFile>> =
     LazyLock::new(|| FILES.into_iter().map(|(name, kind, text)| StaticFile::of(name, kind, text)).collect());

@@ -1,13 +1,13 @@
 //! `GET /api/v1/timeline`: what happened when, over restarts where there is a state file.
 
+use super::time_range::TimeRange;
 use super::{Views, read_only};
-use crate::state::{MAX_EVENTS, Time, TimelineEvent, TimelineKind, WantedEvents};
+use crate::state::{MAX_EVENTS, TimelineEvent, TimelineKind, WantedEvents};
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use jiff::Timestamp;
 use serde::Deserialize;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 /// Hours to go back if the query does not say.
 const HOURS: f64 = 24.0;
@@ -32,13 +32,8 @@ pub(super) struct TimelineQuery {
 
 impl TimelineQuery {
     fn read(self, now: SystemTime) -> Result<WantedEvents, String> {
-        let at = |name: &str, text: Option<String>| text.map(|text| instant(name, &text)).transpose();
-        let to = at("to", self.to)?.unwrap_or(now);
-        let from = match (at("from", self.from)?, self.hours) {
-            (Some(_), Some(_)) => return Err("`from` and `hours` exclude each other".to_owned()),
-            (Some(from), None) => from,
-            (None, hours) => back(to, hours.unwrap_or(HOURS))?,
-        };
+        let ends = (self.from.as_deref(), self.to.as_deref());
+        let TimeRange { from, to } = TimeRange::read(ends, self.hours, (now, HOURS))?;
         let kind = |name: &str| {
             TimelineKind::of_name(name).ok_or_else(|| {
                 let all: Vec<_> = TimelineKind::ALL.iter().map(|kind| kind.name()).collect();
@@ -48,22 +43,6 @@ impl TimelineQuery {
         let kinds = self.kind.map(|kinds| kinds.split(',').map(kind).collect()).transpose()?;
         Ok(WantedEvents { from, to, profile: self.profile, target: self.target, kinds })
     }
-}
-
-/// An instant in a query.
-fn instant(name: &str, text: &str) -> Result<SystemTime, String> {
-    let seconds = text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    let since = seconds.and_then(|seconds| SystemTime::UNIX_EPOCH.checked_add(seconds));
-    since.or_else(|| text.parse::<Timestamp>().ok().map(|at| Time::from(at).0)).ok_or_else(|| {
-        format!("{name}: `{text}` is neither a time like 2026-11-20T10:00:00Z nor seconds since the epoch")
-    })
-}
-
-fn back(to: SystemTime, hours: f64) -> Result<SystemTime, String> {
-    let length =
-        Duration::try_from_secs_f64(hours * 3600.0).map_err(|_| "hours: not a number of hours from 0 on")?;
-    let from = to.checked_sub(length).unwrap_or(SystemTime::UNIX_EPOCH);
-    Ok(from.max(SystemTime::UNIX_EPOCH))
 }
 
 /// `GET /api/v1/timeline`: runs and other events, oldest first.
@@ -97,7 +76,7 @@ mod tests {
     use axum::http::Uri;
     use serde_json::{Value, json};
     use std::sync::Arc;
-    use std::time::UNIX_EPOCH;
+    use std::time::{Duration, UNIX_EPOCH};
 
     fn at(second: u64) -> SystemTime {
         UNIX_EPOCH + Duration::from_secs(second)

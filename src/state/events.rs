@@ -180,7 +180,13 @@ mod tests {
             told_at: 9_000,
             ratio: ChangeRatio { low: 1.1, mid: 1.2, high: 1.3 },
         };
-        let series = |quantity, change| WatchedSeries { quantity, regression: None, evidence: 0.0, change };
+        let series = |quantity, change| WatchedSeries {
+            quantity,
+            regression: None,
+            evidence: 0.0,
+            usual: None,
+            change,
+        };
         let run = WatchedRun {
             pair: Pair { profile: "p".into(), target: "t".into() },
             revision: "r".into(),

@@ -4,10 +4,13 @@
 //! know how anything is drawn.
 
 mod describe;
+mod series;
 mod view;
 
+pub use series::{SeenTimes, SeriesPoint};
 pub use view::{
-    HistoryView, ObjectiveView, Percentiles, SlotView, TargetWindow, WindowPercentiles, WindowView,
+    HistoryView, ObjectiveView, PairCounts, Percentiles, SlotView, TargetWindow, WindowPercentiles,
+    WindowView,
 };
 
 use crate::event::Pair;
@@ -122,6 +125,25 @@ impl HistoryRecorder {
     pub fn view(&self) -> BTreeMap<Pair, HistoryView> {
         let elapsed = self.began.0.elapsed();
         self.lock().iter().map(|(pair, series)| (pair.clone(), series.view(self.began.1, elapsed))).collect()
+    }
+
+    /// The history of a pair; `None` if it is not in the plan.
+    pub fn of(&self, pair: &Pair) -> Option<HistoryView> {
+        let elapsed = self.began.0.elapsed();
+        self.lock().get(pair).map(|series| series.view(self.began.1, elapsed))
+    }
+
+    /// The slots of a pair as points of charts, oldest first, the current one last and as long as it is by now; slots in
+    /// which nothing happened are left out. Empty if the pair is not in the plan.
+    pub fn points(&self, pair: &Pair) -> Vec<SeriesPoint> {
+        let elapsed = self.began.0.elapsed();
+        self.lock().get(pair).map_or_else(Vec::new, |series| series.points(self.began.1, elapsed))
+    }
+
+    /// What the requests of the last ten minutes of every pair came to.
+    pub fn counts(&self) -> BTreeMap<Pair, PairCounts> {
+        let first = (number(self.began.0.elapsed()) + 1).saturating_sub(SLOTS);
+        self.lock().iter().map(|(pair, series)| (pair.clone(), series.counts(first))).collect()
     }
 
     /// The last ten minutes of every target: those of all its pairs together.

@@ -10,7 +10,9 @@ mod view;
 pub use detail::{RelatedRequest, RequestDetail};
 pub use filter::RequestFilter;
 pub use timing::{ChunksView, MarksView, PhaseView, RequestPhase, StallView};
-pub use view::{ActiveRun, JourneyCounts, JourneyView, PairStatus, RegressionView, RequestView, RunView};
+pub use view::{
+    ActiveRun, BaselineView, JourneyCounts, JourneyView, PairStatus, RegressionView, RequestView, RunView,
+};
 
 use self::detail::RememberedRequest;
 use super::{SavedRun, Time};
@@ -67,6 +69,7 @@ struct RecentPair {
     next_run: Option<SystemTime>,
     failures: VecDeque<Arc<RememberedRequest>>,
     regressions: Vec<RegressionView>,
+    baselines: Vec<BaselineView>,
 }
 
 impl RecentPair {
@@ -87,6 +90,7 @@ impl RecentPair {
             next_run: None,
             failures: VecDeque::new(),
             regressions: Vec::new(),
+            baselines: Vec::new(),
         }
     }
 
@@ -142,6 +146,7 @@ impl RecentPair {
             next_run: self.next_run.map(Time),
             last_failure: self.failures.front().map(|it| Arc::clone(&it.view)),
             regressions: self.regressions.clone(),
+            baselines: self.baselines.clone(),
         }
     }
 }
@@ -185,6 +190,7 @@ impl Recent {
             entry.schedule = pair.profile.schedule.trigger.name();
             if pair.detection().is_none() {
                 entry.regressions.clear();
+                entry.baselines.clear();
             }
             if pair.profile.scenario.journeys {
                 entry.journeys.get_or_insert_default();
@@ -236,6 +242,25 @@ impl Recent {
     /// The last runs that ended, newest first, at most `limit`.
     pub fn runs(&self, limit: usize) -> Vec<Arc<RunView>> {
         self.lock().runs.iter().take(limit).cloned().collect()
+    }
+
+    /// The last failures of a pair, newest first, at most `limit`.
+    pub fn failures_of(&self, pair: &Pair, limit: usize) -> Vec<Arc<RequestView>> {
+        let inner = self.lock();
+        let failures = inner.pairs.get(pair).into_iter().flat_map(|entry| &entry.failures);
+        failures.take(limit).map(|it| Arc::clone(&it.view)).collect()
+    }
+
+    /// The last runs of a pair that ended, newest first, at most `limit`.
+    pub fn runs_of(&self, pair: &Pair, limit: usize) -> Vec<Arc<RunView>> {
+        let inner = self.lock();
+        let of_pair = |run: &&Arc<RunView>| run.profile == pair.profile && run.target == pair.target;
+        inner.runs.iter().filter(of_pair).take(limit).cloned().collect()
+    }
+
+    /// The status of a pair; `None` if there is no such pair.
+    pub fn status_of(&self, pair: &Pair) -> Option<PairStatus> {
+        self.lock().pairs.get(pair).map(|entry| entry.status(pair))
     }
 
     /// The status of every pair, ordered by name.
@@ -311,7 +336,10 @@ impl Sink for Recent {
                 *entry.skipped_runs.entry(reason.label()).or_default() += count;
             }),
             Fact::NextRun { pair, at } => self.at(pair, |entry| entry.next_run = *at),
-            Fact::PairWatched(run) => self.at(&run.pair, |entry| entry.regressions = RegressionView::of(run)),
+            Fact::PairWatched(run) => self.at(&run.pair, |entry| {
+                entry.regressions = RegressionView::of(run);
+                entry.baselines = BaselineView::of(run);
+            }),
         }
     }
 }

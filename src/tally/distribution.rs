@@ -60,6 +60,11 @@ impl<const DIGITS: u8> Times<DIGITS> {
         }
     }
 
+    /// The sum of the values, in seconds.
+    pub fn sum_seconds(&self) -> f64 {
+        self.0.as_ref().map_or(0.0, |histogram| histogram.mean() * histogram.len() as f64 / 1e6)
+    }
+
     /// Number of times.
     pub fn count(&self) -> u64 {
         self.0.as_ref().map_or(0, Histogram::len)

@@ -30,6 +30,14 @@ impl Distribution for Sample {
     }
 }
 
+impl Sample {
+    /// The sum of all values that it saw, in seconds; from what is kept of them.
+    pub fn sum_seconds(&self) -> f64 {
+        let kept: f64 = self.kept.iter().map(|value| f64::from(*value)).sum();
+        kept * self.seen as f64 / self.kept.len().max(1) as f64
+    }
+}
+
 /// Several samples together. Each kept value is weighted by the number of values its sample saw per value kept.
 #[derive(Clone, Debug)]
 pub struct PooledSample {

@@ -153,7 +153,15 @@ async fn a_read_only_server_changes_nothing_and_tells_no_addresses() {
     // Nobody listens there, so that the failure's detail names the address.
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let profile = format!("schedule: {ONCE}, workload: {{ prompts: [hello], output_tokens: 4 }}");
-    let pages = ["/", "/api/v1/status", "/api/v1/targets", "/api/v1/runs", "/api/v1/requests?failed=true"];
+    let pages = [
+        "/",
+        "/?profile=p&target=t",
+        "/api/v1/status",
+        "/api/v1/targets",
+        "/api/v1/runs",
+        "/api/v1/requests?failed=true",
+        "/api/v1/history?profile=p&target=t&step=60",
+    ];
     let mut told = String::new();
     for read_only in [false, true] {
         let server = format!("server: {{ read_only: {read_only}, ");

@@ -136,6 +136,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "tally",
             "target_state",
             "tls",
+            "vocabulary",
         ],
     ),
     ("target_state", &["event", "fact", "plan"]),

@@ -479,6 +479,7 @@ async fn pages(address: SocketAddr, planter: &Planter) -> String {
     let openmetrics = "application/openmetrics-text; version=1.0.0";
     for (path, accept) in [
         ("/", "text/html"),
+        ("/?profile=streamed&target=bearer", "text/html"),
         ("/config", "*/*"),
         ("/metrics", "*/*"),
         ("/metrics", openmetrics),
@@ -487,6 +488,7 @@ async fn pages(address: SocketAddr, planter: &Planter) -> String {
         ("/api/v1/requests", "*/*"),
         ("/api/v1/requests?failed=true", "*/*"),
         ("/api/v1/history", "*/*"),
+        ("/api/v1/history?profile=streamed&target=bearer&step=60", "*/*"),
     ] {
         let reply = page(address, "GET", path, accept).await;
         assert_eq!(reply.status, 200, "{path}: {}", reply.body);

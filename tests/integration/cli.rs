@@ -553,7 +553,7 @@ async fn the_demo_shows_every_kind_of_number_within_a_minute() {
         until("every number of the demo", shown).await;
     }
     let page = get(daemon, "/").await.ok();
-    assert!(page.contains("This is the demo") && page.contains("<h3>chat "), "{page}");
+    assert!(page.contains("This is the demo") && page.contains("?profile=chat&amp;target="), "{page}");
     process.signal("INT").await;
     let ended = process.ended().await;
     assert_eq!(ended.code, 0, "{ended:?}");

@@ -331,7 +331,9 @@ async fn a_spent_budget_shows_as_runs_that_did_not_take_place() {
     assert!(held_back["until"].as_str().unwrap().ends_with("-01T00:00:00.000Z"), "{held_back}");
     assert_eq!(status["budgets"][0]["until"], held_back["until"]);
     assert_eq!((&status["budgets"][0]["spent"], &status["budgets"][0]["limit"]), (&1.0.into(), &1.0.into()));
-    let page = daemon.get("/").await.ok();
+    let overview = daemon.get("/").await.ok();
+    assert!(overview.contains(">held back by the requests budget of profile&#x2f;p</span>"), "{overview}");
+    let page = daemon.get("/?profile=p&target=t").await.ok();
     let chip = "<span class=\"chip bad\">held back</span>\n<span class=\"dim small\">by the requests budget of profile&#x2f;p until ";
     assert!(page.contains(chip) && !page.contains("next run in") && !page.contains(">idle<"), "{page}");
 }
@@ -400,11 +402,18 @@ async fn the_api_tells_what_happened() {
     assert_eq!(daemon.get("/api/v1/nothing").await.status, 404);
     let page = daemon.get("/").await;
     assert!(page.head.contains("content-security-policy: default-src 'none'"), "{}", page.head);
-    let page = page.ok();
+    assert!(page.ok().contains("<a href=\"?profile=p&amp;target=t\">p <span"));
+    let page = daemon.get("/?profile=p&target=t").await.ok();
     for shown in
-        ["<h3>p <span class=\"dim\">→ t</span>", "model m", "overloaded 2", "failed requests: 2 overloaded"]
+        ["<h2>p <span class=\"dim\">→ t</span>", "model m", "overloaded 2", "failed requests: 2 overloaded"]
     {
         assert!(page.contains(shown), "{shown} is not on the page");
+    }
+    // What the page links to is there, and may be kept.
+    for file in page.split("\"assets/").skip(1).filter_map(|rest| rest.split('"').next()) {
+        let asset = daemon.get(&format!("/assets/{file}")).await;
+        assert!(asset.head.contains("immutable"), "{}", asset.head);
+        assert!(asset.ok().len() > 1000, "{file}");
     }
 }
 
@@ -436,7 +445,7 @@ async fn what_a_server_says_is_escaped_and_no_secret_is_shown_anywhere() {
         config.contains("bearer") && config.contains("X-Extra-Key") && config.contains("acme"),
         "{config}"
     );
-    let page = daemon.get("/").await.ok();
+    let page = daemon.get("/").await.ok() + &daemon.get("/?profile=p&target=t").await.ok();
     assert!(page.contains("&lt;script&gt;") && !page.contains("<script>alert"), "{page}");
     let failure = daemon.json("/api/v1/requests?failed=true").await;
     let detail = failure["requests"][0]["detail"].as_str().unwrap();

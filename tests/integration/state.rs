@@ -255,7 +255,13 @@ async fn the_charts_of_the_page_go_on_after_a_restart() {
     let ok = |slots: &[&serde_json::Value]| slots.iter().filter_map(|slot| slot["ok"].as_u64()).sum::<u64>();
     assert_eq!((ok(&earlier), ok(&own)), (u64::try_from(sent).unwrap(), 0), "{slots:?}");
     assert!(earlier[0]["time_to_first_token_seconds"]["p50"].as_f64().unwrap() > 0.0, "{earlier:?}");
-    let page = get(address, "/").await.ok();
+    let history = get(address, "/api/v1/history?profile=p&target=t&hours=1&step=60").await.json();
+    assert_eq!((&history["source"], &history["step_seconds"]), (&"file".into(), &60.into()), "{history}");
+    let points = history["points"].as_array().unwrap();
+    let of_points = points.iter().filter_map(|point| point["requests"]["ok"].as_u64()).sum::<u64>();
+    assert_eq!(of_points, u64::try_from(sent).unwrap(), "{history}");
+    assert!(points[0]["time_to_first_token_seconds"]["p99"].as_f64().unwrap() > 0.0, "{history}");
+    let page = get(address, "/?profile=p&target=t").await.ok();
     assert!(page.contains(&format!(": {sent} ok, 0 failed\">")), "{sent} in {page}");
     child.signal("TERM").await;
     assert_eq!(child.ended().await.code, 0);

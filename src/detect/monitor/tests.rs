@@ -192,3 +192,20 @@ fn memory_is_bounded_and_bad_values_are_left_out() {
     assert_eq!(monitor.take(i64::MAX / 2, -1.0, &rules), None);
     assert_eq!(monitor, before);
 }
+
+#[test]
+fn what_is_usual_is_what_was_before_a_regression() {
+    let rules = rules(Measure::Time);
+    let usual = |quarters: &[(u32, f64)]| {
+        let (monitor, _) = told(&levels(Measure::Time, quarters), &rules);
+        monitor.usual(&rules)
+    };
+    assert_eq!(usual(&[(2, 0.2)]), None, "too short a history");
+    for quarters in [&[(40, 0.2)][..], &[(40, 0.2), (8, 0.26)], &[(40, 0.2), (8, 0.26), (16, 0.2)]] {
+        let usual = usual(quarters).unwrap();
+        assert!((usual.typical / 0.2 - 1.0).abs() < 0.02, "{usual:?}");
+        // The noise is 4%: nine of ten values are within 6.6%.
+        assert!((0.91..0.97).contains(&(usual.low / usual.typical)), "{usual:?}");
+        assert!((1.03..1.10).contains(&(usual.high / usual.typical)), "{usual:?}");
+    }
+}

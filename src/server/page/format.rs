@@ -20,6 +20,21 @@ pub(super) fn number(value: f64) -> String {
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
+/// Whole seconds as `12 s`, `3 min`, `5 h` or `2 d`.
+pub(super) fn duration(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// How long ago something was.
+pub(super) fn ago(seconds: u64) -> String {
+    format!("{} ago", duration(seconds))
+}
+
 /// A ratio as a percentage, or a dash. Rounded down, so that 99.96% does not become 100%.
 pub(super) fn percent(ratio: Option<f64>) -> String {
     ratio.map_or_else(|| "–".to_owned(), |ratio| format!("{}%", (ratio * 1000.0 + 1e-9).floor() / 10.0))
@@ -34,6 +49,8 @@ mod tests {
         let times = [Some(1.234), Some(0.0456), Some(0.25), Some(0.9999), Some(12.0), None].map(seconds);
         assert_eq!(times, ["1.23 s", "45.6 ms", "250 ms", "1 s", "12 s", "–"]);
         assert_eq!([100.0, 99.96, 0.0, 2.5].map(number), ["100", "100", "0", "2.5"]);
+        assert_eq!([0, 119, 120, 7200, 200_000].map(duration), ["0 s", "119 s", "2 min", "2 h", "2 d"]);
+        assert_eq!(ago(90), "90 s ago");
         assert_eq!([Some(0.9996), Some(1.0), Some(0.95), None].map(percent), ["99.9%", "100%", "95%", "–"]);
     }
 }

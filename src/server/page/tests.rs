@@ -7,7 +7,10 @@ use crate::fact::Sink;
 use crate::report::DiagnosisRecorder;
 use crate::server::{Introduction, LifecyclePhase, Notice, Readiness, Suggestion};
 use crate::state::{HistoryRecorder, Recent};
-use crate::testing::{play, rag_plan, run, small_plan, step_place, travel};
+use crate::testing::{
+    plan, play, profile, rag_plan, run, search_report, small_plan, stage, step_place, travel,
+};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,7 +48,7 @@ impl Fixture {
         views.diagnosis = diagnosis;
         (views.recent, views.history, views.readiness) = (recent, history, readiness);
         views.about = Arc::new(about);
-        Self { views, sinks, place: Arc::clone(&plan.pairs[0].places[1]), notice }
+        Self { views, sinks, place: Arc::clone(plan.pairs[0].places.last().unwrap()), notice }
     }
 
     /// What happens to a request of a step.
@@ -66,9 +69,33 @@ impl Fixture {
         }
     }
 
+    /// The overview.
     fn page(&self) -> String {
-        render(&self.views).unwrap()
+        self.open("").1
     }
+
+    /// The page of the pair.
+    fn pair(&self) -> String {
+        let pair = &self.place.pair;
+        let (status, page) = self.open(&format!("profile={}&target={}", pair.profile, pair.target));
+        assert_eq!(status, StatusCode::OK);
+        page
+    }
+
+    fn open(&self, query: &str) -> (StatusCode, String) {
+        render(&self.views, wanted(query), true).unwrap()
+    }
+}
+
+/// A plan of every profile against every target.
+fn plan_of(profiles: &[impl AsRef<str>], targets: &[impl AsRef<str>]) -> crate::plan::Plan {
+    let targets: Vec<&str> = targets.iter().map(AsRef::as_ref).collect();
+    let profiles = profiles.iter().map(|name| profile(name.as_ref(), vec![stage("steady", false)]));
+    plan(&targets, profiles.collect())
+}
+
+fn wanted(query: &str) -> PageQuery {
+    Query::try_from_uri(&format!("/?{query}").parse().unwrap()).unwrap().0
 }
 
 #[test]
@@ -100,11 +127,14 @@ fn nothing_that_others_wrote_becomes_markup() {
         }],
     });
     fixture.notice.happens(HOSTILE, HOSTILE, Duration::from_mins(1));
-    let page = fixture.page();
-    assert!(!page.contains("<script>alert") && !page.contains("<img"), "{page}");
-    assert!(!page.contains("<script>"));
+    let missing = fixture.open("profile=%3Cscript%3Ealert(%22x%22)").1;
+    for page in [fixture.page(), fixture.pair(), missing.clone()] {
+        assert!(!page.contains("<script>") && !page.contains("<img"), "{page}");
+    }
     // Agent and location, two details, the run's reason, the notice.
-    assert!(page.matches("&lt;script&gt;alert(").count() >= 10, "{page}");
+    assert!(fixture.page().matches("&lt;script&gt;alert(").count() >= 10, "{}", fixture.page());
+    assert!(fixture.pair().matches("&lt;script&gt;alert(").count() >= 8, "{}", fixture.pair());
+    assert!(missing.contains("There is no profile of the name &lt;script&gt;alert("), "{missing}");
 }
 
 #[test]
@@ -116,9 +146,9 @@ fn a_card_says_how_it_goes_and_why() {
         });
     }
     fixture.play(Outcome::Failed(Failure::Reset), |request| request.detail = Some("connection lost".into()));
-    let page = fixture.page();
+    let page = fixture.pair();
     for wanted in [
-        "<h3>chat <span class=\"dim\">→ llama</span><span class=\"chip dim\">idle</span>",
+        "<h2>chat <span class=\"dim\">→ llama</span><span class=\"chip dim\">idle</span>",
         "every 2 min: 1 request&#x2f;s evenly spread for 10 s · streamed · model m",
         "<dd>300 ms</dd>",
         ">too few: 4 of 130</span></dd>",
@@ -129,6 +159,7 @@ fn a_card_says_how_it_goes_and_why() {
         "aria-label=\"time to first token over the last 2 minutes; in the last minute p50 300 ms, too few answers for a p95\"",
         "aria-label=\"requests over the last 2 minutes: 4 ok, 1 failed\"",
         "<td>profile&#x2f;chat</td><td>requests</td>",
+        "Run chat now</button>",
     ] {
         assert!(page.contains(wanted), "{wanted:?} is not in {page}");
     }
@@ -140,15 +171,15 @@ async fn a_p95_is_shown_with_its_bound_once_there_are_enough_answers() {
     let fixture = Fixture::new();
     let answers = |n| (0..n).for_each(|_| fixture.play(Outcome::Ok, |_| {}));
     answers(100);
-    assert!(fixture.page().contains(">too few: 100 of 130</span>"));
+    assert!(fixture.pair().contains(">too few: 100 of 130</span>"));
     tokio::time::advance(Duration::from_mins(2)).await;
     answers(100);
-    let page = fixture.page();
+    let page = fixture.pair();
     assert!(page.contains("300 ms <span") && page.contains(">≤ 300 ms, 10 min</span></dd>"), "{page}");
     answers(28);
     tokio::time::advance(Duration::from_secs(10)).await;
     answers(2);
-    let page = fixture.page();
+    let page = fixture.pair();
     assert!(page.contains(">≤ 300 ms</span></dd>") && page.contains("p50 300 ms, p95 300 ms\""), "{page}");
 }
 
@@ -179,14 +210,14 @@ fn what_is_done_on_purpose_is_said_while_it_lasts() {
     fixture.notice.happens("it is slowed down", "Watch TTFT.", Duration::from_mins(1));
     let page = fixture.page();
     assert!(page.contains("<b>it is slowed down</b>, for another 60 s. Watch TTFT."), "{page}");
-    assert!(page.contains("class=\"band\"") && !page.contains("all is quiet."), "{page}");
+    assert!(fixture.pair().contains("class=\"band\"") && !page.contains("all is quiet."), "{page}");
     fixture.notice.happens("it is over", "", Duration::ZERO);
     assert!(fixture.page().contains("it is slowed down</b>, for another"), "the one that lasts is shown");
 }
 
 #[test]
 fn the_page_needs_nothing_from_elsewhere_and_the_policy_allows_its_own_parts_only() {
-    let page = Fixture::new().page();
+    let page = Fixture::new().page() + &Fixture::new().pair();
     let policy = POLICY;
     let policy = policy.to_str().unwrap();
     assert!(policy.contains("script-src 'self'") && policy.contains("style-src 'self'"), "{policy}");
@@ -230,7 +261,7 @@ fn a_scenario_shows_its_journeys_and_its_steps() {
             travel(sink, &fixture.place, outcome, |_| {});
         }
     }
-    let page = fixture.page();
+    let page = fixture.pair() + &fixture.page();
     for wanted in [
         "Journeys since the start: <span class=\"good\">2 ok</span>, <span class=\"bad\">1 failed</span>, 0 under way",
         "; ended by: <span class=\"bad nowrap\">check 1</span>",
@@ -243,7 +274,7 @@ fn a_scenario_shows_its_journeys_and_its_steps() {
         assert!(page.contains(wanted), "{wanted:?} is not in {page}");
     }
     assert!(!page.contains("<script>alert"));
-    assert!(!Fixture::new().page().contains("Journeys since the start"));
+    assert!(!Fixture::new().pair().contains("Journeys since the start"));
 }
 
 #[test]
@@ -264,7 +295,7 @@ fn the_newest_failure_of_each_step_is_shown() {
 async fn a_config_that_could_not_be_reloaded_is_said_before_the_cards() {
     use crate::server::tests::views::{body, views};
     let (views, parts) = views();
-    let shown = || async { body(status(State(views.clone()), HeaderMap::new()).await).await.1 };
+    let shown = || async { body(answer(&views, PageQuery::default(), true)).await.1 };
     assert!(!shown().await.contains("role=\"alert\""));
     parts.current.send_modify(|current| {
         let status = Arc::make_mut(&mut current.status);
@@ -276,5 +307,175 @@ async fn a_config_that_could_not_be_reloaded_is_said_before_the_cards() {
     let alert = page.split("role=\"alert\"").nth(1).and_then(|rest| rest.split("</section>").next()).unwrap();
     assert!(alert.contains("a.yaml:1:1: &lt;b&gt; is not a key here"), "{alert}");
     assert!(page.contains("server.listen needs a restart"));
-    assert!(page.find("role=\"alert\"") < page.find("id=\"cards\""));
+    assert!(page.find("role=\"alert\"") < page.find("id=\"pairs\""));
+}
+
+#[test]
+fn what_is_bad_comes_first_and_can_be_all_that_is_shown() {
+    let plan = plan_of(&["alpha", "beta", "gamma"], &["llama", "other"]);
+    let fixture = Fixture::of(&plan);
+    let place = |profile: &str, target: &str| {
+        let is = |pair: &&Arc<crate::plan::PairPlan>| {
+            &*pair.pair.profile == profile && &*pair.pair.target == target
+        };
+        Arc::clone(plan.pairs.iter().find(is).unwrap().places.last().unwrap())
+    };
+    fixture.step(&place("alpha", "llama"), Outcome::Ok, |_| {});
+    fixture.step(&place("gamma", "other"), Outcome::Failed(Failure::Reset), |_| {});
+    let rows = |query: &str| {
+        let (status, page) = fixture.open(query);
+        assert_eq!(status, StatusCode::OK, "{query}");
+        let names = page.split("<th scope=\"row\"><a href=\"?profile=").skip(1);
+        names.map(|rest| rest.split('"').next().unwrap().replace("&amp;target=", " ")).collect::<Vec<_>>()
+    };
+    let all = rows("");
+    assert_eq!((all.len(), &*all[0], &*all[1]), (6, "gamma other", "alpha llama"));
+    assert_eq!(rows("bad=1"), ["gamma other"]);
+    assert_eq!(rows("target=llama"), ["alpha llama", "beta llama", "gamma llama"]);
+    assert_eq!(rows("q=ETA&target=llama"), ["beta llama"]);
+    assert!(rows("state=hung").is_empty());
+    assert_eq!(rows("rows=2").len(), 2);
+    let page = fixture.open("rows=2&target=llama").1;
+    assert!(
+        page.contains("<p class=\"small\">1 more, all with <a href=\"?rows=1000&amp;target=llama\">"),
+        "{page}"
+    );
+    assert!(
+        page.contains("6 pairs of profile and target, <b class=\"warn\">1 not as it should be</b>"),
+        "{page}"
+    );
+}
+
+#[test]
+fn what_does_not_exist_is_said_with_404() {
+    let fixture = Fixture::new();
+    for (query, why) in [
+        ("profile=chat&target=nowhere", "The profile chat is not played against a target nowhere."),
+        ("profile=other&target=llama", "The profile other is not played"),
+        ("profile=other", "There is no profile of the name other."),
+        ("target=nowhere", "There is no target of the name nowhere."),
+    ] {
+        let (status, page) = fixture.open(query);
+        assert_eq!(status, StatusCode::NOT_FOUND, "{query}");
+        assert!(page.contains(why) && page.contains("<a href=\"./\">All profiles"), "{page}");
+    }
+}
+
+#[test]
+fn a_run_is_offered_to_those_who_may_start_one() {
+    let mut fixture = Fixture::new();
+    let page = |fixture: &Fixture, may_command| {
+        render(&fixture.views, wanted("profile=chat&target=llama"), may_command).unwrap().1
+    };
+    let form = "<form id=\"run\" method=\"post\" action=\"api/v1/profiles/chat/run\"";
+    assert!(page(&fixture, true).contains(form));
+    let refused = page(&fixture, false);
+    assert!(!refused.contains(form) && refused.contains("<button disabled"), "{refused}");
+    assert!(refused.contains("it costs money. Open this page on the agent's machine"), "{refused}");
+    let mut plan = small_plan();
+    plan.server.read_only = true;
+    let current = crate::server::Current { plan: Arc::new(plan), ..fixture.views.current() };
+    fixture.views.current = tokio::sync::watch::channel(current).1;
+    let shown = page(&fixture, true);
+    assert!(!shown.contains("Run chat now") && !shown.contains("href=\"config\""), "{shown}");
+}
+
+/// A thousand rows are one page of a bounded size.
+#[test]
+fn many_pairs_are_a_bounded_page() {
+    let names = |kind: &str, n: usize| (0..n).map(|at| format!("{kind}-{at}")).collect::<Vec<_>>();
+    let plan = plan_of(&names("profile", 50), &names("target", 20));
+    let fixture = Fixture::of(&plan);
+    for pair in &plan.pairs {
+        fixture.step(pair.places.last().unwrap(), Outcome::Ok, |_| {});
+    }
+    let began = std::time::Instant::now();
+    let (some, all) = (fixture.page(), fixture.open("rows=100000").1);
+    assert_eq!(
+        (some.matches("<th scope=\"row\">").count(), all.matches("<th scope=\"row\">").count()),
+        (100, 1000)
+    );
+    assert!(some.contains("900 more, all with"));
+    assert!(some.len() < 200_000 && all.len() < 2_000_000, "{} and {} bytes", some.len(), all.len());
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+}
+
+#[test]
+fn what_is_usual_and_the_capacity_stand_on_the_page_of_a_pair() {
+    use crate::detect::UsualLevel;
+    use crate::fact::{StandingRegression, WatchedRun, WatchedSeries};
+    use crate::vocabulary::Quantity;
+    let fixture = Fixture::new();
+    fixture.play(Outcome::Ok, |_| {});
+    assert!(!fixture.pair().contains("<h2>Usual") && !fixture.pair().contains("<h2>Capacity"));
+    let watched = WatchedRun {
+        pair: fixture.place.pair.clone(),
+        revision: "r1".into(),
+        at: 0,
+        values: BTreeMap::new(),
+        series: vec![WatchedSeries {
+            quantity: Quantity::TimeToFirstToken,
+            regression: Some(StandingRegression { since: SystemTime::UNIX_EPOCH, ratio: 1.5 }),
+            evidence: 1.0,
+            usual: Some(UsualLevel { low: 0.19, typical: 0.2, high: 0.21 }),
+            change: None,
+        }],
+        state: None,
+    };
+    let summary = RunSummary {
+        run: run(&fixture.place.pair),
+        started: SystemTime::UNIX_EPOCH,
+        ended: SystemTime::UNIX_EPOCH,
+        result: RunResult::Ok,
+        reason: None,
+        degraded: None,
+        search: Some(Arc::new(search_report())),
+        offered: 2,
+        skipped: 0,
+        ok: 2,
+    };
+    let ended = crate::fact::Fact::RunEnded { summary: Arc::new(summary), tally: Arc::default() };
+    for fact in [crate::fact::Fact::PairWatched(Arc::new(watched)), ended] {
+        fixture.sinks.iter().for_each(|sink| sink.record(&fact));
+    }
+    let page = fixture.pair();
+    for wanted in [
+        "<td>time to first token, median</td><td class=\"n\">200 ms</td><td class=\"n\">190 ms to 210 ms</td>",
+        "<span class=\"bad\">at 1.5 of it since 1970-01-01T00:00:00.000Z</span>",
+        "<h2>Capacity",
+        "id=\"capacity-plot\"",
+    ] {
+        assert!(page.contains(wanted), "{wanted:?} is not in {page}");
+    }
+    let loads = search_report().curve.len();
+    let table = page.split("<h2>Capacity").nth(1).and_then(|rest| rest.split("</tbody>").next()).unwrap();
+    assert_eq!(table.matches("<tr><td").count(), loads, "{table}");
+    let overview = fixture.page();
+    for wanted in
+        ["× 1.5 of 200 ms</span>", "Regression: time to first token × 1.5</span>", "<tr class=\"warn\">"]
+    {
+        assert!(overview.contains(wanted), "{wanted:?} is not in {overview}");
+    }
+}
+
+#[test]
+fn comparisons_are_a_table() {
+    let mut fixture = Fixture::new();
+    assert!(!fixture.page().contains("<h2>Comparisons"));
+    let plan = crate::plan::from_yaml(
+        "targets:\n  stable: { api: openai-chat, base_url: 'http://127.0.0.1:1/v1' }\n  \
+         canary: { api: openai-chat, base_url: 'http://127.0.0.1:2/v1' }\n\
+         profiles:\n  release:\n    compare: { control: stable, treatment: canary }\n    \
+         schedule: { every: 1m }\n    workload: { prompts: [hi] }\n",
+    );
+    let nobody: Arc<dyn Sink> = Arc::new(crate::fact::Fanout::new(Vec::new()));
+    fixture.views.comparisons = crate::comparison::Comparisons::new(&plan.unwrap(), nobody);
+    let page = fixture.page();
+    for wanted in [
+        "<td>release</td><td><a href=\"?profile=release&amp;target=stable\">stable</a> → <a",
+        "<td class=\"dim\">unknown</td><td class=\"n\">0</td>",
+        "output pace: <span class=\"dim\">unknown</span>",
+    ] {
+        assert!(page.contains(wanted), "{wanted:?} is not in {page}");
+    }
 }

@@ -21,6 +21,10 @@ pub struct SavedMinute {
 pub struct WantedMinutes {
     /// The first minute, in minutes since the epoch.
     pub from: i64,
+    /// The first minute that is not wanted any more, if there is one.
+    pub until: Option<i64>,
+    /// At most so many, the newest ones; [`MAX_MINUTES`] if absent, and never more than that.
+    pub limit: Option<u32>,
     /// Only this profile, if set.
     pub profile: Option<String>,
     /// Only this target, if set.
@@ -31,12 +35,13 @@ pub struct WantedMinutes {
 pub const MAX_MINUTES: u32 = 10_000;
 
 pub(super) fn load(db: &Connection, wanted: &WantedMinutes) -> rusqlite::Result<Vec<SavedMinute>> {
-    let WantedMinutes { from, profile, target } = wanted;
+    let WantedMinutes { from, until, limit, profile, target } = wanted;
+    let limit = limit.unwrap_or(MAX_MINUTES).min(MAX_MINUTES);
     let mut statement = db.prepare_cached(
         "SELECT minute, profile, target, tally FROM minutes WHERE minute >= ?1 AND (?2 IS NULL OR profile = ?2) \
-         AND (?3 IS NULL OR target = ?3) ORDER BY minute DESC, profile DESC, target DESC LIMIT ?4",
+         AND (?3 IS NULL OR target = ?3) AND (?5 IS NULL OR minute < ?5) ORDER BY minute DESC, profile DESC, target DESC LIMIT ?4",
     )?;
-    let rows = statement.query_map(params![from, profile, target, MAX_MINUTES], |row| Ok(minute(row)))?;
+    let rows = statement.query_map(params![from, profile, target, limit, until], |row| Ok(minute(row)))?;
     // An unreadable row must have been edited by hand.
     let minutes: rusqlite::Result<Vec<_>> =
         rows.filter_map(|row| row.and_then(|row| row).transpose()).collect();

@@ -103,7 +103,12 @@ fn what_is_written_is_read_by_the_next_process() {
         from: 0,
         profile: Some(profile.to_owned()),
         target: Some(target.to_owned()),
+        ..WantedMinutes::default()
     };
+    let before = |until, limit| WantedMinutes { until: Some(until), limit, ..WantedMinutes::default() };
+    assert_eq!(file.minutes(&before(5, None)).unwrap().len(), 0);
+    assert_eq!(file.minutes(&before(6, None)).unwrap().len(), 1);
+    assert_eq!(file.minutes(&before(7, Some(1))).unwrap()[0].minute, 6, "the newest ones");
     assert_eq!(file.minutes(&of("chat", "llama")).unwrap().len(), 2);
     assert_eq!(file.minutes(&of("chat", "other")).unwrap().len(), 0);
 }

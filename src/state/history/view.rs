@@ -1,6 +1,7 @@
 //! The history of a pair as shown to users.
 
-use super::{ALL, PairHistory, SLOT, SLOTS, number};
+use super::series::SeriesPoint;
+use super::{ALL, HistorySlot, PairHistory, SLOT, SLOTS, number};
 use crate::detect::quantile::{CONFIDENCE, needed};
 use crate::plan::{Bound, Objective};
 use crate::state::{SavedMinute, Time};
@@ -81,6 +82,17 @@ pub struct WindowView {
     pub objectives: Vec<ObjectiveView>,
     /// Share of requests that met every objective; absent if there are none.
     pub goodput_ratio: Option<f64>,
+}
+
+/// What the requests of a pair in the last ten minutes came to; excludes warm-up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PairCounts {
+    /// Requests that were `ok`.
+    pub ok: u64,
+    /// Requests that failed because of the target.
+    pub failed: u64,
+    /// Objectives that are missed.
+    pub missed: usize,
 }
 
 /// What ended in the last ten minutes on one target, of all its profiles; excludes warm-up.
@@ -253,6 +265,31 @@ impl PairHistory {
             output_tokens: tally.spent.output_tokens(),
             time_to_first_token_seconds: Percentiles::of(std::iter::once(&tally.first_token)),
             request_duration_seconds: Percentiles::of(std::iter::once(&tally.duration)),
+        }
+    }
+
+    pub(super) fn points(&self, began: SystemTime, elapsed: Duration) -> Vec<SeriesPoint> {
+        let first = (number(elapsed) + 1).saturating_sub(SLOTS);
+        let begin = |number: u64| SLOT.saturating_mul(u32::try_from(number).unwrap_or(u32::MAX));
+        let kept = self.slots.iter().filter(|slot| slot.number >= first);
+        let point = |slot: &HistorySlot| {
+            let length = elapsed.saturating_sub(begin(slot.number)).clamp(Duration::from_secs(1), SLOT);
+            SeriesPoint::of(Time(began + begin(slot.number)), length, &slot.tally)
+        };
+        kept.map(point).collect()
+    }
+
+    pub(super) fn counts(&self, first: u64) -> PairCounts {
+        let window = || self.slots.iter().filter(|slot| slot.number >= first).map(|slot| &slot.tally);
+        let missed = |slo: &&Objective| {
+            let mut judged = JudgedCounts::default();
+            window().filter_map(|tally| tally.judged.get(&slo.name)).for_each(|of_slot| judged.add(*of_slot));
+            judged.good_ratio().is_some_and(|ratio| ratio < slo.objective)
+        };
+        PairCounts {
+            ok: window().map(Tally::ok).sum(),
+            failed: window().map(Tally::failed).sum(),
+            missed: self.objectives.iter().filter(missed).count(),
         }
     }
 

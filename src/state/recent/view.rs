@@ -1,6 +1,7 @@
 //! Requests, journeys, runs and pairs as shown to users: times as RFC 3339, durations in seconds, without
 //! secrets and without the content of requests or answers.
 
+use crate::detect::UsualLevel;
 use crate::event::{CountSource, Journey, Outcome, Request, RunSummary, SearchReport};
 use crate::fact::WatchedRun;
 use crate::state::Time;
@@ -356,6 +357,32 @@ pub struct PairStatus {
     pub last_failure: Option<Arc<RequestView>>,
     /// The regressions that stand.
     pub regressions: Vec<RegressionView>,
+    /// What is usual, of each quantity that is watched and has enough history.
+    pub baselines: Vec<BaselineView>,
+}
+
+/// What is usual for the runs of a pair, by the watch over its regressions.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct BaselineView {
+    /// Of what.
+    pub quantity: Quantity,
+    /// Of the runs of the reference, 5% were lower.
+    pub low: f64,
+    /// The level that runs are compared with.
+    pub typical: f64,
+    /// Of the runs of the reference, 5% were higher.
+    pub high: f64,
+}
+
+impl BaselineView {
+    /// Those that are known after a run.
+    pub fn of(run: &WatchedRun) -> Vec<Self> {
+        let known = run.series.iter().filter_map(|series| {
+            let UsualLevel { low, typical, high } = series.usual?;
+            Some(Self { quantity: series.quantity, low, typical, high })
+        });
+        known.collect()
+    }
 }
 
 /// A regression of a pair that has not ended.

@@ -61,6 +61,7 @@ fn regression(second: u64, since: Option<u64>, ratio: f64) -> Fact {
         quantity: Quantity::TimeToFirstToken,
         regression: standing,
         evidence: 0.0,
+        usual: None,
         change: None,
     };
     Fact::PairWatched(Arc::new(WatchedRun {

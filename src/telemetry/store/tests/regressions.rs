@@ -25,8 +25,13 @@ fn a_regression_is_shown_while_it_stands() {
     assert_eq!(fixture.values().series(Metric::RegressionRatio, ""), 5, "from the start");
     assert_eq!(value(&fixture, Metric::RegressionRatio, "output_pace"), Some(1.0));
     let report = |regression: Option<StandingRegression>, evidence: f64| {
-        let series =
-            vec![WatchedSeries { quantity: Quantity::OutputPace, regression, evidence, change: None }];
+        let series = vec![WatchedSeries {
+            quantity: Quantity::OutputPace,
+            regression,
+            evidence,
+            usual: None,
+            change: None,
+        }];
         Fact::PairWatched(Arc::new(WatchedRun {
             pair: fixture.plan.pairs[0].pair.clone(),
             revision: "r".into(),

@@ -1,0 +1,51 @@
+//! What the history answers, with and without a state file.
+
+use super::*;
+use crate::event::Outcome;
+use crate::fact::Sink;
+use crate::server::tests::views::{body, views};
+use crate::testing::{play, small_plan};
+use serde_json::Value;
+
+async fn ask(views: &Views, query: &str) -> (StatusCode, String) {
+    let uri: http::Uri = format!("/?{query}").parse().unwrap();
+    let wanted = Query::<WantedHistory>::try_from_uri(&uri).unwrap();
+    body(history(State(views.clone()), wanted).await).await
+}
+
+#[tokio::test]
+async fn without_a_state_file_a_chart_has_what_is_in_memory() {
+    let (views, _parts) = views();
+    let sink: Arc<dyn Sink> = Arc::<crate::state::HistoryRecorder>::clone(&views.history);
+    let place = Arc::clone(&small_plan().pairs[0].places[1]);
+    for _ in 0..3 {
+        play(&sink, &place, Outcome::Ok, |_| {});
+    }
+    play(&sink, &place, Outcome::Failed(crate::event::Failure::Reset), |_| {});
+    let (status, text) = ask(&views, "profile=chat&target=llama&step=60&hours=1").await;
+    assert_eq!(status, StatusCode::OK, "{text}");
+    let answer: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((&answer["source"], &answer["truncated"]), (&"memory".into(), &false.into()));
+    let [point] = &answer["points"].as_array().unwrap()[..] else { panic!("{text}") };
+    assert_eq!(point["requests"], serde_json::json!({ "ok": 3, "reset": 1 }));
+    assert_eq!(point["time_to_first_token_seconds"]["count"], 3);
+    assert!((point["time_to_first_token_seconds"]["p99"].as_f64().unwrap() - 0.3).abs() < 1e-3, "{text}");
+    assert_eq!(ask(&views, "profile=chat&target=other&step=60").await.1.matches("start").count(), 0);
+    let (status, text) = ask(&views, "profile=chat&target=llama").await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    assert!(text.contains("agent.state") && text.contains("`step`"), "{text}");
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_query_is_said() {
+    let (views, _parts) = views();
+    for (query, why) in [
+        ("step=60&profile=chat", "give `profile` and `target`"),
+        ("step=60&profile=chat&target=llama&from=yesterday", "neither a time like"),
+        ("hours=1&from=0", "exclude each other"),
+    ] {
+        let (status, text) = ask(&views, query).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{query}");
+        assert!(text.contains(why), "{query}: {text}");
+    }
+}
