@@ -20,6 +20,7 @@ USAGE = 64
 SUITES = {
     "cargo": "a Rust toolchain: the unit, property and integration tests",
     "cli": "the binary; Debian's chromium for the screenshot",
+    "page": "the binary; Debian's chromium; Node.js, and from npm playwright-core and axe-core",
     "native": "the binary; Debian's prometheus",
     "otlp": "the binary; PyPI's rotel and oteltap",
     "soak": "the binary",

@@ -53,6 +53,11 @@ def serves(url: str) -> bool:
     return fetch(url, timeout=2).status == 200
 
 
+def listens_to(url: str) -> bool:
+    """Whether anything answers there."""
+    return fetch(url, timeout=2).status > 0
+
+
 class Page:
     """One scrape of a metrics page."""
 
