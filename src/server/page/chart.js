@@ -179,7 +179,7 @@
       i == null ? "–" : chart.series[n].read(chart.stacked ? chart.raw[n][i] : value);
     return {
       width: Math.max(plots.clientWidth, 200), height: 190,
-      cursor: { sync: { key: "pair", filters: { sub: followed } }, drag: { x: true, y: false, setScale: false }, points: { size: 6 },
+      cursor: { y: false, sync: { key: "pair", filters: { sub: followed } }, drag: { x: true, y: false, setScale: false }, points: { size: 6 },
         bind: { dblclick: () => () => { zoom(null); return null; } } },
       legend: { live: true },
       scales: { x: { time: true, range: () => span() }, y: { range: (_, __, most) => [0, top(chart, most)] } },
