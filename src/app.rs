@@ -16,6 +16,7 @@ mod progress;
 mod reload;
 mod replay;
 mod report;
+mod report_files;
 mod run;
 mod runtimes;
 mod serve;

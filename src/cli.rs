@@ -83,7 +83,7 @@ pub enum Command {
     Top(TopOptions),
     /// Validate the config and print the daily forecast: runs, requests, tokens, cost, series
     Check(CheckOptions),
-    /// Show and compare results that `run --save-baseline` saved
+    /// Show, compare and add up results that `run` saved
     Report(ReportOptions),
     /// Show traces of recorded requests
     Trace {
@@ -248,6 +248,56 @@ pub struct RunOptions {
     /// Compare the result with the one in this file, and exit with 2 if anything is worse
     #[arg(long, value_name = "FILE")]
     pub baseline: Option<PathBuf>,
+    /// What to write of the result.
+    #[command(flatten)]
+    pub report: ReportOutput,
+}
+
+/// What to write of a result.
+#[derive(Clone, Debug, Default, Args)]
+pub struct ReportOutput {
+    /// Write a report in this file, whose ending says what it is: .json (everything, for programs, `report` and
+    /// --baseline), .html (one file with plots), .xml (JUnit) or .md (Markdown for a pull request); repeatable, `-` is JSON
+    /// on stdout in place of the tables
+    #[arg(id = "report_files", long = "report", value_name = "FILE", value_parser = report_file)]
+    pub files: Vec<ReportFile>,
+    /// What stdout gets: tables, or the same as `--report x.json`
+    #[arg(id = "result_format", long = "format", value_enum, default_value_t = DiffFormat::Table)]
+    pub format: DiffFormat,
+}
+
+/// A report to write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportFile {
+    /// Where; `None` is stdout.
+    pub path: Option<PathBuf>,
+    /// What it is.
+    pub kind: ReportKind,
+}
+
+/// A kind of report, by the ending of its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportKind {
+    /// Everything, for programs, for `tokenbeat report`, and as a baseline.
+    Json,
+    /// One HTML file with plots.
+    Html,
+    /// JUnit XML.
+    Xml,
+    /// Markdown.
+    Md,
+}
+
+impl ReportKind {
+    /// The ending of its files.
+    pub const fn ending(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Html => "html",
+            Self::Xml => "xml",
+            Self::Md => "md",
+        }
+    }
 }
 
 /// Options of `top`.
@@ -303,6 +353,9 @@ pub struct ReportOptions {
     /// Saved results to show
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
+    /// What to write of them; only of a single one.
+    #[command(flatten)]
+    pub output: ReportOutput,
     /// What to do with them instead.
     #[command(subcommand)]
     pub command: Option<ReportCommand>,
@@ -313,6 +366,25 @@ pub struct ReportOptions {
 pub enum ReportCommand {
     /// Print what changed between two saved results, and exit with 2 if anything is worse
     Diff(DiffOptions),
+    /// Add up results of several agents, or of several runs of the same thing; exit with 2 if the sum misses an objective
+    Merge(MergeOptions),
+}
+
+/// Options of `report merge`.
+#[derive(Debug, Args)]
+pub struct MergeOptions {
+    /// The results
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Save the sum in this file
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Compare the sum with the result in this file, and exit with 2 if anything is worse
+    #[arg(long, value_name = "FILE")]
+    pub baseline: Option<PathBuf>,
+    /// What to write of the sum.
+    #[command(flatten)]
+    pub output: ReportOutput,
 }
 
 /// Options of `report diff`.
@@ -329,10 +401,11 @@ pub struct DiffOptions {
     pub format: DiffFormat,
 }
 
-/// Output formats of a comparison of results.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+/// Output formats of results.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum DiffFormat {
     /// Tables for a terminal.
+    #[default]
     Table,
     /// One JSON object.
     Json,
@@ -407,6 +480,22 @@ impl Cli {
     }
 }
 
+/// A report on the command line, by its ending.
+fn report_file(text: &str) -> Result<ReportFile, String> {
+    if text == "-" {
+        return Ok(ReportFile { path: None, kind: ReportKind::Json });
+    }
+    let path = PathBuf::from(text);
+    let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
+    let kinds = ReportKind::value_variants();
+    let kind = kinds.iter().find(|kind| ending.as_deref() == Some(kind.ending()));
+    let Some(kind) = kind else {
+        let endings: Vec<String> = kinds.iter().map(|kind| format!(".{}", kind.ending())).collect();
+        return Err(format!("a report is one of {} by the ending of its file, or `-`", endings.join(", ")));
+    };
+    Ok(ReportFile { kind: *kind, path: Some(path) })
+}
+
 /// A duration on the command line: `90s`, `5m`, `1h30m`.
 fn duration(text: &str) -> Result<Duration, String> {
     let span: jiff::SignedDuration =
@@ -476,6 +565,27 @@ mod tests {
         };
         assert_eq!((diff.before, diff.after, diff.format), ("a".into(), "b".into(), DiffFormat::Json));
         assert!(options(&[]).is_none() && options(&["diff", "a"]).is_none());
+    }
+
+    #[test]
+    fn a_report_is_known_by_its_ending() {
+        let file = |kind, path: &str| Ok(ReportFile { path: Some(path.into()), kind });
+        assert_eq!(report_file("out/a.JSON"), file(ReportKind::Json, "out/a.JSON"));
+        assert_eq!(report_file("-"), Ok(ReportFile { path: None, kind: ReportKind::Json }));
+        for kind in ReportKind::value_variants() {
+            let name = format!("a.b.{}", kind.ending());
+            assert_eq!(report_file(&name), file(*kind, &name));
+        }
+        for wrong in ["a.pdf", "json", ".json", ""] {
+            assert!(report_file(wrong).unwrap_err().starts_with("a report is one of .json"), "{wrong}");
+        }
+        let merge =
+            ["tokenbeat", "report", "merge", "a", "b", "--out", "c", "--report", "x.json", "--report", "-"];
+        let Command::Report(options) = Cli::try_parse_from(merge).unwrap().command else {
+            panic!("a report")
+        };
+        let Some(ReportCommand::Merge(merge)) = options.command else { panic!("a sum") };
+        assert_eq!((merge.files.len(), merge.out, merge.output.files.len()), (2, Some("c".into()), 2));
     }
 
     #[test]

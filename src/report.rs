@@ -4,24 +4,40 @@
 //! Latency covers only answers that completed; warm-up counts only in tokens and cost; a missing value is shown as
 //! missing (`-`), never as zero.
 
+mod cases;
 mod comparison;
 mod diagnosis;
 mod diff;
 mod diff_tables;
+mod html;
+mod junit;
+mod markdown;
+mod merge;
 mod result_file;
+mod result_pair;
 mod search;
 mod stage;
 mod summary_table;
 mod sums;
 mod tables;
+#[cfg(test)]
+mod testing;
+mod trail;
 mod view;
 
 pub use comparison::comparison_tables;
 pub use diagnosis::{Diagnosis, DiagnosisPattern, DiagnosisRecorder, EvidenceNumber, EvidenceUnit};
 pub use diff::{LeftOut, MeasuredSide, QuantityChange, ResultDiff, incomparable};
-pub use result_file::{ResultEnvironment, ResultFileError, ResultPair, ResultPart, ResultRun, SavedResult};
+pub use merge::{MergedResult, ResultMergeError};
+pub use result_file::{
+    BaselineChanges, ComparedQuantity, ResultComparison, ResultEnvironment, ResultFileError, ResultVerdict,
+    SavedResult,
+};
+pub use result_pair::{ResultObjective, ResultPair, ResultPart, ResultRun};
+pub use stage::StageTotals;
 pub use summary_table::{TerminalStyle, rate};
 pub use tables::{counts, seconds, table_of};
+pub use trail::{LimitHeadroom, PlottedRequest, RequestTimeline, RequestTrail, TimelineSlot};
 pub use view::{
     DistributionSummary, JourneySummary, ObjectiveResult, PairReport, Report, StageReport, Throughput,
     TokenSummary,
@@ -34,7 +50,8 @@ use crate::state::RunView;
 use stage::StageSummary;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use sums::{Load, Name, ReportJourneyTally, ReportTally};
+use sums::{ReportJourneyTally, ReportTally};
+use trail::ClockOrigin;
 
 /// Number of runs whose records are kept per pair.
 const RUNS: usize = 20;
@@ -46,6 +63,7 @@ pub struct Summary {
     /// The position of each place in the summary.
     places: HashMap<Arc<SeriesKey>, At>,
     diagnosis: DiagnosisRecorder,
+    origin: ClockOrigin,
 }
 
 /// Indices into [`Summary::pairs`], into the pair's stages, and, for the place of a step, into its steps and
@@ -61,6 +79,7 @@ struct PairSummary {
     plan: Arc<PairPlan>,
     stages: Vec<StageSummary>,
     runs: Mutex<VecDeque<RunView>>,
+    trail: Mutex<RequestTrail>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -78,16 +97,22 @@ impl Summary {
         });
         let pairs = pairs.collect();
         let diagnosis = DiagnosisRecorder::of_run(plan);
-        Arc::new(Self { currency: Arc::clone(&plan.agent.currency), pairs, places, diagnosis })
+        let currency = Arc::clone(&plan.agent.currency);
+        Arc::new(Self { currency, pairs, places, diagnosis, origin: ClockOrigin::now() })
     }
 
     /// The summary so far, as data.
     pub fn report(&self) -> Report {
         Report {
             currency: Arc::clone(&self.currency),
-            pairs: self.pairs.iter().map(PairSummary::view).collect(),
+            pairs: self.results().iter().map(ResultPair::view).collect(),
             diagnosis: self.diagnosis.diagnose(),
         }
+    }
+
+    /// The results of all pairs so far.
+    fn results(&self) -> Vec<ResultPair> {
+        self.pairs.iter().map(ResultPair::of).collect()
     }
 
     fn pair(&self, pair: &crate::event::Pair) -> Option<&PairSummary> {
@@ -102,6 +127,19 @@ impl Summary {
             Some((step, turn)) => &stage.steps.get(step)?.turns.get(turn)?.1,
         };
         Some(lock(tally))
+    }
+
+    /// Passes a fact outside of warm-ups on to the trail of its pair.
+    fn trail(&self, place: &SeriesKey, fact: &Fact) {
+        let at = self.places.get(place);
+        let Some(pair) = at.and_then(|at| self.pairs.get(at.pair)) else { return };
+        let mut trail = lock(&pair.trail);
+        match fact {
+            Fact::Offered { warm_up: false, .. } => trail.offered(self.origin),
+            Fact::Skipped { warm_up: false, .. } => trail.skipped(self.origin),
+            Fact::Ended { request, .. } if !request.warm_up => trail.ended(request, self.origin),
+            _ => {}
+        }
     }
 
     fn journeys(&self, place: &SeriesKey) -> Option<MutexGuard<'_, ReportJourneyTally>> {
@@ -120,7 +158,12 @@ impl Report {
 
 impl PairSummary {
     fn of(plan: &Arc<PairPlan>) -> Self {
-        Self { plan: Arc::clone(plan), stages: stage::stages(plan), runs: Mutex::default() }
+        Self {
+            plan: Arc::clone(plan),
+            stages: stage::stages(plan),
+            runs: Mutex::default(),
+            trail: Mutex::default(),
+        }
     }
 
     /// All places of this pair, whose index is `pair`.
@@ -135,52 +178,6 @@ impl PairSummary {
             std::iter::once(whole).chain(turns).map(move |(place, step)| (place, At { pair, stage, step }))
         })
     }
-
-    /// The totals of all stages, and the inputs to their throughput.
-    fn sum(&self) -> (ReportTally, Load, Option<ReportJourneyTally>) {
-        let (mut total, mut load) = (ReportTally::default(), Load::default());
-        let mut journeys: Option<ReportJourneyTally> = None;
-        for stage in &self.stages {
-            let (sum, its_load, its_journeys) = stage.sum();
-            total.add(&sum);
-            // The cost of a warm-up is part of the total, but its load would distort the throughput.
-            if !stage.warm_up {
-                load.add(its_load);
-            }
-            if let Some(its) = its_journeys {
-                journeys.get_or_insert_default().add(&its);
-            }
-        }
-        (total, load, journeys)
-    }
-
-    fn view(&self) -> PairReport {
-        let (sum, load, journeys) = self.sum();
-        // A search misses its objectives on purpose, so what all its requests together did is no result.
-        let is_search = self.plan.profile.search.is_some();
-        let slos = if is_search { &[] } else { self.plan.profile.slos.as_slice() };
-        let objectives = slos.iter().map(|it| (&it.name, Some(it.objective)));
-        let all: Arc<str> = "all".into();
-        let objectives = objectives.chain((!is_search).then_some((&all, None))).map(|(name, objective)| {
-            sums::objective(name, sum.judged.get(name).copied().unwrap_or_default(), objective)
-        });
-        let objectives = objectives.collect();
-        let name = Name { stage: "total", ..Name::default() };
-        let total = StageReport {
-            journeys: journeys.as_ref().map(sums::journeys),
-            ..sums::stage(&sum, name, false, load)
-        };
-        PairReport {
-            profile: Arc::clone(&self.plan.pair.profile),
-            target: Arc::clone(&self.plan.pair.target),
-            model: Arc::clone(&self.plan.target.model),
-            revision: Arc::clone(&self.plan.revision),
-            runs: lock(&self.runs).iter().cloned().collect(),
-            objectives,
-            total,
-            stages: self.stages.iter().map(StageSummary::view).collect(),
-        }
-    }
 }
 
 impl Sink for Summary {
@@ -194,6 +191,7 @@ impl Sink for Summary {
                 if let Some(mut tally) = self.at(place) {
                     fact.count_in(&mut tally);
                 }
+                self.trail(place, fact);
             }
             Fact::JourneyEnded { journey, .. } => {
                 if let Some(mut tally) = self.at(&journey.place) {

@@ -111,6 +111,8 @@ pub struct Tally<D> {
     pub per_token: D,
     /// Time of the whole request per output token, of answers that completed: the inverse of the output pace.
     pub whole_per_token: D,
+    /// Gaps of streamed answers above the stall threshold, also of those that failed.
+    pub stalls: u64,
     /// Deadlines of tokens, met or missed.
     pub token_deadlines: u64,
     /// Deadlines of tokens that were missed.
@@ -178,6 +180,9 @@ impl<D: Distribution> Tally<D> {
         for verdict in &request.verdicts {
             self.judged.entry(Arc::clone(&verdict.slo)).or_default().count(verdict.met);
         }
+        if request.observed.streamed {
+            self.stalls += request.stalls;
+        }
         if let Some(deadlines) = request.token_deadlines {
             self.token_deadlines += deadlines.all;
             self.token_deadlines_missed += deadlines.missed;
@@ -235,6 +240,7 @@ impl<const DIGITS: u8> Tally<Times<DIGITS>> {
         other.skipped.iter().for_each(|(reason, n)| self.skipped[reason].add(*n));
         other.ended.iter().for_each(|(outcome, n)| self.ended[outcome].add(*n));
         self.load_active += other.load_active;
+        self.stalls += other.stalls;
         self.token_deadlines += other.token_deadlines;
         self.token_deadlines_missed += other.token_deadlines_missed;
         for (ours, theirs) in [

@@ -82,6 +82,8 @@ mod regressions;
 mod reload;
 #[path = "integration/replay.rs"]
 mod replay;
+#[path = "integration/reports.rs"]
+mod reports;
 #[path = "integration/requests.rs"]
 mod requests;
 #[path = "integration/scrape.rs"]

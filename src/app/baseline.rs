@@ -5,7 +5,7 @@ use crate::build;
 use crate::cli::{Exit, RunOptions};
 use crate::files::Files;
 use crate::plan::{PairPlan, Plan};
-use crate::report::{LeftOut, ResultDiff, ResultEnvironment, SavedResult, Summary};
+use crate::report::{BaselineChanges, LeftOut, ResultDiff, ResultEnvironment, SavedResult, Summary};
 use anyhow::{Context as _, bail};
 use jiff::Timestamp;
 use std::path::{Path, PathBuf};
@@ -51,7 +51,7 @@ impl BaselineGate {
 
     /// Compares and saves the result, and returns the exit code: `exit`, or that of a missed objective if anything is
     /// worse. What was stopped early is neither compared nor saved.
-    pub(super) fn close(&self, summary: &Summary, plan: &Plan, exit: Exit) -> anyhow::Result<Exit> {
+    pub(super) fn close(&self, result: &mut SavedResult, exit: Exit, show: bool) -> anyhow::Result<Exit> {
         if self.compared.is_none() && self.save.is_none() {
             return Ok(exit);
         }
@@ -59,24 +59,14 @@ impl BaselineGate {
             eprintln!("warning: the result of a run that was stopped is neither compared nor saved");
             return Ok(exit);
         }
-        let result = SavedResult::of(summary, environment(plan));
         let mut worse = false;
         if let Some((path, before)) = &self.compared {
-            warn_of_differences(before, &result);
-            let diff = ResultDiff::of(before, &result);
-            // The baseline may have more than was run now.
-            let played = |it: &&LeftOut| result.pairs.iter().any(|pair| it.what.starts_with(&pair.name()));
-            warn_of_left_out(diff.left_out.iter().filter(played));
-            worse = diff.is_worse();
-            print(&format!("Compared with {}:\n\n{}", path.display(), diff.tables()))?;
-            // A share of failures has an interval as soon as each side has one request that says something.
-            if diff.changes.iter().all(|it| it.change.is_none()) {
-                bail!("{} has nothing that could be compared with this result", path.display());
-            }
+            warn_of_differences(before, result);
+            worse = compare(result, path, before, show)?;
         }
         if let Some(path) = &self.save {
             if result.says_something() {
-                self.save(path, &result, worse)?;
+                self.save(path, result, worse)?;
             } else {
                 let shown = path.display();
                 eprintln!("warning: {shown} is not written, because no request says anything about a target");
@@ -92,10 +82,40 @@ impl BaselineGate {
             eprintln!("warning: {shown} keeps the baseline, because the result is worse");
             return Ok(());
         }
-        output_file::replace(path, &result.to_json()?).with_context(|| format!("cannot write {shown}"))?;
+        let text = result.as_baseline().to_json()?;
+        output_file::replace(path, &text).with_context(|| format!("cannot write {shown}"))?;
         eprintln!("saved the result as {shown}");
         Ok(())
     }
+}
+
+/// Adds to a result what changed since the baseline, and returns whether anything is worse.
+pub(super) fn compare(
+    result: &mut SavedResult,
+    path: &Path,
+    before: &SavedResult,
+    show: bool,
+) -> anyhow::Result<bool> {
+    let diff = ResultDiff::of(before, result);
+    // The baseline may have more than was run now.
+    let played = |it: &&LeftOut| result.pairs.iter().any(|pair| it.what.starts_with(&pair.name()));
+    warn_of_left_out(diff.left_out.iter().filter(played));
+    if show {
+        print(&format!("Compared with {}:\n\n{}", path.display(), diff.tables()))?;
+    }
+    // A share of failures has an interval as soon as each side has one request that says something.
+    if diff.changes.iter().all(|it| it.change.is_none()) {
+        bail!("{} has nothing that could be compared with this result", path.display());
+    }
+    let worse = diff.is_worse();
+    let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    result.baseline = Some(BaselineChanges { file, environment: before.environment.clone(), diff });
+    Ok(worse)
+}
+
+/// What a summary has, with what measured it.
+pub(super) fn result(summary: &Summary, plan: &Plan) -> SavedResult {
+    SavedResult::of(summary, environment(plan))
 }
 
 fn same_file(one: &Path, other: &Path) -> bool {
@@ -142,6 +162,7 @@ fn environment(plan: &Plan) -> ResultEnvironment {
         saved: Timestamp::now().to_string(),
         agent: plan.agent.id.to_string(),
         location: plan.agent.location.to_string(),
+        processors: std::thread::available_parallelism().ok().map(usize::from),
         platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
         currency: plan.agent.currency.to_string(),
     }

@@ -1,23 +1,47 @@
-//! `tokenbeat report`: shows and compares saved results.
+//! `tokenbeat report`: shows, compares and adds up saved results.
 
-use super::{baseline, print};
-use crate::cli::{DiffFormat, DiffOptions, Exit, ReportCommand, ReportOptions};
-use crate::report::{ResultDiff, SavedResult};
+use super::report_files::ReportFiles;
+use super::{baseline, print, run};
+use crate::cli::{DiffFormat, DiffOptions, Exit, MergeOptions, ReportCommand, ReportOptions};
+use crate::event::Pair;
+use crate::report::{ResultDiff, ResultVerdict, SavedResult};
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Runs one of its commands; without one, shows the files.
 pub(super) fn report(options: &ReportOptions) -> anyhow::Result<Exit> {
     match &options.command {
         Some(ReportCommand::Diff(options)) => diff(options),
+        Some(ReportCommand::Merge(options)) => merge(options),
         None => show(options),
     }
 }
 
 fn show(options: &ReportOptions) -> anyhow::Result<Exit> {
-    let mut text = String::new();
+    let files = match ReportFiles::open(&options.output, None) {
+        Ok(files) => files,
+        Err(problems) => return Ok(usage(&problems)),
+    };
+    let mut results = Vec::new();
     for path in &options.files {
         let Some(saved) = read(path) else { return Ok(Exit::Usage) };
+        results.push((path, saved));
+    }
+    if let [(_, result)] = &results[..]
+        && !files.is_empty()
+    {
+        files.write(result)?;
+    } else if !files.is_empty() {
+        return Ok(usage(
+            &["a report is about one result: add them up with `report merge` first".to_owned()],
+        ));
+    }
+    if files.takes_stdout() {
+        return Ok(Exit::Ok);
+    }
+    let mut text = String::new();
+    for (path, saved) in &results {
         let it = &saved.environment;
         let location = if it.location.is_empty() { String::new() } else { format!(" in {}", it.location) };
         writeln!(
@@ -32,6 +56,73 @@ fn show(options: &ReportOptions) -> anyhow::Result<Exit> {
         )?;
     }
     print(&text)
+}
+
+fn merge(options: &MergeOptions) -> anyhow::Result<Exit> {
+    let files = match ReportFiles::open(&options.output, options.out.as_deref()) {
+        Ok(files) => files,
+        Err(problems) => return Ok(usage(&problems)),
+    };
+    let mut results = Vec::new();
+    for path in &options.files {
+        let Some(saved) = read(path) else { return Ok(Exit::Usage) };
+        results.push(saved);
+    }
+    let before = match options.baseline.as_deref().map(|path| Some((path, read(path)?))) {
+        Some(None) => return Ok(Exit::Usage),
+        before => before.flatten(),
+    };
+    let merged = match SavedResult::merge(results) {
+        Ok(merged) => merged,
+        Err(error) => return Ok(usage(&[format!("these results cannot be added up: {error}")])),
+    };
+    for what in &merged.left_out {
+        eprintln!("warning: the sum is without {what}");
+    }
+    let mut result = merged.result;
+    judge(&mut result);
+    let shows_tables = !files.takes_stdout();
+    if shows_tables {
+        print(&result.report().tables())?;
+    }
+    if let Some((path, before)) = before {
+        baseline::warn_of_differences(&before, &result);
+        baseline::compare(&mut result, path, &before, shows_tables)?;
+    }
+    tell(&result);
+    files.write(&result)?;
+    Ok(match result.verdict() {
+        ResultVerdict::Ok => Exit::Ok,
+        ResultVerdict::Failed => Exit::Missed,
+        ResultVerdict::Stopped => Exit::Failed,
+    })
+}
+
+/// Says why pairs failed of which that is not known: those that were added up, and those of the first version.
+fn judge(result: &mut SavedResult) {
+    let unknown = result.report().pairs.into_iter().zip(&result.pairs);
+    let unknown = unknown.filter(|(_, pair)| pair.reasons.is_empty());
+    let reasons = unknown.map(|(pair, _)| {
+        let why = run::reasons(&pair, None, None);
+        (Pair { profile: Arc::clone(&pair.profile), target: Arc::clone(&pair.target) }, why)
+    });
+    let reasons: Vec<(Pair, Vec<String>)> = reasons.collect();
+    result.explain(&reasons);
+}
+
+fn tell(result: &SavedResult) {
+    for pair in &result.pairs {
+        for why in &pair.reasons {
+            eprintln!("failed: {}: {why}", pair.name());
+        }
+    }
+}
+
+fn usage(problems: &[String]) -> Exit {
+    for problem in problems {
+        eprintln!("error: {problem}");
+    }
+    Exit::Usage
 }
 
 fn diff(options: &DiffOptions) -> anyhow::Result<Exit> {
@@ -54,5 +145,7 @@ fn diff(options: &DiffOptions) -> anyhow::Result<Exit> {
 }
 
 fn read(path: &Path) -> Option<SavedResult> {
-    baseline::read(path).inspect_err(|why| eprintln!("error: {why}")).ok()
+    let mut result = baseline::read(path).inspect_err(|why| eprintln!("error: {why}")).ok()?;
+    judge(&mut result);
+    Some(result)
 }

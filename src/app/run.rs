@@ -2,10 +2,13 @@
 
 mod verdict;
 
+pub(super) use verdict::reasons;
+
 use super::assembly::{self, Memory};
-use super::baseline::BaselineGate;
+use super::baseline::{self, BaselineGate};
 use super::progress::RunProgress;
 use super::replay::Replay;
+use super::report_files::ReportFiles;
 use super::runtimes::Runtimes;
 use super::signals::{ProcessSignals, Signals};
 use super::{print, sources, terminal};
@@ -16,7 +19,7 @@ use crate::event::{ComparisonSource as _, Pair, RunSummary};
 use crate::fact::{Fanout, Sink};
 use crate::model_changes::{ModelChanges, ModelView};
 use crate::plan::{PairPlan, Plan, Profile};
-use crate::report::{PairReport, Summary, comparison_tables};
+use crate::report::{ResultComparison, Summary, comparison_tables};
 use crate::schedule::off_grid;
 use crate::state::{StateError, StateKeeper};
 use std::collections::BTreeSet;
@@ -39,8 +42,11 @@ pub(super) fn run(options: &RunOptions) -> anyhow::Result<Exit> {
     let plan = Arc::new(loaded.plan);
     let replay = Replay::new(options, &loaded.config, off_grid((engine::system())()));
     let selected = select(&plan, options);
-    let selected = selected.and_then(|pairs| Ok((BaselineGate::open(options, &pairs)?, pairs)));
-    let (gate, pairs) = match selected {
+    let selected = selected.and_then(|pairs| {
+        let gate = BaselineGate::open(options, &pairs)?;
+        Ok((gate, ReportFiles::open(&options.report, None)?, pairs))
+    });
+    let (gate, files, pairs) = match selected {
         Ok(selected) => selected,
         Err(problems) => {
             for problem in problems {
@@ -79,23 +85,37 @@ pub(super) fn run(options: &RunOptions) -> anyhow::Result<Exit> {
     }
     let mut report = summary.report();
     report.pairs.retain(|pair| !pair.runs.is_empty());
-    let place = |pair: &PairReport| {
-        pairs.iter().position(|it| it.pair.profile == pair.profile && it.pair.target == pair.target)
+    let place = |profile: &str, target: &str| {
+        pairs.iter().position(|it| &*it.pair.profile == profile && &*it.pair.target == target)
     };
-    report.pairs.sort_by_key(place);
-    print(&report.summary(terminal::stdout()))?;
-    if options.details {
-        print(&report.tables())?;
-    }
+    report.pairs.sort_by_key(|pair| place(&pair.profile, &pair.target));
     let mut compared = comparisons.comparisons();
     compared.retain(|comparison| ended.iter().any(|run| run.run.pair.profile == comparison.profile));
-    print(&comparison_tables(&compared))?;
-    print(&said_of_models(&models, &ended, remembers))?;
-    print(&again(&replay, &plan, &ended))?;
+    let (said, replayed) = (said_of_models(&models, &ended, remembers), again(&replay, &plan, &ended));
     let asked = RunRequest { pairs: &pairs, time: options.time };
     let verdict = RunVerdict::of(&report, &ended, &compared, &asked);
+    let mut result = baseline::result(&summary, &plan);
+    result.pairs.sort_by_key(|pair| place(&pair.profile, &pair.target));
+    result.comparisons = compared.iter().map(ResultComparison::from).collect();
+    result.models = said.lines().map(str::to_owned).collect();
+    result.replay =
+        replayed.lines().filter_map(|line| line.strip_prefix("replay: ")).map(str::to_owned).collect();
+    result.config = Some(loaded.config.to_yaml());
+    result.explain(&verdict.reasons);
+    let shows_tables = !files.takes_stdout();
+    if shows_tables {
+        print(&report.summary(terminal::stdout()))?;
+        if options.details {
+            print(&report.tables())?;
+        }
+        print(&comparison_tables(&compared))?;
+        print(&said)?;
+        print(&replayed)?;
+    }
     verdict.tell();
-    gate.close(&summary, &plan, verdict.exit)
+    let exit = gate.close(&mut result, verdict.exit, shows_tables);
+    files.write(&result)?;
+    exit
 }
 
 /// Opens the state. A daemon that uses the state file does not prevent a run next to it.

@@ -8,10 +8,12 @@
 use super::binomial::share_bounds;
 use super::paired::EffectInterval;
 use super::quantile::{self, QuantileInterval};
+use serde::{Deserialize, Serialize};
 use strum::IntoStaticStr;
 
 /// What a change amounts to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum ChangeVerdict {
     /// There is a change, of at least what matters, to the better.

@@ -22,7 +22,7 @@ pub use evidence::{EvidenceNumber, EvidenceUnit};
 use crate::event::Pair;
 use crate::fact::{Fact, Sink};
 use crate::plan::{PairPlan, Plan};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -44,7 +44,18 @@ const FRESH: (Duration, u32) = (Duration::from_secs(10), 20);
 
 /// A pattern.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, IntoStaticStr, VariantArray,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    IntoStaticStr,
+    VariantArray,
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
@@ -90,7 +101,7 @@ impl DiagnosisPattern {
 }
 
 /// A pattern that was found.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Diagnosis {
     /// The pattern.
     pub pattern: DiagnosisPattern,

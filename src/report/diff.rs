@@ -4,24 +4,25 @@
 //! Bonferroni's correction. So two results of something that did not change are called different as rarely as that,
 //! however many quantities they have.
 
-use super::result_file::{ResultPair, ResultPart, SavedResult};
+use super::result_file::SavedResult;
+use super::result_pair::{ResultPair, ResultPart};
 use super::sums::ReportTimes;
 use crate::detect::EffectInterval;
 use crate::detect::change::{self, ChangeVerdict};
 use crate::detect::quantile::{CONFIDENCE, QuantileInterval};
 use crate::vocabulary::Quantity;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The changes from one result to another.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ResultDiff {
     /// Confidence of all intervals together.
     pub confidence: f64,
     /// `worse` if anything is; else `unknown`, `better` or `same`, the first that applies to any quantity; `unknown` if
     /// nothing could be compared.
-    pub verdict: &'static str,
+    pub verdict: ChangeVerdict,
     /// Each quantity that either result has.
     pub changes: Vec<QuantityChange>,
     /// What could not be compared, and why.
@@ -29,7 +30,7 @@ pub struct ResultDiff {
 }
 
 /// The change of a quantity.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct QuantityChange {
     /// The profile.
     pub profile: Arc<str>,
@@ -55,11 +56,11 @@ pub struct QuantityChange {
     /// The change that matters.
     pub min_change: f64,
     /// `better`, `worse`, `same` or `unknown`.
-    pub verdict: &'static str,
+    pub verdict: ChangeVerdict,
 }
 
 /// A quantity in one of two results.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MeasuredSide {
     /// The median in seconds or tokens per second, or the share of failures; absent without samples.
     pub value: Option<f64>,
@@ -68,7 +69,7 @@ pub struct MeasuredSide {
 }
 
 /// Something that was not compared.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeftOut {
     /// What: a profile on a target, or a part of it.
     pub what: String,
@@ -90,36 +91,41 @@ impl ResultDiff {
     pub fn of(before: &SavedResult, after: &SavedResult) -> Self {
         let mut left_out = Vec::new();
         let mut comparable = Vec::new();
+        let with_parts =
+            |result: &SavedResult| result.pairs.iter().map(ResultPair::parts).collect::<Vec<_>>();
+        let (old_parts, new_parts) = (with_parts(before), with_parts(after));
         for pair in &before.pairs {
             if after.pair(&pair.profile, &pair.target).is_none() {
                 left_out.push(LeftOut::pair(pair, "only the first result has it"));
             }
         }
-        for pair in &after.pairs {
-            match before.pair(&pair.profile, &pair.target) {
+        for (pair, parts) in after.pairs.iter().zip(&new_parts) {
+            let old = before.pairs.iter().zip(&old_parts);
+            let mut old = old.filter(|(it, _)| it.profile == pair.profile && it.target == pair.target);
+            match old.next() {
                 None => left_out.push(LeftOut::pair(pair, "only the second result has it")),
-                Some(old) => match incomparable(old, pair) {
+                Some((old, old_parts)) => match incomparable(old, pair) {
                     Some(why) => left_out.push(LeftOut::pair(pair, why)),
-                    None => match_parts(old, pair, &mut comparable, &mut left_out),
+                    None => match_parts(old_parts, (pair, parts), &mut comparable, &mut left_out),
                 },
             }
         }
         let confidence = 1.0 - (1.0 - CONFIDENCE) / comparable.len().max(1) as f64;
         let judged: Vec<(QuantityChange, ChangeVerdict)> =
             comparable.iter().map(|it| it.change(confidence)).collect();
-        let verdict = overall(judged.iter().map(|(_, verdict)| *verdict)).name();
+        let verdict = overall(judged.iter().map(|(_, verdict)| *verdict));
         let changes = judged.into_iter().map(|(change, _)| change).collect();
         Self { confidence: CONFIDENCE, verdict, changes, left_out }
     }
 
     /// Whether anything is worse.
     pub fn is_worse(&self) -> bool {
-        self.verdict == ChangeVerdict::Worse.name()
+        self.verdict == ChangeVerdict::Worse
     }
 
     /// How many changes have this verdict.
     pub(super) fn count(&self, verdict: ChangeVerdict) -> usize {
-        self.changes.iter().filter(|change| change.verdict == verdict.name()).count()
+        self.changes.iter().filter(|change| change.verdict == verdict).count()
     }
 }
 
@@ -149,23 +155,23 @@ impl LeftOut {
 }
 
 fn match_parts<'a>(
-    old: &'a ResultPair,
-    pair: &'a ResultPair,
+    old: &'a [ResultPart],
+    (pair, parts): (&'a ResultPair, &'a [ResultPart]),
     comparable: &mut Vec<ComparablePart<'a>>,
     left_out: &mut Vec<LeftOut>,
 ) {
-    let part_of = |pair: &'a ResultPair, of: &ResultPart| {
-        pair.parts.iter().find(|part| part.stage == of.stage && part.step == of.step)
+    let part_of = |parts: &'a [ResultPart], of: &ResultPart| {
+        parts.iter().find(|part| part.stage == of.stage && part.step == of.step)
     };
     let mut leave_out = |part: &ResultPart, why: &str| {
         let names = [&part.stage, &part.step].into_iter().filter(|name| !name.is_empty());
         let name = names.map(|name| &**name).collect::<Vec<_>>().join(" / ");
         left_out.push(LeftOut { what: format!("{}, {name}", pair.name()), why: why.to_owned() });
     };
-    for part in old.parts.iter().filter(|part| part_of(pair, part).is_none()) {
+    for part in old.iter().filter(|part| part_of(parts, part).is_none()) {
         leave_out(part, "only the first result has it");
     }
-    for after in &pair.parts {
+    for after in parts {
         let Some(before) = part_of(old, after) else {
             leave_out(after, "only the second result has it");
             continue;
@@ -205,7 +211,7 @@ impl ComparablePart<'_> {
             change_low: change.map(|it| it.low),
             change_high: change.map(|it| it.high),
             min_change,
-            verdict: verdict.name(),
+            verdict,
         };
         (shown, verdict)
     }

@@ -15,7 +15,7 @@ impl ResultDiff {
             let same = |it: &QuantityChange| it.profile == first.profile && it.target == first.target;
             let (of_pair, others) = rest.split_at(rest.iter().take_while(|it| same(it)).count().max(1));
             let header = ["stage", "quantity", "before", "after", "change", "interval", "matters", "verdict"];
-            let rows = of_pair.iter().map(row).collect();
+            let rows = of_pair.iter().map(QuantityChange::cells).collect();
             let _ = writeln!(out, "{} on {}\n{}", first.profile, first.target, table(header, 2, rows));
             rest = others;
         }
@@ -33,32 +33,61 @@ impl ResultDiff {
             ranked.map(|verdict| format!("{} {}", self.count(verdict), verdict.name())).into();
         format!(
             "{}: {}; the true changes lie in all of these intervals with {:.0}% confidence",
-            self.verdict,
+            self.verdict.name(),
             counts.join(", "),
             self.confidence * 100.0
         )
     }
 }
 
-fn row(change: &QuantityChange) -> [String; 8] {
-    let names: Vec<&str> = [&*change.stage, &*change.step].into_iter().filter(|it| !it.is_empty()).collect();
-    let name = if names.is_empty() { ABSENT.to_owned() } else { names.join(" / ") };
-    let by = |value: f64| signed(change.quantity, value);
-    let interval = match change.change_low.zip(change.change_high) {
-        Some((low, high)) => format!("{} to {}", by(low), by(high)),
-        None => "too few samples".to_owned(),
-    };
-    let unit = if change.quantity == Quantity::Failures { " points" } else { "%" };
-    [
-        name,
-        change.quantity.name().replace('_', " "),
-        side(change.quantity, change.before),
-        side(change.quantity, change.after),
-        change.change.map_or_else(|| ABSENT.to_owned(), by),
-        interval,
-        format!("{}{unit}", (change.min_change * 1e4).round() / 1e2),
-        change.verdict.to_owned(),
-    ]
+impl QuantityChange {
+    /// Its row of a table: stage, quantity, before, after, change, interval, what matters, and verdict.
+    pub(super) fn cells(&self) -> [String; 8] {
+        let unit = if self.quantity == Quantity::Failures { " points" } else { "%" };
+        [
+            self.part(),
+            self.quantity.name().replace('_', " "),
+            side(self.quantity, self.before),
+            side(self.quantity, self.after),
+            self.change.map_or_else(|| ABSENT.to_owned(), |value| signed(self.quantity, value)),
+            self.interval(),
+            format!("{}{unit}", (self.min_change * 1e4).round() / 1e2),
+            self.verdict.name().to_owned(),
+        ]
+    }
+
+    /// `steady / query`.
+    fn part(&self) -> String {
+        let names: Vec<&str> = [&*self.stage, &*self.step].into_iter().filter(|it| !it.is_empty()).collect();
+        if names.is_empty() { ABSENT.to_owned() } else { names.join(" / ") }
+    }
+
+    fn interval(&self) -> String {
+        match self.change_low.zip(self.change_high) {
+            Some((low, high)) => {
+                format!("{} to {}", signed(self.quantity, low), signed(self.quantity, high))
+            }
+            None => "too few samples".to_owned(),
+        }
+    }
+
+    /// What it is about: `chat on llama, steady: chunk gap`.
+    pub(super) fn name(&self) -> String {
+        let part = if self.part() == ABSENT { String::new() } else { format!(", {}", self.part()) };
+        format!("{} on {}{part}: {}", self.profile, self.target, self.quantity.name().replace('_', " "))
+    }
+
+    /// `worse: +12.3% (+8.0% to +15.1%; 5% matter), from 312 ms of 400 to 350 ms of 400`.
+    pub(super) fn sentence(&self) -> String {
+        let [_, _, before, after, change, interval, matters, verdict] = self.cells();
+        format!("{verdict}: {change} ({interval}; {matters} matter), from {before} to {after}")
+    }
+
+    /// `chunk gap +12.3% worse`.
+    pub(super) fn in_short(&self) -> String {
+        let [_, quantity, _, _, change, _, _, verdict] = self.cells();
+        format!("{quantity} {change} {verdict}")
+    }
 }
 
 /// `312 ms of 400`, `41.5/s of 400`, `0.25% of 400`.

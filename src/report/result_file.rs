@@ -1,35 +1,60 @@
-//! A result that is kept in a file, to be compared with later ones: totals of each stage or step with whole histograms,
-//! and what they were measured with. It holds neither prompts nor answers nor secrets.
+//! The result of a run as a file: one format for reports, for baselines, and for parts that are added up. It holds the
+//! totals of each stage with whole histograms, what they were measured with, and what was concluded from them, and holds
+//! neither answers nor secrets. Prompts and addresses are in it only as part of the config, where that is kept.
 
-use super::stage::StageSummary;
-use super::sums::{self, Load, Name, ReportTally};
-use super::view::{PairReport, Report};
-use super::{PairSummary, Summary, lock};
-use crate::state::RunView;
-use crate::vocabulary::Quantity;
+use super::Summary;
+use super::diagnosis::Diagnosis;
+use super::diff::ResultDiff;
+use super::result_pair::ResultPair;
+use super::view::Report;
+use crate::event::{ComparisonReport, ComparisonVerdict, Pair};
+use crate::state::Time;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What the file says that it is.
 const FORMAT: &str = "tokenbeat-result";
 
 /// Version of the format. It changes when a reader of the old version would misread the new one.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+
+/// The oldest version that is read.
+const OLDEST: u32 = 1;
 
 /// A saved result.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SavedResult {
     format: String,
     version: u32,
-    /// What measured it.
+    /// What measured it; of several that were added up, the first.
     pub environment: ResultEnvironment,
+    /// What measured the parts that were added up; empty for the result of one invocation.
+    #[serde(default)]
+    pub merged: Vec<ResultEnvironment>,
     /// Each profile with each of its targets that was played.
     pub pairs: Vec<ResultPair>,
+    /// What the comparisons of targets say.
+    #[serde(default)]
+    pub comparisons: Vec<ResultComparison>,
+    /// The patterns that the requests show.
+    #[serde(default)]
+    pub diagnosis: Vec<Diagnosis>,
+    /// What changed since a baseline; absent without one.
+    #[serde(default)]
+    pub baseline: Option<BaselineChanges>,
+    /// What the fingerprints say about models, in sentences.
+    #[serde(default)]
+    pub models: Vec<String>,
+    /// The commands that repeat the runs.
+    #[serde(default)]
+    pub replay: Vec<String>,
+    /// The config that was played, as YAML with its secrets masked; absent in a saved baseline.
+    #[serde(default)]
+    pub config: Option<String>,
 }
 
 /// What measured a result.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResultEnvironment {
     /// Version of tokenbeat.
     pub tokenbeat: String,
@@ -41,57 +66,64 @@ pub struct ResultEnvironment {
     pub location: String,
     /// Operating system and processor.
     pub platform: String,
+    /// Number of processors that it may use; absent if unknown.
+    #[serde(default)]
+    pub processors: Option<usize>,
     /// Currency of the costs.
     pub currency: String,
 }
 
-/// A profile against a target.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct ResultPair {
-    /// The profile.
+/// What a comparison of two targets says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ResultComparison {
+    /// The profile that compares.
     pub profile: Arc<str>,
-    /// The target.
-    pub target: Arc<str>,
-    /// The model that was requested.
-    pub model: Arc<str>,
-    /// Hash of scenario, load and model; only results with the same revision are comparable.
-    pub revision: Arc<str>,
-    /// The runs, newest first.
-    pub runs: Vec<ResultRun>,
-    /// The change of each quantity that matters, by its name.
-    pub thresholds: BTreeMap<String, f64>,
-    /// Each stage of a workload, or each step of each stage of a scenario; without warm-ups.
-    pub parts: Vec<ResultPart>,
+    /// The target that is known to be good.
+    pub control: Arc<str>,
+    /// The target that is judged.
+    pub treatment: Arc<str>,
+    /// The verdict on all quantities together.
+    pub verdict: ComparisonVerdict,
+    /// The probability with which the verdicts hold, from 0 to 1.
+    pub confidence: f64,
+    /// Number of pairs of requests that say something about both targets.
+    pub pairs: u64,
+    /// When the first of them may have been sent, as RFC 3339.
+    pub since: String,
+    /// Each quantity that is compared.
+    pub quantities: Vec<ComparedQuantity>,
 }
 
-/// A run of a result.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ResultRun {
-    /// Its id.
-    pub id: String,
-    /// Its seed.
-    pub seed: u64,
-    /// When it began, as RFC 3339.
-    pub started: String,
-    /// When its last request ended, as RFC 3339.
-    pub ended: String,
-    /// How it ended.
-    pub result: String,
-    /// How the prober was late; absent if it was not.
-    pub degraded: Option<String>,
-    /// Whether it was a capacity search.
-    pub search: bool,
+/// What a comparison says about one quantity.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ComparedQuantity {
+    /// Its name.
+    pub quantity: String,
+    /// The verdict on it.
+    pub verdict: ComparisonVerdict,
+    /// Number of pairs in which both targets have a value.
+    pub pairs: u64,
+    /// The lower bound of the treatment divided by the control; of failures, 1 plus the difference of the shares.
+    pub low: Option<f64>,
+    /// The estimate of the same.
+    pub mid: Option<f64>,
+    /// The upper bound of the same.
+    pub high: Option<f64>,
+    /// The estimated change in words, such as `+23.1%`.
+    pub change: String,
+    /// The interval of the change in words.
+    pub interval: String,
 }
 
-/// The requests of a stage or of a step.
+/// The changes since a baseline.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct ResultPart {
-    /// The stage; empty if it has no name.
-    pub stage: Arc<str>,
-    /// The step; empty for a workload.
-    pub step: Arc<str>,
-    /// The totals.
-    pub(super) tally: ReportTally,
+pub struct BaselineChanges {
+    /// The name of the file, without its folder.
+    pub file: String,
+    /// What measured the baseline.
+    pub environment: ResultEnvironment,
+    /// The changes.
+    pub diff: ResultDiff,
 }
 
 /// Why a file is not a result that can be read.
@@ -102,7 +134,7 @@ pub enum ResultFileError {
     NotAResult(String),
     /// It was saved by a version with another format.
     #[error(
-        "has version {0} of the format, and this tokenbeat reads version {VERSION}: save it again with this one"
+        "has version {0} of the format, and this tokenbeat reads versions {OLDEST} to {VERSION}: save it again with this one"
     )]
     Version(u32),
 }
@@ -114,22 +146,56 @@ struct ResultFileHead {
     version: u32,
 }
 
+/// A file as it is written: with the numbers that follow from the histograms, for programs that do not add up.
+#[derive(Serialize)]
+struct WrittenResult<'a> {
+    #[serde(flatten)]
+    result: &'a SavedResult,
+    verdict: ResultVerdict,
+    summary: Report,
+}
+
+/// What a result amounts to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResultVerdict {
+    /// All is well.
+    Ok,
+    /// An objective, a check or a comparison failed, or nothing was measured.
+    Failed,
+    /// It was stopped before the end.
+    Stopped,
+}
+
 impl SavedResult {
     /// Whether each pair has a request that says something about its target.
     pub fn says_something(&self) -> bool {
-        let judges =
-            |pair: &ResultPair| pair.parts.iter().any(|part| part.tally.ok() + part.tally.failed() > 0);
-        !self.pairs.is_empty() && self.pairs.iter().all(judges)
+        !self.pairs.is_empty() && self.pairs.iter().all(ResultPair::says_something)
     }
 
     /// What a summary has so far, of the pairs that had a run.
     pub fn of(summary: &Summary, environment: ResultEnvironment) -> Self {
-        let pairs = summary.pairs.iter().map(ResultPair::of).filter(|pair| !pair.runs.is_empty());
-        Self::new(environment, pairs.collect())
+        let mut pairs = summary.results();
+        pairs.retain(|pair| !pair.runs.is_empty());
+        pairs.iter_mut().for_each(|pair| pair.measured_by(&environment));
+        let diagnosis = summary.diagnosis.diagnose();
+        Self { diagnosis, ..Self::new(environment, pairs) }
     }
 
     pub(super) fn new(environment: ResultEnvironment, pairs: Vec<ResultPair>) -> Self {
-        Self { format: FORMAT.to_owned(), version: VERSION, environment, pairs }
+        Self {
+            format: FORMAT.to_owned(),
+            version: VERSION,
+            environment,
+            merged: Vec::new(),
+            pairs,
+            comparisons: Vec::new(),
+            diagnosis: Vec::new(),
+            baseline: None,
+            models: Vec::new(),
+            replay: Vec::new(),
+            config: None,
+        }
     }
 
     /// Reads the contents of a file.
@@ -139,23 +205,61 @@ impl SavedResult {
         if head.format != FORMAT {
             return Err(ResultFileError::NotAResult(format!("its `format` is not `{FORMAT}`")));
         }
-        if head.version != VERSION {
+        if !(OLDEST..=VERSION).contains(&head.version) {
             return Err(ResultFileError::Version(head.version));
         }
-        serde_json::from_str(text).map_err(not)
+        let mut read: Self = serde_json::from_str(text).map_err(not)?;
+        read.version = VERSION;
+        for pair in &mut read.pairs {
+            pair.upgrade();
+            pair.measured_by(&read.environment);
+        }
+        Ok(read)
     }
 
     /// The contents of a file, with a trailing newline.
     pub fn to_json(&self) -> serde_json::Result<String> {
-        serde_json::to_string(self).map(|text| text + "\n")
+        let written = WrittenResult { result: self, verdict: self.verdict(), summary: self.report() };
+        serde_json::to_string(&written).map(|text| text + "\n")
     }
 
-    /// The result as a summary: without objectives and journeys, which are not saved.
+    /// The same to be compared with: without the config, which has prompts and addresses, and without what was concluded.
+    #[must_use]
+    pub fn as_baseline(&self) -> Self {
+        let kept = self.clone();
+        Self { config: None, baseline: None, replay: Vec::new(), ..kept }
+    }
+
+    /// Says why pairs failed.
+    pub fn explain(&mut self, reasons: &[(Pair, Vec<String>)]) {
+        for (failed, why) in reasons {
+            let its = |pair: &&mut ResultPair| pair.profile == failed.profile && pair.target == failed.target;
+            if let Some(pair) = self.pairs.iter_mut().find(its) {
+                pair.reasons.clone_from(why);
+            }
+        }
+    }
+
+    /// The result as a summary.
     pub fn report(&self) -> Report {
         Report {
             currency: self.environment.currency.as_str().into(),
             pairs: self.pairs.iter().map(ResultPair::view).collect(),
-            diagnosis: Vec::new(),
+            diagnosis: self.diagnosis.clone(),
+        }
+    }
+
+    /// What it amounts to: the same as the exit code of the run.
+    pub fn verdict(&self) -> ResultVerdict {
+        let stopped = self.pairs.iter().any(ResultPair::is_cancelled);
+        let worse = self.comparisons.iter().any(|it| it.verdict == ComparisonVerdict::Worse)
+            || self.baseline.as_ref().is_some_and(|it| it.diff.is_worse());
+        if stopped {
+            ResultVerdict::Stopped
+        } else if worse || self.pairs.iter().any(|pair| !pair.reasons.is_empty()) {
+            ResultVerdict::Failed
+        } else {
+            ResultVerdict::Ok
         }
     }
 
@@ -165,73 +269,30 @@ impl SavedResult {
     }
 }
 
-impl ResultPair {
-    fn of(pair: &PairSummary) -> Self {
-        let plan = &pair.plan;
-        let threshold =
-            |quantity: &Quantity| (quantity.name().to_owned(), plan.profile.baseline.of(*quantity));
-        let stages = pair.stages.iter().filter(|stage| !stage.warm_up);
-        Self {
-            profile: Arc::clone(&plan.pair.profile),
-            target: Arc::clone(&plan.pair.target),
-            model: Arc::clone(&plan.target.model),
-            revision: Arc::clone(&plan.revision),
-            runs: lock(&pair.runs).iter().map(ResultRun::of).collect(),
-            thresholds: Quantity::ALL.iter().map(threshold).collect(),
-            parts: stages.flat_map(parts).collect(),
-        }
-    }
-
-    fn view(&self) -> PairReport {
-        let (mut sum, mut load) = (ReportTally::default(), Load::default());
-        let mut stage = None;
-        let stages = self.parts.iter().map(|part| {
-            let its = Load::of(&part.tally);
-            sum.add(&part.tally);
-            // The steps of a stage share its time.
-            let is_next_step = stage.replace(&part.stage) == Some(&part.stage);
-            load.add(if is_next_step { its.work_only() } else { its });
-            sums::stage(&part.tally, Name { stage: &part.stage, step: &part.step, turn: "" }, false, its)
+impl From<&ComparisonReport> for ResultComparison {
+    fn from(report: &ComparisonReport) -> Self {
+        let quantities = report.quantities.iter().map(|it| ComparedQuantity {
+            quantity: it.quantity.to_owned(),
+            verdict: it.verdict,
+            pairs: it.pairs,
+            low: it.low,
+            mid: it.mid,
+            high: it.high,
+            change: it.estimate(),
+            interval: it.interval(),
         });
-        let stages = stages.collect();
-        PairReport {
-            profile: Arc::clone(&self.profile),
-            target: Arc::clone(&self.target),
-            model: Arc::clone(&self.model),
-            revision: Arc::clone(&self.revision),
-            runs: Vec::new(),
-            objectives: Vec::new(),
-            total: sums::stage(&sum, Name { stage: "total", ..Name::default() }, false, load),
-            stages,
-        }
-    }
-
-    /// For humans: `chat on llama`.
-    pub fn name(&self) -> String {
-        format!("{} on {}", self.profile, self.target)
-    }
-
-    /// Whether it comes from a capacity search.
-    pub fn is_search(&self) -> bool {
-        self.runs.iter().any(|run| run.search)
-    }
-}
-
-fn parts(stage: &StageSummary) -> Vec<ResultPart> {
-    let part = |(step, tally)| ResultPart { stage: Arc::clone(&stage.place.stage), step, tally };
-    stage.by_step().into_iter().map(part).collect()
-}
-
-impl ResultRun {
-    fn of(run: &RunView) -> Self {
         Self {
-            id: run.id.clone(),
-            seed: run.seed,
-            started: run.started.to_string(),
-            ended: run.ended.to_string(),
-            result: run.result.to_owned(),
-            degraded: run.degraded.clone(),
-            search: run.search.is_some(),
+            profile: Arc::clone(&report.profile),
+            control: Arc::clone(&report.control),
+            treatment: Arc::clone(&report.treatment),
+            verdict: report.verdict,
+            confidence: report.confidence,
+            pairs: report.pairs,
+            since: Time(report.since).to_string(),
+            quantities: quantities.collect(),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,15 +6,16 @@ use super::sums::{self, Load, Name, ReportJourneyTally, ReportTally};
 use super::view::StageReport;
 use crate::event::SeriesKey;
 use crate::plan::{PairPlan, Scenario};
+use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// A stage; stages of the same name are merged.
+/// A stage, while it is played; stages of the same name are merged.
 pub(super) struct StageSummary {
     /// The stage's labels; step and turn are empty.
     pub(super) place: Arc<SeriesKey>,
     /// Whether every stage of this name is a warm-up.
-    pub(super) warm_up: bool,
+    warm_up: bool,
     /// Its load and, for a workload, its requests.
     pub(super) tally: Mutex<ReportTally>,
     /// Its journeys; only with a scenario.
@@ -28,6 +29,37 @@ pub(super) struct StepSummary {
     name: Arc<str>,
     /// A single entry, or one per bucket of turns.
     pub(super) turns: Vec<(Arc<SeriesKey>, Mutex<ReportTally>)>,
+}
+
+/// The totals of a stage.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct StageTotals {
+    /// Its name; empty if it has none.
+    pub stage: Arc<str>,
+    /// Whether it is a warm-up.
+    pub warm_up: bool,
+    /// Its load and, for a workload, its requests.
+    pub(super) tally: ReportTally,
+    /// Its journeys; only with a scenario.
+    pub(super) journeys: Option<ReportJourneyTally>,
+    /// The steps of the scenario, in order; empty for a workload.
+    pub(super) steps: Vec<StepTotals>,
+}
+
+/// The totals of a step.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct StepTotals {
+    pub(super) step: Arc<str>,
+    /// A single entry, or one per bucket of turns.
+    pub(super) turns: Vec<TurnTotals>,
+}
+
+/// The totals of a bucket of turns.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct TurnTotals {
+    /// The bucket; empty for a step without turns.
+    pub(super) turn: Arc<str>,
+    pub(super) tally: ReportTally,
 }
 
 /// The stages of a pair, with each name once.
@@ -62,38 +94,71 @@ fn steps(plan: &PairPlan, scenario: &Scenario, stage: usize) -> Vec<StepSummary>
 }
 
 impl StageSummary {
+    /// A copy of the totals so far.
+    pub(super) fn totals(&self) -> StageTotals {
+        let turn = |(place, tally): &(Arc<SeriesKey>, Mutex<ReportTally>)| TurnTotals {
+            turn: Arc::clone(&place.turn),
+            tally: lock(tally).clone(),
+        };
+        let step = |step: &StepSummary| StepTotals {
+            step: Arc::clone(&step.name),
+            turns: step.turns.iter().map(turn).collect(),
+        };
+        StageTotals {
+            stage: Arc::clone(&self.place.stage),
+            warm_up: self.warm_up,
+            tally: lock(&self.tally).clone(),
+            journeys: self.journeys.as_ref().map(|journeys| lock(journeys).clone()),
+            steps: self.steps.iter().map(step).collect(),
+        }
+    }
+}
+
+impl StageTotals {
     /// The totals of the stage: its requests, the inputs to its throughput, and its journeys.
     pub(super) fn sum(&self) -> (ReportTally, Load, Option<ReportJourneyTally>) {
-        let mut sum = lock(&self.tally).clone();
+        let mut sum = self.tally.clone();
         let mut load = Load::of(&sum);
-        for (_, tally) in self.steps.iter().flat_map(|step| &step.turns) {
-            let tally = lock(tally);
-            sum.add(&tally);
-            load.add(Load::of(&tally));
+        for turn in self.steps.iter().flat_map(|step| &step.turns) {
+            sum.add(&turn.tally);
+            load.add(Load::of(&turn.tally));
         }
-        let journeys = self.journeys.as_ref().filter(|_| !self.warm_up);
-        (sum, load, journeys.map(|journeys| lock(journeys).clone()))
+        (sum, load, self.journeys.as_ref().filter(|_| !self.warm_up).cloned())
     }
 
     /// The totals of its steps, with their names; of a workload, those of the stage.
     pub(super) fn by_step(&self) -> Vec<(Arc<str>, ReportTally)> {
         if self.steps.is_empty() {
-            return vec![("".into(), lock(&self.tally).clone())];
+            return vec![("".into(), self.tally.clone())];
         }
-        let active = lock(&self.tally).load_active;
-        let sum = |step: &StepSummary| {
+        let sum = |step: &StepTotals| {
             let mut sum = ReportTally::default();
-            step.turns.iter().for_each(|(_, tally)| sum.add(&lock(tally)));
+            step.turns.iter().for_each(|turn| sum.add(&turn.tally));
             // The steps share the time of their stage.
-            sum.load_active = active;
-            (Arc::clone(&step.name), sum)
+            sum.load_active = self.tally.load_active;
+            (Arc::clone(&step.step), sum)
         };
         self.steps.iter().map(sum).collect()
     }
 
+    /// Adds the totals of the same stage elsewhere.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.warm_up &= other.warm_up;
+        self.tally.add(&other.tally);
+        if let Some(theirs) = &other.journeys {
+            self.journeys.get_or_insert_default().add(theirs);
+        }
+        for theirs in &other.steps {
+            match self.steps.iter_mut().find(|step| step.step == theirs.step) {
+                Some(ours) => ours.add(theirs),
+                None => self.steps.push(theirs.clone()),
+            }
+        }
+    }
+
     pub(super) fn view(&self) -> StageReport {
         let (sum, load, journeys) = self.sum();
-        let name = Name { stage: &self.place.stage, ..Name::default() };
+        let name = Name { stage: &self.stage, ..Name::default() };
         let mut view = sums::stage(&sum, name, self.warm_up, load);
         view.journeys = journeys.as_ref().map(sums::journeys);
         view.parts = self.steps.iter().map(|step| step.view(self, sum.load_active)).collect();
@@ -101,23 +166,31 @@ impl StageSummary {
     }
 }
 
-impl StepSummary {
-    /// `active`: how long load was offered in its stage.
-    fn view(&self, stage: &StageSummary, active: Duration) -> StageReport {
-        let (mut sum, mut load) = (ReportTally::default(), Load::during(active));
-        let mut turns = Vec::new();
-        for (place, tally) in &self.turns {
-            let tally = lock(tally);
-            sum.add(&tally);
-            load.add(Load::of(&tally));
-            if !place.turn.is_empty() && sums::is_used(&tally) {
-                let name = Name { stage: &place.stage, step: &place.step, turn: &place.turn };
-                let mut load = Load::during(active);
-                load.add(Load::of(&tally));
-                turns.push(sums::stage(&tally, name, stage.warm_up, load));
+impl StepTotals {
+    fn add(&mut self, other: &Self) {
+        for theirs in &other.turns {
+            match self.turns.iter_mut().find(|turn| turn.turn == theirs.turn) {
+                Some(ours) => ours.tally.add(&theirs.tally),
+                None => self.turns.push(theirs.clone()),
             }
         }
-        let name = Name { stage: &stage.place.stage, step: &self.name, turn: "" };
+    }
+
+    /// `active`: how long load was offered in its stage.
+    fn view(&self, stage: &StageTotals, active: Duration) -> StageReport {
+        let (mut sum, mut load) = (ReportTally::default(), Load::during(active));
+        let mut turns = Vec::new();
+        for TurnTotals { turn, tally } in &self.turns {
+            sum.add(tally);
+            load.add(Load::of(tally));
+            if !turn.is_empty() && sums::is_used(tally) {
+                let name = Name { stage: &stage.stage, step: &self.step, turn };
+                let mut load = Load::during(active);
+                load.add(Load::of(tally));
+                turns.push(sums::stage(tally, name, stage.warm_up, load));
+            }
+        }
+        let name = Name { stage: &stage.stage, step: &self.step, turn: "" };
         StageReport { parts: turns, ..sums::stage(&sum, name, stage.warm_up, load) }
     }
 }

@@ -52,11 +52,6 @@ impl Load {
         Self { active, ..Self::default() }
     }
 
-    /// The same work, without its time.
-    pub(super) fn work_only(self) -> Self {
-        Self { active: Duration::ZERO, ..self }
-    }
-
     /// Adds the load of another stage, or of a part (whose time is zero).
     pub(super) fn add(&mut self, other: Self) {
         self.input += other.input;
@@ -100,6 +95,7 @@ pub(super) fn stage(tally: &ReportTally, name: Name<'_>, warm_up: bool, load: Lo
         chunk_gap_seconds: DistributionSummary::clustered(&tally.chunk_gap, tally.longest_gap.count()),
         time_per_output_token_seconds: DistributionSummary::of(&tally.per_token),
         output_pace_p50_tokens_per_second: pace(tally),
+        stalls: tally.stalls,
         token_deadlines: deadlines(tally),
         reader_idle_seconds: DistributionSummary::of(&tally.reader_idle),
         request_duration_seconds: DistributionSummary::of(&tally.duration),

@@ -66,12 +66,12 @@ fn rows(pair: &PairReport) -> impl Iterator<Item = &StageReport> {
 }
 
 /// A stage, and its steps, each followed by its turns.
-fn with_parts(stage: &StageReport) -> Vec<&StageReport> {
+pub(super) fn with_parts(stage: &StageReport) -> Vec<&StageReport> {
     std::iter::once(stage).chain(stage.parts.iter().flat_map(with_parts)).collect()
 }
 
 /// `steady`, `steady / query`, `steady / talk / turn 3-4`.
-fn name(stage: &StageReport) -> String {
+pub(super) fn name(stage: &StageReport) -> String {
     let turn = if stage.turn.is_empty() { String::new() } else { format!("turn {}", stage.turn) };
     let parts: Vec<&str> =
         [&stage.stage, &stage.step, &*turn].into_iter().filter(|part| !part.is_empty()).collect();

@@ -88,6 +88,8 @@ pub struct StageReport {
     pub time_per_output_token_seconds: Option<DistributionSummary>,
     /// Median of the output tokens per second over the whole request, of answers that completed.
     pub output_pace_p50_tokens_per_second: Option<f64>,
+    /// Gaps of streamed answers above the stall threshold, also of those that failed.
+    pub stalls: u64,
     /// Deadlines of tokens; absent unless the profile says how fast its readers read.
     pub token_deadlines: Option<DeadlineSummary>,
     /// Time in which readers of streamed answers that completed had nothing to read.
@@ -109,6 +111,15 @@ pub struct StageReport {
     /// For a stage, its steps in the order of the scenario; for a step, the turns that were played. They are
     /// included in its own numbers.
     pub parts: Vec<StageReport>,
+}
+
+impl StageReport {
+    /// Complete answers in flight, on average over the time in which load was offered (Little's law: what they took
+    /// together, divided by that time); absent without a throughput.
+    pub fn average_in_flight(&self) -> Option<f64> {
+        let (duration, throughput) = (self.request_duration_seconds?, self.throughput?);
+        Some(duration.mean * duration.count as f64 / throughput.load_active_seconds)
+    }
 }
 
 /// Journeys that ended, excluding warm-up.
@@ -154,6 +165,8 @@ pub struct DistributionSummary {
     pub count: u64,
     /// Number of independent samples: of values that come many to an answer, the answers.
     pub samples: u64,
+    /// Average.
+    pub mean: f64,
     /// Median of what was seen.
     pub p50: f64,
     /// What the median does not exceed; absent with fewer than 11 samples.
@@ -184,6 +197,7 @@ impl DistributionSummary {
         Some(Self {
             count: times.count(),
             samples,
+            mean: times.mean()?.as_secs_f64(),
             p50: seconds(0.5)?,
             p50_at_most: carried(0.5).map(|(_, most)| most),
             p95: carried(0.95).map(|(seen, _)| seen),

@@ -76,6 +76,12 @@ impl<const DIGITS: u8> Times<DIGITS> {
         Some(Duration::from_micros(histogram.value_at_quantile(q)))
     }
 
+    /// The average time; `None` if there are none.
+    pub fn mean(&self) -> Option<Duration> {
+        let histogram = self.0.as_ref().filter(|histogram| !histogram.is_empty())?;
+        Duration::try_from_secs_f64(histogram.mean() / 1e6).ok()
+    }
+
     /// Number of times longer than this, to the accuracy of the histogram.
     pub fn over(&self, time: Duration) -> u64 {
         let Some(histogram) = &self.0 else { return 0 };
@@ -148,6 +154,9 @@ mod tests {
             Duration::from_micros(*below.unwrap().1).as_secs_f64()
         };
         prop_assert_eq!(left.count(), micros.len() as u64);
+        let mean = micros.iter().sum::<u64>() as f64 / micros.len() as f64 / 1e6;
+        let error = 10_f64.powi(-i32::from(DIGITS)) + 1e-9;
+        prop_assert!((left.mean().unwrap().as_secs_f64() / mean - 1.0).abs() <= error);
         for q in [0.5, 0.95, 0.99] {
             let (got, exact) = (left.quantile(q).unwrap().as_secs_f64(), exact(q));
             let error = 10_f64.powi(-i32::from(DIGITS)) + 1e-9;

@@ -1,7 +1,7 @@
 //! A tally as JSON, to be kept in a file: counts by label, times as the recorded buckets of their histograms. When it
 //! is read, unknown labels are ignored.
 
-use super::{JudgedCounts, Spent, Split, Tally, Times};
+use super::{JourneyTally, JudgedCounts, Spent, Split, Tally, Times};
 use crate::event::{CountSource, Outcome, SkipReason};
 use enum_map::{Enum, EnumMap};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -23,6 +23,7 @@ struct Saved {
     longest_gap: Vec<(u64, u64)>,
     per_token: Vec<(u64, u64)>,
     whole_per_token: Vec<(u64, u64)>,
+    stalls: u64,
     token_deadlines: u64,
     token_deadlines_missed: u64,
     reader_idle: Vec<(u64, u64)>,
@@ -89,6 +90,7 @@ impl<const DIGITS: u8> From<&Tally<Times<DIGITS>>> for Saved {
             longest_gap: tally.longest_gap.buckets(),
             per_token: tally.per_token.buckets(),
             whole_per_token: tally.whole_per_token.buckets(),
+            stalls: tally.stalls,
             token_deadlines: tally.token_deadlines,
             token_deadlines_missed: tally.token_deadlines_missed,
             reader_idle: tally.reader_idle.buckets(),
@@ -128,6 +130,7 @@ impl<const DIGITS: u8> From<Saved> for Tally<Times<DIGITS>> {
             longest_gap: Times::of_buckets(&saved.longest_gap),
             per_token: Times::of_buckets(&saved.per_token),
             whole_per_token: Times::of_buckets(&saved.whole_per_token),
+            stalls: saved.stalls,
             token_deadlines: saved.token_deadlines,
             token_deadlines_missed: saved.token_deadlines_missed,
             reader_idle: Times::of_buckets(&saved.reader_idle),
@@ -150,5 +153,41 @@ impl<const DIGITS: u8> Serialize for Tally<Times<DIGITS>> {
 impl<'de, const DIGITS: u8> Deserialize<'de> for Tally<Times<DIGITS>> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Saved::deserialize(deserializer).map(Self::from)
+    }
+}
+
+#[derive(Serialize, Deserialize, Default)]
+#[serde(default)]
+struct SavedJourneys {
+    ended: ByLabel<u64>,
+    duration: Vec<(u64, u64)>,
+    input_tokens: u64,
+    output_tokens: u64,
+    cost: Option<f64>,
+}
+
+impl<const DIGITS: u8> Serialize for JourneyTally<Times<DIGITS>> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let saved = SavedJourneys {
+            ended: labelled(&self.ended, count),
+            duration: self.duration.buckets(),
+            input_tokens: self.input_tokens,
+            output_tokens: self.output_tokens,
+            cost: self.cost,
+        };
+        saved.serialize(serializer)
+    }
+}
+
+impl<'de, const DIGITS: u8> Deserialize<'de> for JourneyTally<Times<DIGITS>> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let saved = SavedJourneys::deserialize(deserializer)?;
+        Ok(Self {
+            ended: of_labels(Outcome::all(), |outcome| outcome.label(), saved.ended, |n| n),
+            duration: Times::of_buckets(&saved.duration),
+            input_tokens: saved.input_tokens,
+            output_tokens: saved.output_tokens,
+            cost: saved.cost,
+        })
     }
 }

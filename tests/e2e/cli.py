@@ -58,6 +58,7 @@ def run(t: Session, binary: Path) -> None:
     usage(t, binary)
     configs(t, binary)
     documents(t, binary)
+    report(t, binary)
     demo(t, binary)
 
 
@@ -145,6 +146,42 @@ def documents(t: Session, binary: Path) -> None:
         expect("|" in catalogue, "no table")
         for name in ("tokenbeat_time_to_first_token_seconds", "tokenbeat_requests_total", "tokenbeat_slo_errors_total"):
             expect(name in catalogue, f"{name} is not in it")
+
+
+PLAYED = """\
+    targets: {{ llama: {{ api: openai-chat, base_url: "http://{sim}/v1", model: sim-8b }} }}
+    profiles:
+      chat:
+        targets: [llama]
+        schedule: {{ manual: {{}} }}
+        load: [{{ name: few, for: 2s, users: 1 }}, {{ name: many, for: 2s, users: 8 }}]
+        workload: {{ prompts: ["hello </script>"], output_tokens: 8 }}
+    """
+
+
+def report(t: Session, binary: Path) -> None:
+    path, config, sim = t.home / "report.html", t.home / "played.yaml", f"127.0.0.1:{t.port()}"
+    with t.check("run --report: an HTML file", vital=True):
+        process = t.start("sim-of-report", [binary, "sim", "--listen-address", sim])
+        t.wait_ready(process, lambda: fetch(f"http://{sim}/health"), 15)
+        config.write_text(textwrap.dedent(PLAYED).format(sim=sim))
+        done = t.command(binary, "run", "chat", "--config.file", config, "--report", path)
+        process.stop()
+        equal(done.returncode, 0, f"exit code\n{done.stderr[-1000:]}")
+    with t.check("a browser draws its plots in light and dark, without an error"):
+        browser = screen.Browser(t, "browser-report")
+        try:
+            for scheme in ("light", "dark"):
+                wanted = [{"name": "prefers-color-scheme", "value": scheme}]
+                browser.call("Emulation.setEmulatedMedia", features=wanted)
+                picture = t.artifacts / f"report-{scheme}.png"
+                browser.look(path.as_uri(), picture, 2)
+                screen.not_blank(picture)
+                drawn = browser.call("Runtime.evaluate", expression="document.querySelectorAll('.uplot canvas').length")
+                equal(drawn["result"]["value"], 6, f"plots in {scheme}")
+        finally:
+            browser.process.stop()
+        equal(browser.complaints(), [], "errors on the page")
 
 
 def demo(t: Session, binary: Path) -> None:

@@ -126,14 +126,19 @@ async fn what_cannot_be_compared_is_told_before_anything_is_sent() {
     assert_eq!(saved.code, 0, "{saved:?}");
     let text = std::fs::read_to_string(&good).unwrap();
     std::fs::write(&broken, &text[..text.len() / 2]).unwrap();
-    std::fs::write(&newer, text.replace("\"version\":1", "\"version\":9")).unwrap();
+    std::fs::write(&newer, text.replace("\"version\":2", "\"version\":9")).unwrap();
     let sent = simulator.truth().len();
 
     let (missing, nowhere) = (file(&folder, "missing.json"), file(&folder, "no/where.json"));
     for (profile, option, path, said) in [
         ("other", "--baseline", &missing, "--baseline: cannot read "),
         ("other", "--baseline", &broken, "is not a saved result: EOF while parsing"),
-        ("other", "--baseline", &newer, "has version 9 of the format, and this tokenbeat reads version 1"),
+        (
+            "other",
+            "--baseline",
+            &newer,
+            "has version 9 of the format, and this tokenbeat reads versions 1 to 2",
+        ),
         ("gate", "--baseline", &good, "has no result of gate on t, only other on t; save a new result"),
         ("search", "--baseline", &good, "search is a capacity search, whose many loads are not compared"),
         ("other", "--save-baseline", &nowhere, "--save-baseline: there is no folder "),

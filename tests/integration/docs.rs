@@ -85,6 +85,32 @@ fn commands_are_accepted() {
     assert!(found >= 5, "only {found} commands");
 }
 
+#[test]
+fn pipelines_are_yaml_and_play_the_script_that_is_shown() {
+    let pages = pages();
+    let page = pages.iter().find(|page| page.name() == "docs/ci.md").unwrap();
+    let pipelines: Vec<serde_json::Value> =
+        page.blocks("yml").iter().map(|text| serde_saphyr::from_str(text).unwrap()).collect();
+    let [github, gitlab] = &pipelines[..] else { panic!("two pipelines") };
+    let steps = github["jobs"]["gate"]["steps"].as_array().unwrap();
+    assert!(steps.iter().all(|step| step["run"].is_string() != step["uses"].is_string()), "{steps:?}");
+    assert!(steps.iter().any(|step| step["run"] == "ci/gate.sh"));
+    assert_eq!(gitlab["gate"]["script"], serde_json::json!(["ci/gate.sh"]));
+    assert_eq!(gitlab["gate"]["artifacts"]["reports"]["junit"], "report/tokenbeat.xml");
+    let [script] = &page.blocks("bash")[..] else { panic!("one script") };
+    let mut lines: Vec<String> = script.replace("\\\n", " ").lines().map(str::to_owned).collect();
+    lines.retain(|line| line.starts_with("tokenbeat "));
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    for line in lines {
+        let words = words(&line.replace("\"${compare[@]}\"", "--baseline x.json").replace('"', ""));
+        assert!(Cli::try_parse_from(&words).is_ok(), "{words:?}");
+    }
+    // What the steps refer to is what the script writes.
+    for file in ["report/tokenbeat.md", "report/tokenbeat.xml"] {
+        assert!(script.contains(file) && page.blocks("yml").iter().any(|text| text.contains(file)), "{file}");
+    }
+}
+
 /// The words of a command line, with single quotes.
 fn words(line: &str) -> Vec<String> {
     let (mut words, mut quoted) = (vec![String::new()], false);

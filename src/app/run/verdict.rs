@@ -2,7 +2,7 @@
 //! no miss without a reason.
 
 use crate::cli::Exit;
-use crate::event::{ComparisonReport, ComparisonVerdict, Outcome, RunResult, RunSummary};
+use crate::event::{ComparisonReport, ComparisonVerdict, Outcome, Pair, RunResult, RunSummary};
 use crate::plan::{Bound, Objective, PairPlan};
 use crate::report::{ObjectiveResult, PairReport, Report, counts};
 use anstyle::AnsiColor;
@@ -24,6 +24,8 @@ pub(super) struct RunVerdict {
     /// nothing was measured or sent or no outcome says anything about the target, or if the treatment of a comparison is
     /// worse than the control. A late prober is reported, but does not change the exit code.
     pub(super) exit: Exit,
+    /// Why each pair failed that did.
+    pub(super) reasons: Vec<(Pair, Vec<String>)>,
     lines: Vec<String>,
 }
 
@@ -42,9 +44,10 @@ impl RunVerdict {
         let mut lines: Vec<String> = ended.iter().filter_map(late).collect();
         if ended.iter().any(|run| run.result == RunResult::Cancelled) {
             lines.push("error: stopped before the end".to_owned());
-            return Self { exit: Exit::Failed, lines };
+            return Self { exit: Exit::Failed, reasons: Vec::new(), lines };
         }
         let warnings = lines.len();
+        let mut failed = Vec::new();
         for pair in &report.pairs {
             let (profile, target) = (&pair.profile, &pair.target);
             let plan = asked
@@ -52,8 +55,12 @@ impl RunVerdict {
                 .iter()
                 .find(|it| it.pair.profile == *profile && it.pair.target == *target)
                 .map(|plan| &**plan);
-            let reasons = reasons(pair, plan, asked.time).into_iter();
-            lines.extend(reasons.map(|why| format!("failed: {profile} on {target}: {why}")));
+            let reasons = reasons(pair, plan, asked.time);
+            lines.extend(reasons.iter().map(|why| format!("failed: {profile} on {target}: {why}")));
+            if !reasons.is_empty() {
+                let pair = Pair { profile: Arc::clone(profile), target: Arc::clone(target) };
+                failed.push((pair, reasons));
+            }
         }
         let worse = compared.iter().filter(|it| it.verdict == ComparisonVerdict::Worse);
         lines.extend(worse.map(|it| {
@@ -61,7 +68,7 @@ impl RunVerdict {
             format!("failed: {profile}: {treatment} is worse than {control}: {}", it.sentence())
         }));
         let exit = if lines.len() > warnings { Exit::Missed } else { Exit::Ok };
-        Self { exit, lines }
+        Self { exit, reasons: failed, lines }
     }
 
     /// Prints warnings and reasons to stderr.
@@ -76,8 +83,12 @@ impl RunVerdict {
     }
 }
 
-/// Why a pair failed, if it did.
-fn reasons(pair: &PairReport, plan: Option<&PairPlan>, time: Option<Duration>) -> Vec<String> {
+/// Why a pair failed, if it did. Without its plan, less is said of a pair of which nothing was measured.
+pub(in crate::app) fn reasons(
+    pair: &PairReport,
+    plan: Option<&PairPlan>,
+    time: Option<Duration>,
+) -> Vec<String> {
     // A search goes on until objectives are missed; its result says whether it found the capacity.
     if pair.runs.iter().any(|run| run.search.is_some()) {
         let failed = pair.runs.iter().filter(|run| run.result == RunResult::Failed.label());

@@ -2,7 +2,8 @@
 
 use crate::detect::{binomial, rank_sum};
 use crate::report::tables;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::fmt;
 
 /// By how many standard deviations something must differ from chance: once in 30,000 looks at data without a pattern, if
@@ -19,7 +20,7 @@ pub(super) const MIN_REQUESTS: usize = 20;
 pub(super) const MIN_EVENTS: u64 = 5;
 
 /// What a number counts or measures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EvidenceUnit {
     /// Seconds.
@@ -45,10 +46,10 @@ pub enum EvidenceUnit {
 }
 
 /// A number that shows a pattern.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EvidenceNumber {
     /// What it is, in `snake_case`; stable.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// The number, in its unit.
     pub value: f64,
     /// Its unit.
@@ -57,7 +58,7 @@ pub struct EvidenceNumber {
 
 /// Creates a number.
 pub(super) const fn number(name: &'static str, value: f64, unit: EvidenceUnit) -> EvidenceNumber {
-    EvidenceNumber { name, value, unit }
+    EvidenceNumber { name: Cow::Borrowed(name), value, unit }
 }
 
 /// Creates a number of requests.

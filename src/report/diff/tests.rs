@@ -1,32 +1,21 @@
 //! What is called a change, and what cannot be compared.
 
 use super::*;
-use crate::event::{Failure, Outcome, RunResult, RunSummary};
+use crate::event::{Failure, Outcome};
 use crate::fact::{Fact, Sink};
-use crate::report::sums::ReportTally;
-use crate::report::{ResultEnvironment, ResultFileError, ResultRun, Summary};
+use crate::report::testing::{ended, environment, played};
+use crate::report::{ResultFileError, ResultRun, StageTotals, Summary};
 use crate::tally::Distribution as _;
-use crate::testing::{play, rag_plan, run, small_plan, step_place};
+use crate::testing::{play, rag_plan, small_plan, step_place};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 use rand_distr::Distribution as _;
-use std::time::{Duration, UNIX_EPOCH};
-
-fn environment() -> ResultEnvironment {
-    ResultEnvironment {
-        tokenbeat: "0.1.0".into(),
-        saved: "2026-11-20T10:01:00Z".into(),
-        agent: "probe-1".into(),
-        location: "eu".into(),
-        platform: "linux".into(),
-        currency: "usd".into(),
-    }
-}
+use std::time::Duration;
 
 /// A result of one part, whose times are drawn in milliseconds, each for all quantities.
 fn result(n: u64, failed: u64, mut draw: impl FnMut(u64) -> f64) -> SavedResult {
-    let mut part = ResultPart { stage: "steady".into(), step: "".into(), tally: ReportTally::default() };
-    let tally = &mut part.tally;
+    let mut stage = StageTotals { stage: "steady".into(), ..StageTotals::default() };
+    let tally = &mut stage.tally;
     for i in 0..n {
         for times in [
             &mut tally.first_token,
@@ -46,9 +35,9 @@ fn result(n: u64, failed: u64, mut draw: impl FnMut(u64) -> f64) -> SavedResult 
         target: "llama".into(),
         model: "m".into(),
         revision: "r1".into(),
-        runs: Vec::new(),
         thresholds: BTreeMap::from([("time_to_first_token".to_owned(), 0.1), ("failures".to_owned(), 0.02)]),
-        parts: vec![part],
+        stages: vec![stage],
+        ..ResultPair::default()
     };
     SavedResult::new(environment(), vec![pair])
 }
@@ -59,7 +48,7 @@ fn steady(i: u64) -> f64 {
 }
 
 fn verdicts(diff: &ResultDiff) -> Vec<(&'static str, &'static str)> {
-    diff.changes.iter().map(|it| (it.quantity.name(), it.verdict)).collect()
+    diff.changes.iter().map(|it| (it.quantity.name(), it.verdict.name())).collect()
 }
 
 #[test]
@@ -75,7 +64,7 @@ fn what_did_not_change_is_the_same() {
             ("failures", "same")
         ]
     );
-    assert!(diff.verdict == "same" && !diff.is_worse() && diff.left_out.is_empty());
+    assert!(diff.verdict == ChangeVerdict::Same && !diff.is_worse() && diff.left_out.is_empty());
     assert_eq!(diff.changes[0].before.samples, 400);
     assert_eq!(
         (diff.changes[0].min_change, diff.changes[1].min_change),
@@ -105,8 +94,12 @@ fn a_change_that_matters_is_worse_or_better() {
     assert!((pace.change.unwrap() - (1.0 / 1.08 - 1.0)).abs() < 0.002, "{pace:?}");
     assert!((pace.before.value.unwrap() - 5.0).abs() < 0.02 && pace.after.value < pace.before.value);
     let faster = ResultDiff::of(&result(400, 0, steady), &result(400, 0, |i| steady(i) * 0.8));
-    assert!(faster.changes[..4].iter().all(|it| it.verdict == "better"), "{:?}", verdicts(&faster));
-    assert_eq!((faster.verdict, faster.is_worse()), ("better", false));
+    assert!(
+        faster.changes[..4].iter().all(|it| it.verdict == ChangeVerdict::Better),
+        "{:?}",
+        verdicts(&faster)
+    );
+    assert_eq!((faster.verdict, faster.is_worse()), (ChangeVerdict::Better, false));
 }
 
 #[test]
@@ -114,19 +107,26 @@ fn failures_are_shares_of_what_judges_the_target() {
     let diff = ResultDiff::of(&result(400, 0, steady), &result(380, 20, steady));
     let failures = &diff.changes[4];
     assert_eq!((failures.before.value, failures.after.value), (Some(0.0), Some(0.05)));
-    assert_eq!((failures.after.samples, failures.verdict), (400, "worse"));
+    assert_eq!((failures.after.samples, failures.verdict), (400, ChangeVerdict::Worse));
     let few = ResultDiff::of(&result(400, 0, steady), &result(398, 2, steady));
-    assert_eq!(few.changes[4].verdict, "unknown", "2 of 400 may be an accident or half of what matters");
+    assert_eq!(
+        few.changes[4].verdict,
+        ChangeVerdict::Unknown,
+        "2 of 400: an accident, or half of what matters"
+    );
 }
 
 #[test]
 fn too_few_samples_say_nothing() {
     let diff = ResultDiff::of(&result(400, 0, steady), &result(6, 0, |i| steady(i) * 3.0));
-    assert!(diff.changes.iter().all(|it| it.verdict == "unknown"), "{:?}", verdicts(&diff));
-    assert_eq!((diff.verdict, diff.changes[0].change, diff.changes[0].change_high), ("unknown", None, None));
+    assert!(diff.changes.iter().all(|it| it.verdict == ChangeVerdict::Unknown), "{:?}", verdicts(&diff));
+    assert_eq!(
+        (diff.verdict, diff.changes[0].change, diff.changes[0].change_high),
+        (ChangeVerdict::Unknown, None, None)
+    );
     // What only failed has no times, and is not the same for that.
     let gone = ResultDiff::of(&result(400, 0, steady), &result(0, 400, steady));
-    assert_eq!((gone.changes[0].verdict, gone.changes[0].after.value), ("unknown", None));
+    assert_eq!((gone.changes[0].verdict, gone.changes[0].after.value), (ChangeVerdict::Unknown, None));
     assert!(gone.is_worse());
 }
 
@@ -138,7 +138,7 @@ fn equal_results_are_called_different_as_rarely_as_stated() {
     let mut sample = || result(60, 1, |_| scatter.sample(&mut rng));
     let called = (0..300).filter(|_| {
         let diff = ResultDiff::of(&sample(), &sample());
-        diff.changes.iter().any(|it| ["better", "worse"].contains(&it.verdict))
+        diff.changes.iter().any(|it| [ChangeVerdict::Better, ChangeVerdict::Worse].contains(&it.verdict))
     });
     let called = called.count();
     // 3 of 300 are stated; 10 or more would have a probability of 0.1%.
@@ -150,7 +150,7 @@ fn only_like_is_compared_with_like() {
     let (before, mut other) = (result(400, 0, steady), result(400, 0, |i| steady(i) * 2.0));
     other.pairs[0].revision = "r2".into();
     let diff = ResultDiff::of(&before, &other);
-    assert_eq!((diff.changes.len(), diff.verdict), (0, "unknown"));
+    assert_eq!((diff.changes.len(), diff.verdict), (0, ChangeVerdict::Unknown));
     assert!(diff.left_out[0].why.contains("another revision"), "{:?}", diff.left_out);
     assert_eq!(diff.tables(), "nothing could be compared\n");
 
@@ -158,7 +158,7 @@ fn only_like_is_compared_with_like() {
     let mut mistral = other.pairs[0].clone();
     mistral.target = "mistral".into();
     other.pairs.push(mistral);
-    other.pairs[0].parts[0].stage = "peak".into();
+    other.pairs[0].stages[0].stage = "peak".into();
     let left_out = |before, after| -> Vec<String> {
         let diff = ResultDiff::of(before, after);
         diff.left_out.iter().map(|it| format!("{}: {}", it.what, it.why)).collect()
@@ -174,15 +174,7 @@ fn only_like_is_compared_with_like() {
     assert_eq!(left_out(&other, &before)[0], "chat on mistral: only the first result has it");
 
     let mut search = result(400, 0, steady);
-    search.pairs[0].runs.push(ResultRun {
-        id: "x".into(),
-        seed: 1,
-        started: String::new(),
-        ended: String::new(),
-        result: "ok".into(),
-        degraded: None,
-        search: true,
-    });
+    search.pairs[0].runs.push(ResultRun { search: true, ..ResultRun::default() });
     assert!(left_out(&before, &search)[0].contains("capacity search"));
 }
 
@@ -217,51 +209,25 @@ fn a_diff_is_tables_or_json() {
     assert!(few.contains("too few samples"), "{few}");
 }
 
-/// A summary after a run of the small plan with this many answers.
-fn played(answers: u64) -> Arc<Summary> {
-    let plan = small_plan();
-    let summary = Summary::new(&plan);
-    let sink: Arc<dyn Sink> = Arc::<Summary>::clone(&summary);
-    let [warm, place] = &plan.pairs[0].places[..] else { panic!("two stages") };
-    play(&sink, warm, Outcome::Ok, |request| request.warm_up = true);
-    for _ in 0..answers {
-        play(&sink, place, Outcome::Ok, |request| request.detail = Some("hunter2".into()));
-    }
-    sink.record(&ended(&plan.pairs[0].pair));
-    summary
-}
-
-fn ended(pair: &crate::event::Pair) -> Fact {
-    let summary = RunSummary {
-        run: run(pair),
-        started: UNIX_EPOCH,
-        ended: UNIX_EPOCH,
-        result: RunResult::Ok,
-        reason: None,
-        degraded: Some("2 of 30 requests were late".into()),
-        search: None,
-        offered: 30,
-        skipped: 0,
-        ok: 30,
-    };
-    Fact::RunEnded { summary: Arc::new(summary), tally: Arc::default() }
-}
-
 #[test]
 fn a_result_is_read_as_it_was_saved() {
     let saved = SavedResult::of(&played(30), environment());
     let text = saved.to_json().unwrap();
-    assert!(text.starts_with("{\"format\":\"tokenbeat-result\",\"version\":1,") && !text.contains("hunter2"));
+    assert!(text.starts_with("{\"format\":\"tokenbeat-result\",\"version\":2,") && !text.contains("hunter2"));
     let read = SavedResult::from_json(&text).unwrap();
     assert_eq!((read.to_json().unwrap(), &read.environment), (text, &environment()));
     let pair = read.pair("chat", "llama").unwrap();
     assert_eq!((&*pair.model, &*pair.revision, pair.thresholds["chunk_gap"]), ("m", "rev", 0.05));
-    let [only] = &pair.parts[..] else { panic!("the warm-up is left out: {:?}", pair.parts) };
+    let parts = pair.parts();
+    let [only] = &parts[..] else { panic!("the warm-up is left out: {parts:?}") };
     assert_eq!((&*only.stage, only.tally.ok(), only.tally.first_token.count()), ("steady", 30, 30));
     assert_eq!((pair.runs[0].seed, &*pair.runs[0].started), (1, "1970-01-01T00:00:00.000Z"));
     assert!(pair.runs[0].degraded.is_some() && !pair.is_search());
     let diff = ResultDiff::of(&saved, &read);
-    assert!(diff.changes[..4].iter().all(|it| it.verdict == "same" && it.change == Some(0.0)), "{diff:?}");
+    assert!(
+        diff.changes[..4].iter().all(|it| it.verdict == ChangeVerdict::Same && it.change == Some(0.0)),
+        "{diff:?}"
+    );
     let tables = read.report().tables();
     assert!(
         tables.starts_with("chat on llama (m)\n") && tables.contains(" time to first token "),
@@ -283,12 +249,14 @@ fn a_scenario_has_a_part_for_each_step() {
     sink.record(&ended(&plan.pairs[0].pair));
     let saved = SavedResult::of(&summary, environment());
     let report = saved.report();
-    for view in report.pairs[0].stages.iter().chain([&report.pairs[0].total]) {
+    let [warm, steady] = &report.pairs[0].stages[..] else { panic!("two stages") };
+    assert!(warm.warm_up && warm.throughput.is_none());
+    for view in steady.parts.iter().chain([steady, &report.pairs[0].total]) {
         let throughput = view.throughput.as_ref().unwrap();
         assert!((throughput.load_active_seconds - 10.0).abs() < 1e-9, "the steps share it: {throughput:?}");
     }
-    let parts: Vec<_> =
-        saved.pairs[0].parts.iter().map(|part| (&*part.stage, &*part.step, part.tally.ok())).collect();
+    let parts = saved.pairs[0].parts();
+    let parts: Vec<_> = parts.iter().map(|part| (&*part.stage, &*part.step, part.tally.ok())).collect();
     assert_eq!(parts, [("steady", "login", 0), ("steady", "query", 0), ("steady", "talk", 3)]);
     // Steps of which nothing happened have nothing to compare.
     let diff = ResultDiff::of(&saved, &saved);
@@ -304,11 +272,11 @@ fn what_is_no_result_is_told_apart() {
     assert!(error("{").starts_with("is not a saved result: EOF"), "{}", error("{"));
     assert!(error("{\"pairs\": []}").starts_with("is not a saved result: missing field `format`"));
     assert!(error("{\"format\": \"x\", \"version\": 1}").contains("its `format` is not `tokenbeat-result`"));
-    let newer = "{\"format\": \"tokenbeat-result\", \"version\": 2}";
-    assert!(matches!(SavedResult::from_json(newer), Err(ResultFileError::Version(2))));
+    let newer = "{\"format\": \"tokenbeat-result\", \"version\": 3}";
+    assert!(matches!(SavedResult::from_json(newer), Err(ResultFileError::Version(3))));
     assert_eq!(
         error(newer),
-        "has version 2 of the format, and this tokenbeat reads version 1: save it again with this one"
+        "has version 3 of the format, and this tokenbeat reads versions 1 to 2: save it again with this one"
     );
     let cut = SavedResult::of(&played(1), environment()).to_json().unwrap();
     assert!(error(&cut[..cut.len() / 2]).starts_with("is not a saved result: "));

@@ -1,0 +1,66 @@
+//! What a pull request shows.
+
+use super::*;
+use crate::report::testing::{environment, found, played, worse_baseline, worse_comparison};
+
+fn saved() -> SavedResult {
+    SavedResult::of(&played(30), environment())
+}
+
+fn line<'a>(text: &'a str, of: &str) -> &'a str {
+    text.lines().find(|line| line.contains(of)).unwrap_or_else(|| panic!("{of} in {text}"))
+}
+
+#[test]
+fn the_verdict_comes_first_and_the_rest_is_folded() {
+    let mut result = saved();
+    let text = result.to_markdown();
+    assert!(text.starts_with("## tokenbeat: ✅ passed\n\n| "), "{text}");
+    let row = line(&text, "| chat | llama |");
+    assert_eq!(row, "| ✅ | chat | llama | 300 ms | - | - | 21.6 | 30 | 0 | 7.7500 usd |");
+    assert!(!text.contains("**Diagnosis**") && !text.contains("since the baseline"), "{text}");
+    assert_eq!(text.matches("<details>").count(), text.matches("</details>").count());
+    assert!(line(&text, "run run-1").contains("seed 1"));
+
+    result.pairs[0].reasons = vec!["objective ttft (below 0.8 s) missed: 4 of 30 are bad".into()];
+    result.baseline = Some(worse_baseline());
+    result.comparisons = vec![worse_comparison()];
+    result.diagnosis = vec![found()];
+    result.replay = vec!["tokenbeat run chat --config.file 'a <b>.yaml'".into()];
+    let text = result.to_markdown();
+    assert!(text.starts_with("## tokenbeat: ❌ failed\n"), "{text}");
+    assert!(line(&text, "| chat | llama |").ends_with("| time to first token +20.0% worse |"), "{text}");
+    assert!(line(&text, "- chat on llama: objective ttft").ends_with("4 of 30 are bad"));
+    assert!(line(&text, "- chat on llama: decode bound").contains("time to first token 12.3 ms"), "{text}");
+    assert!(
+        line(&text, "canary: new against old").contains("worse: time\\_to\\_first\\_token +23.1%"),
+        "{text}"
+    );
+    assert!(text.contains("<pre>tokenbeat run chat --config.file 'a &lt;b&gt;.yaml'</pre>"), "{text}");
+    let headings = [
+        "**What failed**",
+        "**Comparisons**",
+        "**Diagnosis**",
+        "Changes since before.json",
+        "Stages",
+        "How it was",
+    ];
+    let at: Vec<usize> = headings.iter().map(|heading| text.find(heading).unwrap()).collect();
+    assert!(at.is_sorted(), "{text}");
+}
+
+#[test]
+fn nothing_in_it_is_markup_of_others() {
+    let mut result = saved();
+    let hostile = "a|b</details><script>*x*`y`@me [z](http://127.0.0.1) #1\n\n# big";
+    result.pairs[0].profile = hostile.into();
+    result.pairs[0].reasons = vec![hostile.into()];
+    result.environment.agent = hostile.into();
+    result.replay = vec![hostile.into()];
+    let text = result.to_markdown();
+    let row = line(&text, "| ❌ |");
+    assert_eq!(row.replace("\\|", "").matches('|').count(), 11, "{row}");
+    assert!(!text.contains("<script>") && !text.contains("@me") && !text.contains("\n# big"), "{text}");
+    assert_eq!(text.matches("</details>").count(), 2, "{text}");
+    assert!(row.contains("\\*x\\*\\`y\\`&#64;me \\[z\\]"), "{row}");
+}

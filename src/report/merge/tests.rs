@@ -1,0 +1,190 @@
+//! A sum is what one agent would have measured.
+
+use super::*;
+use crate::event::{Failure, Outcome, Request};
+use crate::fact::{Fact, Sink};
+use crate::report::Summary;
+use crate::report::testing::{ended, environment, played};
+use crate::report::trail::{ClockOrigin, RequestTrail};
+use crate::testing::{play, rag_plan, step_place, travel};
+use proptest::prelude::*;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A request of a drawn case: which agent sent it, its step and turn, its outcome, and its time to first token.
+type Drawn = (usize, u32, bool, u64);
+
+fn environment_of(agent: usize) -> ResultEnvironment {
+    ResultEnvironment { agent: format!("agent-{agent}"), ..environment() }
+}
+
+/// The result of an agent that sent these.
+fn measured(agent: usize, requests: &[Drawn]) -> SavedResult {
+    let plan = rag_plan();
+    let summary = Summary::new(&plan);
+    let sink: Arc<dyn Sink> = Arc::<Summary>::clone(&summary);
+    let pair = &plan.pairs[0];
+    for (_, turn, ok, millis) in requests {
+        let outcome = if *ok { Outcome::Ok } else { Outcome::Failed(Failure::Reset) };
+        play(&sink, &step_place(pair, 1, "talk", *turn), outcome, |request| {
+            let marks = &mut request.observed.marks;
+            marks.first_token = marks.sent.map(|sent| sent + Duration::from_millis(*millis));
+            request.stalls = u64::from(*millis > 200);
+        });
+        travel(&sink, &pair.places[1], outcome, |journey| journey.duration = Duration::from_millis(*millis));
+        let time = Duration::from_millis(*millis);
+        sink.record(&Fact::LoadActive { place: Arc::clone(&pair.places[1]), time });
+    }
+    sink.record(&ended(&pair.pair));
+    SavedResult::of(&summary, environment_of(agent))
+}
+
+fn totals(result: &SavedResult) -> serde_json::Value {
+    let mut json = serde_json::to_value(result.report()).unwrap();
+    json["pairs"][0]["runs"] = serde_json::Value::Null;
+    json["diagnosis"] = serde_json::Value::Null;
+    serde_json::json!({ "summary": json, "stages": result.pairs[0].stages })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #[test]
+    fn the_sum_of_parts_is_the_whole(
+        drawn in prop::collection::vec((0_usize..3, 1_u32..6, any::<bool>(), 1_u64..400), 1..60)
+    ) {
+        let whole = measured(9, &drawn);
+        let parts = (0..3).map(|agent| {
+            let its: Vec<Drawn> = drawn.iter().copied().filter(|it| it.0 == agent).collect();
+            measured(agent, &its)
+        });
+        // As they come out of files.
+        let parts = parts.map(|part| SavedResult::from_json(&part.to_json().unwrap()).unwrap());
+        let merged = SavedResult::merge(parts.collect()).unwrap().result;
+        // Sums of floats, such as costs and seconds, depend on their order in the last digit.
+        prop_assert!(close(&totals(&merged), &totals(&whole)), "{}\n{}", totals(&merged), totals(&whole));
+        prop_assert_eq!(merged.pairs[0].runs.len(), 3);
+        prop_assert_eq!(merged.merged.len(), 3);
+    }
+
+    #[test]
+    fn trails_add_up_however_they_are_shared_out(
+        drawn in prop::collection::vec((any::<bool>(), 0_u64..5_000, any::<u64>()), 1..300)
+    ) {
+        let origin = ClockOrigin::now();
+        let (mut whole, mut parts) = (RequestTrail::default(), [RequestTrail::default(), RequestTrail::default()]);
+        for (first, seconds, id) in drawn {
+            let request = request(seconds, id);
+            whole.ended(&request, origin);
+            parts[usize::from(first)].ended(&request, origin);
+        }
+        let [mut sum, other] = parts;
+        sum.add(&other);
+        prop_assert_eq!(sum, whole);
+    }
+}
+
+/// Whether two values are the same, but for the last digits of fractions.
+fn close(a: &serde_json::Value, b: &serde_json::Value) -> bool {
+    use serde_json::Value::{Array, Number, Object};
+    match (a, b) {
+        (Number(a), Number(b)) if a.is_f64() || b.is_f64() => {
+            let (a, b) = (a.as_f64().unwrap(), b.as_f64().unwrap());
+            (a - b).abs() <= 1e-9 * a.abs().max(b.abs())
+        }
+        (Array(a), Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| close(a, b)),
+        (Object(a), Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| close(a, b)))
+        }
+        _ => a == b,
+    }
+}
+
+/// A request that ended so many seconds after now, with this span id.
+fn request(seconds: u64, id: u64) -> Request {
+    let plan = rag_plan();
+    let summary: Arc<dyn Sink> = Summary::new(&plan);
+    let request = play(&summary, &step_place(&plan.pairs[0], 1, "talk", 1), Outcome::Ok, |request| {
+        request.ids.span_id = id.to_be_bytes();
+        let marks = &mut request.observed.marks;
+        (marks.due, marks.end) =
+            (marks.due + Duration::from_secs(seconds), marks.end + Duration::from_secs(seconds));
+    });
+    request.as_ref().clone()
+}
+
+#[test]
+fn a_trail_is_bounded_and_its_sample_goes_by_chance() {
+    let (origin, one) = (ClockOrigin::now(), request(0, 1));
+    let mut trail = RequestTrail::default();
+    for n in 0..3000_u64 {
+        let mut next = one.clone();
+        // A multiplicative hash stands for a random id.
+        next.ids.span_id = (n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
+        next.observed.marks.due += Duration::from_secs(n);
+        next.observed.marks.end += Duration::from_secs(n);
+        next.observed.server = Some(format!("server-{}", n % 20));
+        trail.ended(&next, origin);
+    }
+    assert_eq!((trail.sampled_from, trail.samples.len(), trail.servers.len()), (3000, 800, 8));
+    assert!(trail.timeline.slots.len() <= 400 && trail.timeline.slot_seconds == 8, "{:?}", trail.timeline);
+    assert_eq!(trail.timeline.slots.values().map(|slot| slot.ok).sum::<u64>(), 3000);
+    let begin = trail.samples.iter().map(|it| it.at).fold(f64::INFINITY, f64::min);
+    let early = trail.samples.iter().filter(|it| it.at - begin < 1500.0).count();
+    assert!((350..450).contains(&early), "{early} of 800 are of the first half");
+}
+
+#[test]
+fn what_has_no_sum_is_refused() {
+    let error = |results: Vec<SavedResult>| SavedResult::merge(results).unwrap_err().to_string();
+    let by = |agent| {
+        SavedResult::from_json(&{
+            let mut saved = SavedResult::of(&played(3), environment_of(agent));
+            saved.pairs[0].requests.samples.clear();
+            saved.to_json().unwrap()
+        })
+        .unwrap()
+    };
+    assert_eq!(error(Vec::new()), "there is no result");
+    assert_eq!(
+        error(vec![by(1), by(2), by(1)]),
+        "the run run-1 of agent agent-1 is in number 3 and before: it would count twice"
+    );
+    // Also where one of them is a sum already.
+    let sum = SavedResult::merge(vec![by(1), by(2)]).unwrap().result;
+    assert!(error(vec![sum.clone(), by(2)]).contains("of agent agent-2 is in number 2"));
+    assert_eq!(SavedResult::merge(vec![sum, by(3)]).unwrap().result.merged.len(), 3);
+
+    let mut other = by(2);
+    other.pairs[0].revision = "r2".into();
+    assert_eq!(
+        error(vec![by(1), other]),
+        "chat on llama has another workload, load or model in number 2 (revision r2) than before (revision rev)"
+    );
+    let mut other = by(2);
+    other.environment.currency = "eur".into();
+    assert_eq!(error(vec![by(1), other]), "the costs of the first are in usd and those of number 2 in eur");
+    let mut other = by(2);
+    other.pairs[0].objectives[0].objective = 0.5;
+    assert_eq!(error(vec![by(1), other]), "chat on llama has other objectives in number 2 than before");
+    for search in [1, 2] {
+        let mut results = vec![by(1), by(2)];
+        results[search - 1].pairs[0].runs[0].search = true;
+        assert!(error(results).contains("is a capacity search"));
+    }
+}
+
+#[test]
+fn what_does_not_add_up_is_left_out_and_said() {
+    let mut results = [1, 2].map(|agent| SavedResult::of(&played(3), environment_of(agent)));
+    results[0].config = Some("a: 1".into());
+    results[1].config = Some("a: 1".into());
+    let merged = SavedResult::merge(results.to_vec()).unwrap();
+    assert!(merged.left_out.is_empty() && merged.result.config.is_some(), "{:?}", merged.left_out);
+    results[1].config = None;
+    let merged = SavedResult::merge(results.to_vec()).unwrap();
+    assert_eq!(merged.left_out, ["the config, which is not the same in all of them"]);
+    // A pair that only one of them has is as it is there.
+    results[1].pairs[0].target = "mistral".into();
+    let both = SavedResult::merge(results.to_vec()).unwrap().result;
+    assert_eq!((both.pairs.len(), both.pairs[1].view().total.requests["ok"]), (2, 3));
+}
