@@ -34,6 +34,12 @@ impl Clients {
         Self { cpu_pool, body_memory: BodyMemory::default(), made: HashMap::new(), files: Files::default() }
     }
 
+    /// Builds the client of each target in use, for a plan that replaces none. Blocks while it reads files.
+    pub(super) fn first(plan: &Plan, cpu_pool: &CpuPool) -> anyhow::Result<Self> {
+        let clients = Self::of(plan, Files::default(), &Self::none(cpu_pool.clone()));
+        clients.map_err(|errors| anyhow!(errors.join("; ")))
+    }
+
     /// Builds the client of each target in use. A client of `old` is reused if neither the target nor the contents of
     /// its files have changed. `files` are the files that the load of the plan read. Fails with the errors of all
     /// clients that cannot be built. Blocks while it reads files.
@@ -75,8 +81,7 @@ impl Clients {
 
 /// Builds the client of each target that a profile uses.
 pub(super) fn callers(plan: &Plan, cpu_pool: &CpuPool) -> anyhow::Result<Callers> {
-    let clients = Clients::of(plan, Files::default(), &Clients::none(cpu_pool.clone()));
-    Ok(clients.map_err(|errors| anyhow!(errors.join("; ")))?.callers())
+    Ok(Clients::first(plan, cpu_pool)?.callers())
 }
 
 /// The budgets of a plan, with nothing spent.
@@ -98,15 +103,15 @@ pub(super) struct Memory {
     /// What earlier processes knew of the runs of each pair; absent without a state file.
     pub(super) watches: Option<Vec<SavedWatch>>,
     /// What an earlier process left in the timeline.
-    pub(super) events: EarlierEvents,
+    pub(super) earlier: EarlierEvents,
 }
 
 impl Memory {
     /// Nothing is kept.
     pub(super) fn none(ledger: Arc<BudgetLedger>) -> Self {
         let (runs, minutes) = (Vec::new(), Vec::new());
-        let events = EarlierEvents::default();
-        Self { ledger, keeper: None, runs, minutes, models: BTreeMap::new(), watches: None, events }
+        let earlier = EarlierEvents::default();
+        Self { ledger, keeper: None, runs, minutes, models: BTreeMap::new(), watches: None, earlier }
     }
 }
 
@@ -121,11 +126,11 @@ pub(super) fn memory(plan: &Plan, report: impl Fn(WriteResult) + Send + 'static)
     let models = std::mem::take(&mut restored.models);
     let models = models.into_iter().map(|SavedModel { pair, known, .. }| (pair, known)).collect();
     let watches = Some(std::mem::take(&mut restored.watches));
-    let events = std::mem::take(&mut restored.events);
+    let earlier = std::mem::take(&mut restored.events);
     let ledger = Arc::new(BudgetLedger::restored(plan, budgets, engine::system()));
     let keeper = StateKeeper::start(restored, Arc::clone(&ledger), engine::system(), report)
         .context("cannot start the thread that keeps the state file")?;
-    Ok(Memory { ledger, keeper: Some(keeper), runs, minutes, models, watches, events })
+    Ok(Memory { ledger, keeper: Some(keeper), runs, minutes, models, watches, earlier })
 }
 
 /// The threads for CPU-bound work of a process: one pool for the engine and all clients.

@@ -10,7 +10,6 @@ use crate::comparison::Comparisons;
 use crate::config::ListenAddress;
 use crate::engine::{self, Engine};
 use crate::fact::{Fanout, Sink};
-use crate::files::Files;
 use crate::model_changes::ModelChanges;
 use crate::plan::{LoadedPlan, Plan};
 use crate::regression::RegressionWatch;
@@ -19,11 +18,13 @@ use crate::server::{
     Access, AgentIdentity, AnswerLimiter, BoundServer, ConfigStatus, ControlCommand, Current, LastProbes,
     LifecyclePhase, Notice, Readiness, Views, WAITING, max_connections,
 };
-use crate::state::{BudgetLedger, Events, HistoryRecorder, Recent, StateKeeper, Timeline, WriteResult};
+use crate::state::{
+    BudgetLedger, Events, HistoryRecorder, Recent, SavedMinute, SavedRun, StateKeeper, Timeline, WriteResult,
+};
 use crate::target_state::TargetStates;
 use crate::telemetry::otlp::{self, LogTap};
 use crate::telemetry::{Exposition, IncidentWebhook, Store, WebhookTask, watch_runtime_lag};
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,13 +83,9 @@ impl Daemon {
         }
         let plan = Arc::new(plan);
         let store = Store::new(&plan);
-        let Memory { ledger, keeper, runs, minutes, models, watches, events: earlier } =
-            memory(&plan, &store)?;
+        let Memory { ledger, keeper, runs, minutes, models, watches, earlier } = memory(&plan, &store)?;
         store.attach_ledger(Arc::<BudgetLedger>::clone(&ledger));
-        let recent = Recent::new(&plan);
-        recent.restore(&runs);
-        let history = HistoryRecorder::new(&plan);
-        history.restore(&minutes);
+        let (recent, history) = restored(&plan, &runs, &minutes);
         let timeline = Timeline::new(&plan, earlier, keeper.clone(), engine::system());
         let export = export(&plan, &store, tap)?;
         let webhook = IncidentWebhook::new(&plan, &store);
@@ -115,9 +112,7 @@ impl Daemon {
         let states = TargetStates::new(&plan, Arc::<Comparisons>::clone(&comparisons));
         let sink: Arc<dyn Sink> = Arc::<TargetStates>::clone(&states);
         let cpu_pool = assembly::cpu_pool()?;
-        let none = Clients::none(cpu_pool.clone());
-        let clients = Clients::of(&plan, Files::default(), &none);
-        let clients = clients.map_err(|errors| anyhow!(errors.join("; ")))?;
+        let clients = Clients::first(&plan, &cpu_pool)?;
         let config_status =
             ConfigStatus::loaded(warnings.iter().map(ToString::to_string).collect(), Vec::new());
         let (current, shown) = watch::channel(Current {
@@ -282,6 +277,14 @@ async fn close(keeper: Arc<StateKeeper>) {
     if !closed.unwrap_or(false) {
         tracing::error!("the state file could not be written to its end");
     }
+}
+
+/// What is shown of the recent past, with what earlier processes left.
+fn restored(plan: &Plan, runs: &[SavedRun], minutes: &[SavedMinute]) -> (Arc<Recent>, Arc<HistoryRecorder>) {
+    let (recent, history) = (Recent::new(plan), HistoryRecorder::new(plan));
+    recent.restore(runs);
+    history.restore(minutes);
+    (recent, history)
 }
 
 /// Opens the state; what is written to it is counted.

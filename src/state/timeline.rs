@@ -194,17 +194,14 @@ impl Timeline {
             None => None,
         };
         let known = self.lock();
-        let mut events = match saved {
-            Some(mut events) => {
-                // The file has a run when it has ended, and everything else that goes on.
-                let runs = known.open.values().filter(|event| event.kind == TimelineKind::Run);
-                events.extend(runs.filter(|event| wanted.has(event)).cloned());
-                events
-            }
-            None => {
-                let all = known.past.iter().chain(&known.runs).chain(known.open.values());
-                all.filter(|event| wanted.has(event)).cloned().collect()
-            }
+        let mut events: Vec<_> = if let Some(mut events) = saved {
+            // The file has a run when it has ended, and everything else that goes on.
+            let runs = known.open.values().filter(|event| event.kind == TimelineKind::Run);
+            events.extend(runs.filter(|event| wanted.has(event)).cloned());
+            events
+        } else {
+            let all = known.past.iter().chain(&known.runs).chain(known.open.values());
+            all.filter(|event| wanted.has(event)).cloned().collect()
         };
         drop(known);
         events.sort_by_key(|event| event.start);
@@ -243,7 +240,9 @@ impl Sink for Timeline {
                 });
             }
             Fact::ModelObserved(observed) => {
-                read::hints(observed).into_iter().for_each(|hint| self.happened(hint));
+                for hint in read::hints(observed) {
+                    self.happened(hint);
+                }
             }
             _ => {}
         }

@@ -308,11 +308,13 @@
     query.set("from", String(Math.floor(from)));
     query.set("to", String(Math.ceil(to)));
     const tone = (kind) => kind === "run" ? "--run-band" : kind === "fault" ? "--band" : "--incident";
+    // A treatment that is not worse is no incident: a line says when the verdict came.
+    const calm = (event) => event.kind === "comparison" && event.state !== "worse";
     const title = (event) => [event.title, event.detail].filter(Boolean).join(": ");
     try {
       const { events } = await json("api/v1/timeline", query);
       return events.map((event) => ({ from: at(event.start), until: event.end ? at(event.end) : now(),
-        instant: event.start === event.end, tone: tone(event.kind), run: event.kind === "run",
+        instant: event.start === event.end || calm(event), tone: tone(event.kind), run: event.kind === "run",
         title: title(event) }));
     } catch {
       const { faults, runs, regressions } = facts();
