@@ -32,6 +32,7 @@ mod openai_embeddings;
 mod openai_responses;
 mod pool;
 mod rate_limit;
+mod recording;
 mod request;
 mod rerank;
 mod resolve;
@@ -52,6 +53,7 @@ mod tests;
 
 pub use http::{BuildError, Client};
 pub use memory::{BodyMemory, Charge};
+pub use recording::{CallRecording, RecordScope};
 pub use tokenizer::TextCounter;
 
 use crate::event::{Failure, Marks, Observed, Outcome, TraceIds};
@@ -93,6 +95,8 @@ pub struct CallOptions {
     pub tool_calls: bool,
     /// Keep an excerpt of the answer, for a person to read.
     pub excerpt: bool,
+    /// What is kept of the request and of its answer, for a person to read.
+    pub record: RecordScope,
     /// The prompt of a fingerprint that is sent: what its answer shows about the model is kept.
     pub fingerprint: Option<u32>,
     /// Values to redact: secrets in the request, and what was extracted from earlier answers.
@@ -145,6 +149,8 @@ pub struct Answer {
     pub body: Option<Bytes>,
     /// The beginning of the text, without secrets; only if requested (see [`CallOptions::excerpt`]).
     pub excerpt: Option<String>,
+    /// What was sent and what came back; only if requested (see [`CallOptions::record`]).
+    pub recording: Option<Arc<CallRecording>>,
     /// Its id, where a later request can name it.
     pub id: Option<String>,
     /// The response headers.
@@ -164,6 +170,7 @@ impl Answer {
             logprobs: 0,
             body: None,
             excerpt: None,
+            recording: None,
             id: None,
             headers: HeaderMap::new(),
         }

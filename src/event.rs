@@ -14,6 +14,7 @@ mod marks;
 mod model;
 mod outcome;
 mod place;
+mod recorded;
 mod request;
 mod run;
 mod search;
@@ -30,6 +31,7 @@ pub use marks::{EventSizes, Gaps, Marks};
 pub use model::{FingerprintAnswer, ModelChange, ModelObservation, ModelSign};
 pub use outcome::{Failure, Outcome};
 pub use place::{Counts, Pair, Place, SeriesKey, TURNS, turn_bucket};
+pub use recorded::{RecordedAnswer, RecordedExchange, RecordedRequest, RecordedText};
 pub use request::{
     ConnectionPhase, ConnectionRecord, Limit, LimitKind, Observed, Phases, Request, TokenDeadlines, Verdict,
 };

@@ -43,12 +43,13 @@ mod target;
 mod trace;
 pub mod webhook;
 
+pub use crate::config::names_a_credential;
 pub use crate::dataset::Dataset;
 pub use crate::trace::RequestTrace;
 pub use crate::vocabulary::{
     Api, AtLimit, BodyForm, Cache, ChatTemplate, ClientAuth, ConnectionMode, HistoryAnswers, HonouredParam,
-    HttpVersion, Overlap, Period, Price, Propagate, Quantity, ReasoningEffort, Reserve, SloMetric, SummaryBy,
-    TargetHealth, Timeouts, Tokenizer,
+    HttpVersion, Overlap, Period, Price, Propagate, Quantity, ReasoningEffort, RecordMode, Reserve,
+    SloMetric, SummaryBy, TargetHealth, Timeouts, Tokenizer,
 };
 pub use answer_mapping::{AnswerMapping, Done};
 pub use arrivals::{Arrivals, ClientGroup};

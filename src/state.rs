@@ -23,9 +23,9 @@ pub use history::{
 };
 pub use keeper::{Restored, StateKeeper, WriteResult};
 pub use recent::{
-    ActiveRun, BaselineView, ChunksView, JourneyCounts, JourneyView, MarksView, PairStatus, PhaseView,
-    Recent, RegressionView, RelatedRequest, RequestDetail, RequestFilter, RequestPhase, RequestView, RunView,
-    StallView,
+    ActiveRun, AnswerContentView, BaselineView, ChunksView, HeaderView, JourneyCounts, JourneyView,
+    MarksView, PairStatus, PhaseView, Recent, RegressionView, RelatedRequest, RequestContentView,
+    RequestDetail, RequestFilter, RequestPhase, RequestView, RunView, StallView, TextView,
 };
 pub use recent::{FAILURES, LATEST};
 pub use time::Time;

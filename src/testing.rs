@@ -17,8 +17,8 @@ pub(crate) use trace::{replay, trace};
 
 use crate::plan::{
     Agent, Api, Arrivals, AskStep, Auth, BaselineThresholds, Bound, Budget, Cache, Check, ConnectionMode,
-    Expect, HttpVersion, LoadCurve, Objective, Overlap, PairPlan, Period, Plan, Price, Profile, Rule,
-    Scenario, Schedule, Server, Shape, SloMetric, Stage, StageBounds, StepAction, Target, TargetHealth,
+    Expect, HttpVersion, LoadCurve, Objective, Overlap, PairPlan, Period, Plan, Price, Profile, RecordMode,
+    Rule, Scenario, Schedule, Server, Shape, SloMetric, Stage, StageBounds, StepAction, Target, TargetHealth,
     Telemetry, Timeouts, TlsOptions, Tokenizer, Trigger,
 };
 use crate::secret::{Exposed, Secret, SecretOrigin};
@@ -109,6 +109,7 @@ pub(crate) fn profile(name: &str, stages: Vec<Stage>) -> Profile {
         ],
         retry: None,
         fluidity: None,
+        record: RecordMode::Off,
         baseline: thresholds(),
         detect: None,
         budget: Some(budget()),

@@ -12,6 +12,7 @@ use super::deadlines::Deadlines;
 use super::dialect::{Decoder, Dialect};
 use super::http::Client;
 use super::mapped::MappedDecoder;
+use super::recording::CallRecording;
 use super::{Answer, AnswerForm, Context, fingerprint, rate_limit, response, wall_clock};
 use crate::cpu_pool;
 use crate::credentials::Issued;
@@ -58,6 +59,7 @@ pub(super) struct Exchange<'a> {
     redactor: Redactor,
     /// The credentials that it is sent with, if they have to be fetched.
     credentials: Option<Arc<Issued>>,
+    recording: Option<CallRecording>,
 }
 
 impl<'a> Exchange<'a> {
@@ -73,7 +75,18 @@ impl<'a> Exchange<'a> {
             (AnswerForm::Http(reading), _) => AnswerFormat::Http(reading.clone()),
         };
         let connection = ConnectionRecord::default();
-        Self { client, call, context, form, deadlines, marks, connection, redactor, credentials: None }
+        Self {
+            client,
+            call,
+            context,
+            form,
+            deadlines,
+            marks,
+            connection,
+            redactor,
+            credentials: None,
+            recording: None,
+        }
     }
 
     /// Runs the exchange to its end, whatever the outcome.
@@ -96,7 +109,10 @@ impl<'a> Exchange<'a> {
 
     fn compose(&mut self) -> Result<Request<Body>, CallError> {
         let credentials = self.credentials.as_deref();
-        self.client.composer.compose(&self.call, &self.context, credentials, &mut self.redactor)
+        let request =
+            self.client.composer.compose(&self.call, &self.context, credentials, &mut self.redactor)?;
+        self.recording = CallRecording::start(self.context.options.record, &request, &self.call.body);
+        Ok(request)
     }
 
     fn is_cold(&self) -> bool {
@@ -125,6 +141,9 @@ impl<'a> Exchange<'a> {
                 let (bytes, complete) = body::some(&mut body, MAX_ERROR, &self.deadlines).await;
                 answer.observed.retry_after = rate_limit::retry_after(&answer.headers, wall_clock::now());
                 let said = self.said(head.status, &answer, &bytes);
+                if let Some(recording) = &mut self.recording {
+                    recording.error(head.status.as_u16(), &answer.headers, &bytes);
+                }
                 self.release(link, complete).await;
                 return self.finish(answer, &CallError::new(failure, said), known);
             }
@@ -265,6 +284,9 @@ impl<'a> Exchange<'a> {
             let shown = fingerprint::of(prompt, body, text, &**dialect, &self.redactor);
             answer.observed.fingerprint = Some(Box::new(shown));
         }
+        if let (Some(recording), Some(status)) = (&mut self.recording, answer.observed.status) {
+            recording.answer(status, &answer.headers, read.body.as_ref(), &read.generated);
+        }
         answer.text = read.generated.text;
         answer.logprobs = read.logprobs;
         answer.tool_calls = read.tool_calls;
@@ -275,6 +297,7 @@ impl<'a> Exchange<'a> {
         answer.id = read.id;
         answer.memory = charge.map(Arc::new);
         answer.body = read.body.filter(|_| matches!(self.form, AnswerFormat::Http(_)));
+        answer.recording = self.recording.map(|recording| Arc::new(recording.with(self.redactor)));
         answer.observed.marks = self.marks;
         answer.observed.connection = self.connection;
         answer
@@ -296,6 +319,7 @@ impl<'a> Exchange<'a> {
         answer.outcome = Outcome::Failed(broken.failure);
         answer.detail = Some(self.redactor.clean(&broken.detail));
         answer.observed.server = response::server(&answer.headers, &self.redactor);
+        answer.recording = self.recording.map(|recording| Arc::new(recording.with(self.redactor)));
         answer.observed.marks = self.marks;
         answer.observed.connection = self.connection;
         answer

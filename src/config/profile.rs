@@ -14,7 +14,7 @@ use super::schedule::Schedule;
 use super::search::CapacitySearch;
 use super::text::{Length, Percentage, ThinkTime, TimeLimit};
 use super::workload::Workload;
-use crate::vocabulary::{AtLimit, ReasoningEffort, SloMetric};
+use crate::vocabulary::{AtLimit, ReasoningEffort, RecordMode, SloMetric};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -80,6 +80,12 @@ pub struct Profile {
     /// except for manual schedules and for searches.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detect: Option<Detect>,
+    /// Of which requests it is recorded what was sent and what came back, for `/?request=ID` and `/api/v1/requests/ID`:
+    /// method, path, headers and body, and status, headers and body or generated text. Secrets are masked, each text is
+    /// cut off after 16 KiB, and nothing is stored on disk. Prompts and answers are then visible to everyone who may see
+    /// the status page.
+    #[serde(default, skip_serializing_if = "RecordMode::is_off")]
+    pub record: RecordMode,
     /// Budget for all targets of the profile together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,

@@ -8,15 +8,16 @@ use super::stage::RunningStage;
 use super::stage_limit::StagePermit;
 use super::verdict::{JudgedAnswer, Unchecked};
 use super::{CANCEL_LEEWAY, OVERRUN};
-use crate::client::{Answer, CallOptions, Context};
+use crate::client::{Answer, CallOptions, CallRecording, Context, RecordScope};
 use crate::cpu_pool;
 use crate::event::{
-    BudgetRefusal, Exhausted, Failure, Hold, Marks, Outcome, Place, Request, SkipReason, Spend, TraceIds,
+    BudgetRefusal, Exhausted, Failure, Hold, Marks, Outcome, Place, RecordedExchange, Request, SkipReason,
+    Spend, TraceIds,
 };
 use crate::exchange::Call;
 use crate::fact::OfferedRequest;
 use crate::fluidity;
-use crate::plan::{PairPlan, Step};
+use crate::plan::{PairPlan, RecordMode, Step};
 use crate::slo;
 use crate::workload::NoAsk;
 use futures_util::FutureExt as _;
@@ -101,6 +102,20 @@ pub(super) struct Answered {
     streams: bool,
     /// Shared with the CPU pool, so that it survives a panic there.
     pub(super) answer: Arc<Answer>,
+    /// What was sent and what came back, with its secrets.
+    recording: Option<Arc<CallRecording>>,
+    /// The same without, if it is to be kept.
+    recorded: Option<Arc<RecordedExchange>>,
+}
+
+/// What is kept of a request, in case it is to be recorded. An answer that later requests take values from may contain
+/// secrets that are not known yet.
+pub(super) fn record_scope(mode: RecordMode, is_used_later: bool) -> RecordScope {
+    match mode {
+        RecordMode::Off => RecordScope::Nothing,
+        RecordMode::Failures | RecordMode::All if is_used_later => RecordScope::WithoutContent,
+        RecordMode::Failures | RecordMode::All => RecordScope::Everything,
+    }
 }
 
 /// What a request holds while it is in flight.
@@ -180,7 +195,8 @@ impl RunningStage {
         // forgets no more than that.
         ledger.recorded(&admitted.hold).await;
         ledger.settle(admitted.hold, spent);
-        Ok(Answered { offered, asked_output, streams, answer: Arc::new(answer) })
+        let recording = answer.recording.take();
+        Ok(Answered { offered, asked_output, streams, answer: Arc::new(answer), recording, recorded: None })
     }
 
     /// Takes a permit of the stage, if it has a limit of its own.
@@ -190,12 +206,22 @@ impl RunningStage {
         permit.map(Some).inspect_err(|reason| self.run.log_skip(*reason, None))
     }
 
+    /// Masks what is to be recorded of a request, in the CPU pool. Without a recording, it does nothing.
+    pub(super) async fn record(&self, answered: &mut Answered, judged: &JudgedAnswer) {
+        let Some(recording) = answered.recording.take() else { return };
+        if self.run.runtime.plan.profile.record == RecordMode::Failures && judged.outcome == Outcome::Ok {
+            return;
+        }
+        answered.recorded = self.work(move || Arc::new(recording.masked())).await.ok();
+    }
+
     /// Completes a request with the result of its checks.
     pub(super) fn close(&self, answered: Answered, judged: JudgedAnswer) -> Played {
-        let Answered { offered, asked_output, streams, answer } = answered;
+        let Answered { offered, asked_output, streams, answer, recording: _, recorded } = answered;
         let plan = &self.run.runtime.plan;
         self.ended(offered, |request| {
             request.asked_output_tokens = asked_output;
+            request.recorded = recorded;
             fill(request, Arc::unwrap_or_clone(answer), judged, plan);
             let fluidity = plan.profile.fluidity.filter(|_| streams);
             request.token_deadlines = fluidity.and_then(|fluidity| fluidity::deadlines(fluidity, request));

@@ -6,7 +6,7 @@ use super::gate::Gate;
 use super::in_flight::InFlight;
 use super::margin::Margins;
 use super::record::Record;
-use super::request::{Sending, Unsendable};
+use super::request::{Sending, Unsendable, record_scope};
 use super::result::{self, Offered, RunEnd};
 use super::stage_limit::StagePermits;
 use super::target_use::UseRecorder;
@@ -272,7 +272,9 @@ impl PairRuntime {
             StepAction::Ask(ask) => ask.fingerprint_prompt(number.n).and_then(|n| u32::try_from(n).ok()),
             StepAction::Http(_) => None,
         };
-        let options = CallOptions { status, timeout, tool_calls, fingerprint, ..CallOptions::default() };
+        let record = record_scope(self.plan.profile.record, !step.take.is_empty());
+        let options =
+            CallOptions { status, timeout, tool_calls, record, fingerprint, ..CallOptions::default() };
         Ok(Sending { call, options })
     }
 

@@ -245,7 +245,7 @@ impl ScenarioUser {
             }
         };
         let played = match answered {
-            Ok(answered) => {
+            Ok(mut answered) => {
                 let next = self.following();
                 if let Some(next) = &next {
                     let thought = self.thought(&next.step, &mut journey.thinking);
@@ -257,6 +257,7 @@ impl ScenarioUser {
                 } else {
                     Box::pin(self.check_answer(at, &answered, context, next, journey.due)).await
                 };
+                stage.record(&mut answered, &judged).await;
                 stage.close(answered, judged)
             }
             Err(played) => played,

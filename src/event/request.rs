@@ -1,7 +1,10 @@
 //! The record of one request: everything that a sink may want to know, delivered once, when the request has
 //! ended.
 
-use super::{EventSizes, FingerprintAnswer, Gaps, Marks, Outcome, RunRef, SeriesKey, Tokens, TraceIds};
+use super::{
+    EventSizes, FingerprintAnswer, Gaps, Marks, Outcome, RecordedExchange, RunRef, SeriesKey, Tokens,
+    TraceIds,
+};
 use enum_map::Enum;
 use std::sync::Arc;
 use std::time::Duration;
@@ -194,6 +197,8 @@ pub struct Request {
     pub text_chars: u64,
     /// Names of the checks that failed.
     pub failed_checks: Vec<Arc<str>>,
+    /// What was sent and what came back, if that is recorded.
+    pub recorded: Option<Arc<RecordedExchange>>,
     /// SLO verdicts, including `all`; empty in a warm-up and for outcomes that do not judge the target.
     pub verdicts: Vec<Verdict>,
 }

@@ -112,6 +112,7 @@ impl UnsettledRequest {
             cost: None,
             text_chars: 0,
             failed_checks: Vec::new(),
+            recorded: None,
             verdicts: Vec::new(),
         }
     }

@@ -145,7 +145,7 @@ fn every_example_is_right() {
                  day-and-night \
                  fingerprint fluidity gamma-bursts gemini \
                  http-endpoint ollama openai-completions openai-embeddings openai-responses otlp poisson prompt-ladder ramp \
-                 reasoning regressions rerank retries scenario schedules shapes slos structured-output synthetic target-state tgi tls-mtls-proxy tools traces users \
+                 reasoning recording regressions rerank retries scenario schedules shapes slos structured-output synthetic target-state tgi tls-mtls-proxy tools traces users \
                  warm-up webhook";
     assert_eq!(right_configs(&copy.path().join("examples")), right);
     assert!(!right_configs(&copy.path().join("examples/guide")).is_empty());

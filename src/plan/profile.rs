@@ -6,7 +6,7 @@ use super::{
     compose_patches, effort, next_occurrence, output_cap, serialize,
 };
 use crate::event::{Failure, Pair, Place, SeriesKey, TURNS, turn_bucket};
-use crate::vocabulary::Period;
+use crate::vocabulary::{Period, RecordMode};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
@@ -41,6 +41,9 @@ pub struct Profile {
     pub retry: Option<Retry>,
     /// How fast its readers read, if that is measured.
     pub fluidity: Option<Fluidity>,
+    /// Of which requests the content is recorded.
+    #[serde(skip_serializing_if = "RecordMode::is_off")]
+    pub record: RecordMode,
     /// Which changes matter when two results are compared.
     // It changes nothing that a run does.
     #[serde(skip)]

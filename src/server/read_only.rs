@@ -14,6 +14,9 @@ use serde_json::Value;
 /// it is.
 const LEFT_OUT: [&str; 5] = ["detail", "errors", "warnings", "files", "server"];
 
+/// Keys of what was sent and what came back.
+const CONTENT: [&str; 2] = ["sent", "received"];
+
 /// Middleware for what a read-only server does not have.
 pub(super) async fn refuse(State(views): State<Views>, request: Request, next: Next) -> Response {
     if !views.read_only() {
@@ -48,6 +51,7 @@ fn leave_out(value: &mut Value) {
         Value::Object(entries) => {
             for (key, value) in entries {
                 match value {
+                    Value::Object(_) if CONTENT.contains(&key.as_str()) => *value = Value::Null,
                     Value::String(_) if LEFT_OUT.contains(&key.as_str()) => *value = Value::Null,
                     Value::Array(all) if LEFT_OUT.contains(&key.as_str()) => all.clear(),
                     _ => leave_out(value),
@@ -70,6 +74,9 @@ mod tests {
             "config": { "ok": false, "errors": ["10.1.2.3"], "files": ["/etc/x"], "warnings": [] },
             "requests": [{ "outcome": "connect", "detail": "10.1.2.3 refused", "server": "nginx" }],
             "objectives": [{ "errors": 3 }],
+            "sent": { "path": "/v1" },
+            "received": { "status": 500 },
+            "windows": [{ "sent": 3 }],
         });
         assert_eq!(shown(&value, false).unwrap(), value);
         assert_eq!(
@@ -78,6 +85,9 @@ mod tests {
                 "config": { "ok": false, "errors": [], "files": [], "warnings": [] },
                 "requests": [{ "outcome": "connect", "detail": null, "server": null }],
                 "objectives": [{ "errors": 3 }],
+                "sent": null,
+                "received": null,
+                "windows": [{ "sent": 3 }],
             })
         );
     }

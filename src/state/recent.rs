@@ -1,12 +1,14 @@
 //! What happened recently, in memory: the last requests, the last failures of each pair (which are not pushed
-//! out by successes), and the live status of each pair. Everything is bounded. It must not hold the content
-//! of requests or answers.
+//! out by successes), and the live status of each pair. Everything is bounded. The content
+//! of requests and answers is here only where a profile asks for that, and without secrets.
 
+mod content;
 mod detail;
 mod filter;
 mod timing;
 mod view;
 
+pub use content::{AnswerContentView, HeaderView, RequestContentView, TextView};
 pub use detail::{RelatedRequest, RequestDetail};
 pub use filter::RequestFilter;
 pub use timing::{ChunksView, MarksView, PhaseView, RequestPhase, StallView};

@@ -3,7 +3,7 @@
 use super::{assemble, schedule, target, thresholds, workload};
 use crate::plan::{
     Arrivals, AskStep, AskText, Budget, Cache, CapacitySearch, Expect, Fluidity, LoadCurve, Objective,
-    Overlap, Plan, Price, Profile, Retry, Scenario, Schedule, Shape, Stage, StageBounds, Target,
+    Overlap, Plan, Price, Profile, RecordMode, Retry, Scenario, Schedule, Shape, Stage, StageBounds, Target,
     TargetComparison, Think, Trigger, Window,
 };
 use serde_json::Map;
@@ -71,6 +71,7 @@ impl Build {
             reasoning: None,
             retry: self.retry,
             fluidity: self.fluidity,
+            record: RecordMode::Off,
             baseline: thresholds(),
             detect: None,
             budget: self.budget,

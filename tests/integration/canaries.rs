@@ -157,7 +157,7 @@ fn config(planter: &mut Planter, echo: SocketAddr) -> String {
     ];
     let chat = |stream: bool| {
         format!(
-            "targets: [bearer, basic, header, second, headers, proxied], schedule: {ONCE}, \
+            "targets: [bearer, basic, header, second, headers, proxied], schedule: {ONCE}, record: all, \
              load: [{{ users: 1, requests: {} }}], \
              workload: {{ prompts: [Say hi], output_tokens: 8, stream: {stream} }}, \
              expect: {{ finish_reason: [stop], text: {{ not_matches: [a] }} }}",
@@ -171,9 +171,9 @@ fn config(planter: &mut Planter, echo: SocketAddr) -> String {
            headers: {otlp}, traces: {{ sample: 100% }} }}, webhook: {webhook} }}\n\
          targets:\n{}  app: {{ api: http, base_url: 'http://{echo}/app' }}\n\
          profiles:\n  streamed: {{ {} }}\n  whole: {{ {} }}\n\
-         \x20 fetched: {{ targets: [by-body, google, keys, identity, container], schedule: {ONCE}, \
+         \x20 fetched: {{ targets: [by-body, google, keys, identity, container], schedule: {ONCE}, record: all, \
            load: [{{ users: 1, requests: 4 }}], workload: {{ prompts: [Say hi] }} }}\n\
-         \x20 app:\n    targets: [app]\n    schedule: {ONCE}\n    load: [{{ users: 1, requests: {} }}]\n\
+         \x20 app:\n    targets: [app]\n    schedule: {ONCE}\n    record: all\n    load: [{{ users: 1, requests: {} }}]\n\
          \x20   scenario:\n      secrets: {{ key: {} }}\n      cookies: true\n\
          \x20     setup: [{{ name: login, post: '/login?api_key={{{{ secret.key }}}}', json: {{ password: '{{{{ secret.key }}}}' }}, \
            take: {{ token: $.token }} }}]\n\
@@ -495,6 +495,7 @@ async fn pages(address: SocketAddr, planter: &Planter) -> String {
         assert_silent(path, format!("{}{}", reply.head, reply.body), planter);
         all.push_str(&reply.body);
     }
+    all.push_str(&recorded_pages(address, planter).await);
     for target in ["bearer", "basic", "header", "second", "headers", "proxied", "app"] {
         for telling in TELLINGS {
             let profile = if target == "app" { "app" } else { "streamed" };
@@ -505,6 +506,34 @@ async fn pages(address: SocketAddr, planter: &Planter) -> String {
             all.push_str(&reply.body);
         }
     }
+    all
+}
+
+/// The pages of every remembered request, all of which are recorded.
+async fn recorded_pages(address: SocketAddr, planter: &Planter) -> String {
+    let listed = page(address, "GET", "/api/v1/requests?limit=1000", "*/*").await.json();
+    let (mut all, mut sent, mut received, mut withheld) = (String::new(), 0, 0, 0);
+    for request in listed["requests"].as_array().unwrap() {
+        let id = request["id"].as_str().unwrap();
+        let single = page(address, "GET", &format!("/api/v1/requests/{id}"), "*/*").await;
+        let shown = page(address, "GET", &format!("/?request={id}"), "text/html").await;
+        // The requests of a run that is still going on push out older ones.
+        if single.status == 404 || shown.status == 404 {
+            continue;
+        }
+        assert_silent(&format!("request {request}"), &single.body, planter);
+        assert_silent(&format!("the page of request {request}"), &shown.body, planter);
+        let single = single.json();
+        sent += usize::from(single["sent"].is_object());
+        received +=
+            usize::from(single["received"]["body"].is_object() || single["received"]["text"].is_object());
+        withheld += usize::from(single["received"]["withheld"] == true);
+        all.push_str(&shown.body);
+    }
+    assert!(
+        sent > 50 && received > 30 && withheld > 0,
+        "{sent} sent, {received} received, {withheld} withheld"
+    );
     all
 }
 

@@ -117,6 +117,69 @@ async fn a_failure_shows_where_its_time_went_and_its_attempts() {
     assert_eq!(daemon.get("/api/v1/requests?outcome=restet").await.status, 400);
     let missing = daemon.get("/api/v1/requests/0123456789abcdef").await;
     assert_eq!(missing.status, 404);
-    assert!(missing.body.contains("keeps the last 200 requests"), "{}", missing.body);
+    assert!(
+        missing.body.contains("keeps the last 200 requests, and the last 20 failures"),
+        "{}",
+        missing.body
+    );
     daemon.drain().await;
+}
+
+/// The remembered requests of a profile with these keys, newest first: two answers, and then three failures, of which one
+/// is that of a check.
+async fn recorded(keys: &str) -> Vec<Value> {
+    let simulator = Simulator::start();
+    let workload = "workload: { prompts: [Name a river.], system: Be brief., output_tokens: 8 }";
+    let profile = |more: &str| {
+        format!("targets: [t], schedule: {ONCE}, load: [{{ users: 1, requests: 2 }}], {workload}{keys}{more}")
+    };
+    let yaml = one("", &format!("schedule: {ONCE}, {workload}"));
+    let (head, _) = yaml.split_once("profiles:").unwrap();
+    let yaml = format!(
+        "{head}profiles:\n  p: {{ {} }}\n  q: {{ {} }}\n",
+        profile(""),
+        profile(", expect: { text: { contains: [no such word] } }")
+    );
+    simulator.inject("error_500;max=1");
+    let daemon = Running::start(&yaml, &simulator).await;
+    daemon.requests(4).await;
+    let details = details(&daemon, "").await;
+    assert_eq!(details.len(), 4);
+    daemon.drain().await;
+    details
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn content_is_recorded_where_a_profile_asks_for_it() {
+    let off = recorded("").await;
+    assert!(off.iter().all(|it| it["sent"].is_null() && it["received"].is_null()), "nothing is stored");
+    let failures = recorded(", record: failures").await;
+    for detail in &failures {
+        assert_eq!(detail["sent"].is_object(), detail["outcome"] != "ok", "{detail}");
+    }
+    let outcome = |name: &str| failures.iter().find(|it| it["outcome"] == name);
+    let failed = outcome("http_5xx").unwrap();
+    assert_eq!(failed["received"]["status"], 500);
+    let body = failed["received"]["body"]["text"].as_str().unwrap();
+    assert!(body.contains("error"), "{body}");
+    // The answer was fine, and a check of it failed.
+    let checked = outcome("check").unwrap();
+    assert_eq!(checked["received"]["status"], 200);
+    assert!(!checked["received"]["text"]["text"].as_str().unwrap().is_empty());
+    for detail in recorded(", record: all").await {
+        let sent = &detail["sent"];
+        assert_eq!((&sent["method"], &sent["path"]), (&"POST".into(), &"/v1/chat/completions".into()));
+        let body: Value = serde_json::from_str(sent["body"]["text"].as_str().unwrap()).unwrap();
+        let said = |n: usize| body["messages"][n]["content"].as_str().unwrap();
+        // After the nonce that busts the cache.
+        assert!(said(0).ends_with("] Be brief.") && said(1) == "Name a river.", "{body}");
+        let names: Vec<_> = sent["headers"].as_array().unwrap().iter().map(|it| &it["name"]).collect();
+        assert!(names.contains(&&"traceparent".into()) && names.contains(&&"host".into()), "{names:?}");
+        let text = &detail["received"]["text"];
+        assert_eq!(text.is_object(), detail["outcome"] != "http_5xx", "{detail}");
+        assert_eq!(text["truncated"].as_bool().unwrap_or_default(), false);
+        assert!(
+            detail["received"]["headers"].as_array().unwrap().iter().any(|it| it["name"] == "content-type")
+        );
+    }
 }

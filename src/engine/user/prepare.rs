@@ -127,6 +127,7 @@ impl ScenarioUser {
             anew: at.is_first_of_set_up() && iteration > 0,
             now: clock::shown_at(&runtime.shared.wall, due),
             caller: runtime.caller(),
+            record: runtime.plan.profile.record,
         }
     }
 

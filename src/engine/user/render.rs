@@ -1,9 +1,9 @@
 //! Renders and encodes one request of a user: the work the CPU pool does before it is sent.
 
-use super::super::request::{Sending, Unsendable};
+use super::super::request::{Sending, Unsendable, record_scope};
 use crate::client::{AnswerForm, CallOptions, Caller};
 use crate::event::Failure;
-use crate::plan::StepAction;
+use crate::plan::{RecordMode, StepAction};
 use crate::scenario::{Continuation, Draft, JourneyStep, Unbuildable, UserSession};
 use crate::workload::RequestNumber;
 use jiff::Timestamp;
@@ -21,6 +21,8 @@ pub(super) struct RenderJob {
     /// What the wall clock will show when it is due.
     pub(super) now: Timestamp,
     pub(super) caller: Arc<dyn Caller>,
+    /// Of which requests the content is recorded.
+    pub(super) record: RecordMode,
 }
 
 /// A request that was rendered, or why it could not be.
@@ -87,7 +89,9 @@ impl RenderJob {
         };
         let (status, timeout) = (step.expect.status.clone(), step.timeout);
         let (hidden, tool_calls) = (outgoing.hidden, step.expect.wants_tool_calls());
-        let options = CallOptions { form, status, timeout, tool_calls, hidden, ..CallOptions::default() };
+        let record = record_scope(self.record, self.at.set_up || !step.take.is_empty());
+        let options =
+            CallOptions { form, status, timeout, tool_calls, record, hidden, ..CallOptions::default() };
         Ok((Sending { call, options }, continuation))
     }
 }

@@ -53,6 +53,7 @@ pub(super) fn compile(
         slos,
         retry,
         fluidity,
+        record: written.record,
         baseline,
         detect,
         budget: own_budget,

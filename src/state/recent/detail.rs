@@ -1,8 +1,9 @@
 //! What is remembered of one request beyond its line in a list, and what is shown of it on its own.
 
+use super::content::{AnswerContentView, RequestContentView};
 use super::timing::{self, ChunksView, MarksView, PhaseView, StallView};
 use super::view::RequestView;
-use crate::event::{Request, TraceIds};
+use crate::event::{RecordedExchange, Request, TraceIds};
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ pub(super) struct RememberedRequest {
 struct Bulk {
     chunks: ChunksView,
     stalls: Vec<StallView>,
+    recorded: Option<Arc<RecordedExchange>>,
 }
 
 /// One request with everything that is remembered of it.
@@ -39,11 +41,15 @@ pub struct RequestDetail {
     /// When its chunks arrived; null if that is no longer kept.
     pub chunks: Option<ChunksView>,
     /// Its longest stalls in order; null if they are no longer kept.
-    pub stalls: Option<Vec<StallView>>,
+    pub longest_stalls: Option<Vec<StallView>>,
     /// All attempts at the same request that are remembered, this one included, in order; empty if it is the only one.
     pub attempts: Vec<RelatedRequest>,
     /// The requests of its journey that are remembered, this one included, in order; empty without a journey.
     pub journey: Vec<RelatedRequest>,
+    /// What was sent; null if that was not recorded or is no longer kept.
+    pub sent: Option<RequestContentView>,
+    /// What came back; null if nothing did, or if that was not recorded or is no longer kept.
+    pub received: Option<AnswerContentView>,
 }
 
 /// A request that belongs to another one.
@@ -72,7 +78,11 @@ impl RememberedRequest {
             first: request.first_attempt.unwrap_or(request.seq),
             phases: timing::phases(request),
             marks: MarksView::of(&request.observed.marks),
-            bulk: Some(Arc::new(Bulk { chunks: ChunksView::of(request), stalls: timing::stalls(request) })),
+            bulk: Some(Arc::new(Bulk {
+                chunks: ChunksView::of(request),
+                stalls: timing::stalls(request),
+                recorded: request.recorded.clone(),
+            })),
         }
     }
 
@@ -99,14 +109,17 @@ impl RememberedRequest {
             };
             related(same_run().filter(own))
         });
+        let recorded = self.bulk.as_ref().and_then(|bulk| bulk.recorded.as_ref());
         RequestDetail {
             view: Arc::clone(&self.view),
             phases: self.phases.clone(),
             marks: self.marks,
             chunks: self.bulk.as_ref().map(|bulk| bulk.chunks.clone()),
-            stalls: self.bulk.as_ref().map(|bulk| bulk.stalls.clone()),
+            longest_stalls: self.bulk.as_ref().map(|bulk| bulk.stalls.clone()),
             attempts: if attempts.len() > 1 { attempts } else { Vec::new() },
             journey,
+            sent: recorded.map(|it| RequestContentView::of(&it.sent)),
+            received: recorded.and_then(|it| it.received.as_ref()).map(AnswerContentView::of),
         }
     }
 }

@@ -246,6 +246,7 @@ fn a_request_is_found_by_its_id_with_its_phases_and_chunks() {
     let json = serde_json::to_value(&detail).unwrap();
     assert_eq!((&json["outcome"], &json["marks"]["first_token_seconds"]), (&"ok".into(), &0.3.into()));
     assert_eq!(json["phases"][0]["phase"], "dispatch_lag");
+    assert_eq!((&json["stalls"], &json["longest_stalls"]), (&0.into(), &serde_json::json!([])));
     let list = serde_json::to_value(fixture.recent.requests(1)).unwrap();
     assert!(list[0]["chunks"].is_null() && list[0]["phases"].is_null(), "the list does not grow by them");
     assert!(fixture.recent.request("0000000000000003").is_none());

@@ -201,7 +201,7 @@ pub(super) fn stalls(request: &Request) -> Vec<StallView> {
 /// The phases of a request, without gaps from when it was due to its end. Those that took no time are left out.
 pub(super) fn phases(request: &Request) -> Vec<PhaseView> {
     let marks = &request.observed.marks;
-    let mut line = Timeline { zero: zero(marks), end: marks.end, at: marks.due, phases: Vec::new() };
+    let mut line = PhaseLine { zero: zero(marks), end: marks.end, at: marks.due, phases: Vec::new() };
     line.until(RequestPhase::Queued, marks.due + marks.queued);
     let begun = match marks.sent {
         Some(sent) => sent.checked_sub(marks.setup).unwrap_or(sent),
@@ -242,7 +242,7 @@ fn rest(request: &Request) -> RequestPhase {
 }
 
 /// The phases so far.
-struct Timeline {
+struct PhaseLine {
     zero: Instant,
     end: Instant,
     /// The end of the last one.
@@ -250,7 +250,7 @@ struct Timeline {
     phases: Vec<PhaseView>,
 }
 
-impl Timeline {
+impl PhaseLine {
     /// Adds a phase that lasted until then.
     fn until(&mut self, phase: RequestPhase, then: Instant) {
         let then = then.min(self.end);
