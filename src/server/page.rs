@@ -5,6 +5,7 @@ mod format;
 mod overview;
 mod pair;
 mod query;
+mod requests;
 
 use super::caller::RequestOrigin;
 use super::notice::{NoticeContent, NoticeEvent};
@@ -19,17 +20,20 @@ use minijinja::{AutoEscape, Environment};
 use overview::Overview;
 use pair::PairView;
 use query::{PageQuery, WantedView};
+use requests::{RequestList, RequestPage};
 use serde::Serialize;
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
 /// Every template by its name. `base.html` is the frame; the macros are what several views draw.
-const TEMPLATES: [(&str, &str); 5] = [
+const TEMPLATES: [(&str, &str); 7] = [
     ("base.html", include_str!("page/base.html")),
     ("macros.html", include_str!("page/macros.html")),
     ("missing.html", include_str!("page/missing.html")),
     ("pair.html", include_str!("page/pair.html")),
     ("overview.html", include_str!("page/overview.html")),
+    ("request.html", include_str!("page/request.html")),
+    ("requests.html", include_str!("page/requests.html")),
 ];
 
 /// Only this server's own files and answers. The scripts set styles through the DOM, which is no inline style.
@@ -134,6 +138,14 @@ fn render(
         WantedView::Pair(pair) => match PairView::of(views, &pair, &shown) {
             Some(view) => return markup("pair.html", &shown, view).map(|page| (StatusCode::OK, page)),
             None => format!("The profile {} is not played against a target {}.", pair.profile, pair.target),
+        },
+        WantedView::Requests(filter) => {
+            let view = RequestList::of(views, filter, &shown);
+            return markup("requests.html", &shown, view).map(|page| (StatusCode::OK, page));
+        }
+        WantedView::Request(id) => match RequestPage::of(views, &id, &shown) {
+            Ok(view) => return markup("request.html", &shown, view).map(|page| (StatusCode::OK, page)),
+            Err(missing) => missing,
         },
     };
     let page = markup("missing.html", &shown, MissingView { what: missing })?;

@@ -79,9 +79,14 @@ pub(super) async fn one(State(views): State<Views>, Path(id): Path<String>, head
 
 /// Why a request may not be found.
 pub(super) fn forgotten() -> String {
+    format!("No such request is remembered. {}.", kept())
+}
+
+/// What is remembered.
+pub(super) fn kept() -> String {
     format!(
-        "no such request is remembered: this agent keeps the last {LATEST} requests, and the last {FAILURES} failures of \
-         each profile and target, until it is restarted"
+        "This agent keeps the last {LATEST} requests, and the last {FAILURES} failures of each profile and target, until \
+         it is restarted"
     )
 }
 

@@ -5,7 +5,7 @@ document.documentElement.classList.add("live");
 
 async function refresh() {
   const began = performance.now();
-  if (!document.hidden) await look();
+  if (!document.hidden && !document.querySelector("[data-still]")) await look();
   // A page that takes long to make is asked for seldom.
   setTimeout(refresh, Math.min(Math.max(2000, 10 * (performance.now() - began)), 30000));
 }
@@ -76,4 +76,13 @@ function told(runs) {
     return `${run.target}: ${run.state}${run.id ? ` as ${run.id}` : ""}${why ? `, ${why}` : ""}`;
   };
   return runs.map(one).join("; ");
+}
+
+// Copies what stands beside the button.
+for (const button of document.querySelectorAll("[data-copy]")) {
+  button.hidden = !navigator.clipboard; // Only where the page came from a secure origin.
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(button.dataset.copy);
+    button.textContent = "copied";
+  });
 }

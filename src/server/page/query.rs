@@ -1,6 +1,7 @@
 //! Which view a link to the page asks for. Everything is in the query, so that a view and its filters can be linked, and
 //! the links are relative. It must not know what a view shows.
 
+use super::requests::ListFilter;
 use crate::event::Pair;
 use serde::Deserialize;
 
@@ -19,6 +20,11 @@ pub(in crate::server) struct PageQuery {
     bad: Option<String>,
     q: Option<String>,
     rows: Option<String>,
+    request: Option<String>,
+    requests: Option<String>,
+    outcome: Option<String>,
+    run: Option<String>,
+    failed: Option<String>,
 }
 
 /// A view.
@@ -28,6 +34,10 @@ pub(super) enum WantedView {
     Overview(PairFilter),
     /// One pair.
     Pair(Pair),
+    /// The remembered requests that pass the filter.
+    Requests(ListFilter),
+    /// One remembered request, by its id.
+    Request(String),
 }
 
 /// Which pairs the overview shows. All of it must hold.
@@ -49,7 +59,20 @@ impl PageQuery {
     /// The view that this asks for.
     pub(super) fn view(self) -> WantedView {
         let given = |value: Option<String>| value.filter(|value| !value.is_empty());
+        if let Some(id) = given(self.request) {
+            return WantedView::Request(id);
+        }
         let (profile, target) = (given(self.profile), given(self.target));
+        if self.requests.is_some() {
+            let (outcome, run) = (given(self.outcome), given(self.run));
+            return WantedView::Requests(ListFilter {
+                profile: profile.unwrap_or_default(),
+                target: target.unwrap_or_default(),
+                outcome: outcome.unwrap_or_default(),
+                run: run.unwrap_or_default(),
+                failed: given(self.failed).is_some_and(|failed| failed != "false"),
+            });
+        }
         if let (Some(profile), Some(target)) = (&profile, &target) {
             return WantedView::Pair(Pair {
                 profile: profile.as_str().into(),
@@ -106,6 +129,17 @@ mod tests {
         for rows in ["rows=many", "rows=-1"] {
             assert_eq!(view(rows), view(""), "{rows}");
         }
+    }
+
+    #[test]
+    fn a_link_names_a_request_or_the_list() {
+        assert_eq!(view("request=0a&profile=x&target=y"), WantedView::Request("0a".to_owned()));
+        let all = ListFilter::default();
+        assert_eq!(view("requests"), WantedView::Requests(all.clone()));
+        assert_eq!(view("requests=&profile=&failed=false"), WantedView::Requests(all.clone()));
+        let filter = ListFilter { profile: "a b".to_owned(), run: "p/t".to_owned(), failed: true, ..all };
+        let link = "requests=1&profile=a+b&run=p%2Ft&failed=true&other=1";
+        assert_eq!(view(link), WantedView::Requests(filter));
     }
 
     #[test]

@@ -265,7 +265,7 @@ fn a_scenario_shows_its_journeys_and_its_steps() {
     for wanted in [
         "Journeys since the start: <span class=\"good\">2 ok</span>, <span class=\"bad\">1 failed</span>, 0 under way",
         "; ended by: <span class=\"bad nowrap\">check 1</span>",
-        "<td>rag → app · <span class=\"nowrap\">talk, turn 5-8</span></td>",
+        ">rag → app</a> · <span class=\"nowrap\">talk, turn 5-8</span></td>",
         "title=\"&lt;&#x2f;title&gt;",
         ">query</span></td>",
         "<td class=\"what\">$.citations</td>",
@@ -478,4 +478,119 @@ fn comparisons_are_a_table() {
     ] {
         assert!(page.contains(wanted), "{wanted:?} is not in {page}");
     }
+}
+
+#[test]
+fn a_request_opens_as_a_waterfall() {
+    let fixture = Fixture::new();
+    fixture.play(Outcome::Ok, |request| {
+        request.observed.gaps = crate::event::Gaps::default();
+        for gap in [50, 1500, 50] {
+            request.observed.gaps.push(Duration::from_millis(gap));
+        }
+        request.observed.marks.last_token = Some(request.observed.marks.due + Duration::from_millis(1910));
+        request.observed.marks.end = request.observed.marks.due + Duration::from_millis(2010);
+        request.stalls = 1;
+    });
+    let id = Arc::clone(&fixture.views.recent.requests(1)[0].id);
+    let overview = fixture.page();
+    assert!(overview.contains(&format!("<a href=\"?request={id}\">chat → llama</a>")), "{overview}");
+    let (status, page) = fixture.open(&format!("request={id}"));
+    assert_eq!(status, StatusCode::OK);
+    for wanted in [
+        ">dispatch lag</abbr></th>",
+        // Due at -10 ms, sent at 0, of 2010 ms: 5 units of 1000.
+        "<rect class=\"agent\" x=\"0.0\" y=\"1\" width=\"5.0\" height=\"8\">",
+        "<td class=\"n\">-10 ms</td><td class=\"n\">10 ms</td>",
+        ">first token</abbr></th>",
+        "aria-label=\"4 chunks from 300 ms to 1.9 s, 1 stalls\"",
+        "<title>stall of 1.5 s</title>",
+        "nothing came for 1.5 s from 350 ms",
+        "<code>000102030405060708090a0b0c0d0e0f</code>",
+        "data-copy=\"000102030405060708090a0b0c0d0e0f\"",
+        "Not recorded, or no longer kept.",
+        "20, 11 <span class=\"dim small\">by usage</span>",
+    ] {
+        assert!(page.contains(wanted), "{wanted} is not in {page}");
+    }
+    assert_eq!(page.matches("<path class=\"tick\" d=\"M").count(), 1);
+    let (status, page) = fixture.open("request=0123456789abcdef");
+    assert!(status == StatusCode::NOT_FOUND && page.contains("keeps the last 200 requests"), "{page}");
+}
+
+/// Something recorded in which everything is markup.
+fn recorded() -> crate::event::RecordedExchange {
+    use crate::event::{RecordedAnswer, RecordedExchange, RecordedRequest, RecordedText};
+    let text = || RecordedText { text: HOSTILE.to_owned(), bytes: 99_999, is_cut: true };
+    let headers = || vec![(HOSTILE.to_owned(), HOSTILE.to_owned())];
+    RecordedExchange {
+        sent: RecordedRequest {
+            method: "POST".to_owned(),
+            path: HOSTILE.to_owned(),
+            headers: headers(),
+            body: text(),
+        },
+        received: Some(RecordedAnswer {
+            status: 503,
+            headers: headers(),
+            withheld: false,
+            body: Some(text()),
+            text: Some(text()),
+            reasoning: Some(text()),
+            tool_calls: Some(text()),
+        }),
+    }
+}
+
+#[test]
+fn what_was_sent_and_came_back_is_shown_and_is_no_markup() {
+    let fixture = Fixture::new();
+    fixture.play(Outcome::Failed(Failure::Overloaded), |request| {
+        request.recorded = Some(Arc::new(recorded()));
+        request.detail = Some(HOSTILE.to_owned());
+    });
+    let id = Arc::clone(&fixture.views.recent.requests(1)[0].id);
+    let (_, page) = fixture.open(&format!("request={id}"));
+    assert!(!page.contains("<script>") && !page.contains("<img"), "{page}");
+    for wanted in ["<code>POST ", "HTTP 503", "the beginning of 99999 bytes", "Reasoning, ", "Tool calls, "] {
+        assert!(page.contains(wanted), "{wanted} is not in {page}");
+    }
+    // Path, two headers with name and value, body, and the four texts that came back.
+    assert!(page.matches("&lt;script&gt;alert(").count() >= 10, "{page}");
+}
+
+#[test]
+fn the_list_of_requests_is_filtered_by_its_form() {
+    let fixture = Fixture::new();
+    fixture.play(Outcome::Ok, |_| {});
+    fixture.play(Outcome::Failed(Failure::Reset), |request| {
+        request.ids.span_id = [9; 8];
+        request.detail = Some("connection lost".into());
+    });
+    let listed = |query: &str| {
+        let (status, page) = fixture.open(query);
+        assert_eq!(status, StatusCode::OK);
+        (page.matches("<a href=\"?request=").count(), page)
+    };
+    let (all, page) = listed("requests");
+    assert_eq!(all, 2);
+    for wanted in [
+        "<option>chat</option>",
+        "<option>llama</option>",
+        "<option>stall_timeout</option>",
+        "connection lost",
+    ] {
+        assert!(page.contains(wanted), "{wanted} is not in {page}");
+    }
+    let (failed, page) = listed("requests=1&failed=true&outcome=reset&profile=chat&target=&run=");
+    assert_eq!(failed, 1);
+    assert!(
+        page.contains("<option selected>reset</option>") && page.contains("value=\"true\" checked>"),
+        "{page}"
+    );
+    let (none, page) = listed("requests=1&profile=%3Cscript%3E&outcome=nope");
+    assert!(
+        none == 0 && page.contains("No remembered request is like that.") && !page.contains("<script>"),
+        "{page}"
+    );
 }
