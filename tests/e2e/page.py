@@ -1,7 +1,7 @@
 """Suite page: the status page in a real browser.
 
 Chromium, driven by playwright-core, opens the page of a daemon with a state file that plays against the simulator: every
-view, live updates, charts that zoom, filters, the run button, a restart, a read-only server and one with a thousand
+view, live updates, charts that zoom, filters, waterfalls of requests, the run button, a restart, a read-only server and one with a thousand
 pairs. axe looks at every view in light and dark, on a desktop and on a phone.
 """
 
@@ -55,6 +55,7 @@ def run(t: Session, binary: Path) -> None:
     overview(t, browser, url)
     charts(t, browser, url)
     runs(t, browser, url)
+    requests(t, browser, url)
     looks(t, browser, url)
     restart(t, browser, url, daemon)
     read_only(t, browser, binary, sim)
@@ -78,6 +79,7 @@ def config(t: Session, sim: str, name: str, more: str = "") -> Path:
               chat:
                 targets: [well, broken]
                 schedule: {{ continuous: {{}} }}
+                record: all
                 load: [{{ name: steady, for: 3s, rate: 4/s }}]
                 workload: {{ prompts: [Why is the sky blue?], output_tokens: 12 }}
                 slo: [{{ name: ttft, metric: time_to_first_token, below: 500ms, objective: 95% }}]
@@ -178,16 +180,45 @@ def ended_runs(url: str) -> int:
     return sum(run["profile"] == "once" for run in all_runs)
 
 
-def views(url: str) -> dict[str, str]:
-    return {"overview": url, "pair": f"{url}/?profile=chat&target=broken"}
+def requests(t: Session, browser: Browser, url: str) -> None:
+    with t.check("the list of requests is filtered, and leads to a waterfall"):
+        browser.open(url=f"{url}/?requests=1&target=well")
+        browser.choose("form.filter select[name=outcome]", value="ok")
+        wait_for("the filter", lambda: "outcome=ok" in browser.url(), 10)
+        equal(set(browser.texts("#requests tbody td:nth-child(3)")), {"ok"}, "outcomes")
+        browser.click("#requests tbody a:text-matches('chat')")
+        browser.wait(".waterfall")
+        phases = browser.texts(".waterfall tbody th")
+        expect(phases[-3:] == ["tokens", "end", "chunks"] and "wait" in phases, f"phases: {phases}")
+        ticks = browser.attribute(".waterfall .tick", name="d").count("M")
+        equal(ticks, 12, "chunks that are drawn")
+        expect("sky blue" in browser.text("main"), "what was sent is not told")
+        browser.picture(path=str(t.artifacts / "waterfall.png"), whole=True)
+    with t.check("a failure opens with what came back"):
+        browser.open(url=url)
+        browser.click("#failures tbody a")
+        browser.wait(".waterfall")
+        expect("Came back: HTTP 503" in browser.text("main"), browser.text("main")[:2000])
+        equal(browser.texts(".waterfall tbody th")[-1], "wait", "the last phase")
+
+
+VIEWS = ["overview", "pair", "requests", "failure", "waterfall"]
+
+
+def link(url: str, view: str) -> str:
+    """The link to a view; to a request that is still remembered."""
+    if view in ("failure", "waterfall"):
+        query = "failed=true&target=broken" if view == "failure" else "outcome=ok&target=well"
+        return f"{url}/?request={fetch(f'{url}/api/v1/requests?{query}&limit=1').json()['requests'][0]['id']}"
+    return f"{url}/" + {"overview": "", "pair": "?profile=chat&target=broken", "requests": "?requests=1"}[view]
 
 
 def looks(t: Session, browser: Browser, url: str) -> None:
-    for view, link in views(url).items():
+    for view in VIEWS:
         with t.check(f"the view {view} is accessible in light and dark, and fits a phone"):
             found = []
             for scheme, phone in (("light", False), ("dark", False), ("dark", True)):
-                browser.open(url=link, scheme=scheme, phone=phone)
+                browser.open(url=link(url, view), scheme=scheme, phone=phone)
                 if view == "pair":
                     browser.wait("#plots canvas")
                 name = f"{view}-{scheme}{'-phone' if phone else ''}"
@@ -229,8 +260,8 @@ def read_only(t: Session, browser: Browser, binary: Path, sim: str) -> None:
         url = f"http://127.0.0.1:{t.port()}"
         servers.daemon(t, binary, config(t, sim, "shown", "server: { read_only: true }"), url, "shown")
         wait_for("requests, failures and a run", lambda: enough(url), 30)
-        for view, link in views(url).items():
-            equal(browser.open(url=link), 200, f"status of {view}")
+        for view in VIEWS:
+            equal(browser.open(url=link(url, view)), 200, f"status of {view}")
             expect(browser.count("form#run, .run button") == 0, f"{view} has a button that starts runs")
             expect(sim.removeprefix("http://") not in browser.text("body"), f"{view} tells an address")
             expect("sky blue" not in browser.text("body"), f"{view} tells what was sent")
