@@ -206,11 +206,11 @@ fn health(
 
 impl PairEntry {
     fn passes(&self, filter: &PairFilter) -> bool {
-        let is = |wanted: &Option<String>, name: &str| wanted.as_ref().is_none_or(|wanted| wanted == name);
+        let is = |wanted: Option<&String>, name: &str| wanted.is_none_or(|wanted| wanted == name);
         let state = self.target.as_ref().map_or("unknown", |target| target.state.label());
-        is(&filter.profile, &self.pair.profile)
-            && is(&filter.target, &self.pair.target)
-            && is(&filter.state, state)
+        is(filter.profile.as_ref(), &self.pair.profile)
+            && is(filter.target.as_ref(), &self.pair.target)
+            && is(filter.state.as_ref(), state)
             && (!filter.bad || self.health > PairHealth::Good)
             && filter.has_text(&[&self.pair.profile, &self.pair.target, &self.status.model])
     }

@@ -389,7 +389,6 @@ fn many_pairs_are_a_bounded_page() {
     for pair in &plan.pairs {
         fixture.step(pair.places.last().unwrap(), Outcome::Ok, |_| {});
     }
-    let began = std::time::Instant::now();
     let (some, all) = (fixture.page(), fixture.open("rows=100000").1);
     assert_eq!(
         (some.matches("<th scope=\"row\">").count(), all.matches("<th scope=\"row\">").count()),
@@ -397,7 +396,6 @@ fn many_pairs_are_a_bounded_page() {
     );
     assert!(some.contains("900 more, all with"));
     assert!(some.len() < 200_000 && all.len() < 2_000_000, "{} and {} bytes", some.len(), all.len());
-    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
 }
 
 #[test]
