@@ -19,7 +19,7 @@ pub struct Cli {
     /// Options of the log.
     #[command(flatten)]
     pub log: LogOptions,
-    /// Use colours; `auto` does on a terminal, unless NO_COLOR is set, and CLICOLOR_FORCE makes it always
+    /// Use colours; `auto` does on a terminal, unless `NO_COLOR` is set, and `CLICOLOR_FORCE` makes it always
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto, global = true)]
     pub color: ColorChoice,
 }

@@ -16,7 +16,7 @@ const TICK: Duration = Duration::from_millis(200);
 /// Interval of lines without a terminal.
 const LINE: Duration = Duration::from_secs(10);
 
-/// Counts requests for the display.
+/// Counts the requests of a run for the display.
 #[derive(Debug, Default)]
 pub(super) struct RunProgress {
     offered: AtomicU64,
@@ -40,6 +40,10 @@ impl RunProgress {
         let other = pair.compared.as_ref().map(|compared| format!(" and {}", compared.other.name));
         let title = format!("{} on {}{}", pair.pair.profile, pair.pair.target, other.unwrap_or_default());
         let time = time.or_else(|| planned(pair));
+        // The runs before this one have ended.
+        for count in [&self.offered, &self.over, &self.failed] {
+            count.store(0, Ordering::Relaxed);
+        }
         let stop = CancellationToken::new();
         let bar = std::io::stderr().is_terminal().then(|| bar(&title, time));
         if bar.is_none() {

@@ -217,10 +217,9 @@ fn said_of_models(models: &ModelChanges, ended: &[RunSummary], remembers: bool) 
 
 /// The commands that repeat the runs, one line per profile.
 fn again(replay: &Replay<'_>, plan: &Plan, ended: &[RunSummary]) -> String {
-    let played = |profile: &&Arc<Profile>| ended.iter().any(|run| run.run.pair.profile == profile.name);
-    let mut lines = String::new();
-    for profile in plan.profiles.iter().filter(played) {
-        lines.extend(["replay: ", &replay.command(profile), "\n"]);
-    }
-    lines
+    let mut played: Vec<&Arc<str>> = ended.iter().map(|run| &run.run.pair.profile).collect();
+    played.dedup();
+    let profile = |name: &Arc<str>| plan.profiles.iter().find(|profile| profile.name == *name);
+    let line = |profile: &Arc<Profile>| format!("replay: {}\n", replay.command(profile));
+    played.into_iter().filter_map(profile).map(line).collect()
 }

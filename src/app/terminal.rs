@@ -3,12 +3,13 @@
 use crate::report::TerminalStyle;
 use anstream::stream::RawStream;
 use anstream::{AutoStream, ColorChoice};
+use ratatui::crossterm::style::force_color_output;
 use std::io::IsTerminal as _;
 
 /// Width of what is not written to a terminal.
 const PLAIN_WIDTH: u16 = 120;
 
-/// Sets whether colours are shown. `auto` asks the terminal, and NO_COLOR, CLICOLOR and CLICOLOR_FORCE.
+/// Sets whether colours are shown. `auto` asks the terminal, and `NO_COLOR`, `CLICOLOR` and `CLICOLOR_FORCE`.
 pub(super) fn choose_color(choice: clap::ColorChoice) {
     let choice = match choice {
         clap::ColorChoice::Auto => ColorChoice::Auto,
@@ -30,5 +31,10 @@ pub(super) fn stdout() -> TerminalStyle {
     let of_terminal = size.and_then(Result::ok).map(|size| size.ws_col).filter(|width| *width > 0);
     let of_variable = || std::env::var("COLUMNS").ok()?.parse().ok().filter(|width| *width > 0);
     let width = of_terminal.or_else(of_variable).unwrap_or(PLAIN_WIDTH);
-    TerminalStyle { width, color: shows_color(&stdout) }
+    let color = shows_color(&stdout);
+    // Otherwise it decides by NO_COLOR alone.
+    if color {
+        force_color_output(true);
+    }
+    TerminalStyle { width, color }
 }

@@ -28,7 +28,8 @@ const LONGEST_SECRET: u64 = 64 << 10;
 
 /// Shows a daemon until the user leaves, or once.
 pub(super) fn top(options: &TopOptions) -> anyhow::Result<Exit> {
-    if !options.once && !(std::io::stdout().is_terminal() && std::io::stdin().is_terminal()) {
+    let is_terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
+    if !options.once && !is_terminal {
         eprintln!("error: top needs a terminal; --once prints one table without it");
         return Ok(Exit::Usage);
     }

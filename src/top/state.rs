@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use std::cmp::Reverse;
 
-/// Rows by which PageUp and PageDown move.
+/// Rows by which the keys for pages move.
 const PAGE: isize = 10;
 /// Longest text that is looked for, in characters.
 const MAX_TEXT: usize = 60;
@@ -46,6 +46,7 @@ impl TopSort {
 }
 
 /// The state of the screen.
+#[expect(clippy::struct_excessive_bools, reason = "independent switches")]
 #[derive(Clone, Debug)]
 pub struct TopState {
     /// The daemon's address, without a password.
