@@ -85,12 +85,14 @@ fn merge(options: &MergeOptions) -> anyhow::Result<Exit> {
     if shows_tables {
         print(&result.report().tables())?;
     }
-    if let Some((path, before)) = before {
+    let compared = before.map(|(path, before)| {
         baseline::warn_of_differences(&before, &result);
-        baseline::compare(&mut result, path, &before, shows_tables)?;
-    }
+        baseline::compare(&mut result, path, &before, shows_tables)
+    });
     tell(&result);
+    // Also where there was nothing to compare.
     files.write(&result)?;
+    compared.transpose()?;
     Ok(match result.verdict() {
         ResultVerdict::Ok => Exit::Ok,
         ResultVerdict::Failed => Exit::Missed,

@@ -106,7 +106,7 @@ async fn a_report_is_also_for_people_and_for_ci() {
     assert!(markdown.starts_with("## tokenbeat: ❌ failed"), "{markdown}");
     assert!(markdown.contains("| ✅ | good | t |") && markdown.contains("| ❌ | bad | t |"), "{markdown}");
     assert!(
-        html.contains("Content-Security-Policy") && html.contains("&lt;/script&gt;&lt;b&gt;"),
+        html.contains("Content-Security-Policy") && html.contains("script&gt;&lt;b&gt;"),
         "the config is text"
     );
     assert!(!html.contains("<b>&") && !html.contains("hunter2"));
@@ -204,6 +204,11 @@ async fn results_of_several_agents_add_up() {
         ended.code == 64 && ended.err.contains("has another workload, load or model in number 2"),
         "{ended:?}"
     );
+    // Nothing in common with the baseline: the sum is written all the same.
+    let ended = bare(&["report", "merge", &one, "--baseline", &three, "--out", &sum]).await;
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert!(ended.err.contains("is not compared: its workload, load or model is another one"), "{ended:?}");
+    assert_eq!(totals(&json(&read(&sum))), 20);
     let both = bare(&["report", &one, &two, "--report", &sum]).await;
     assert!(both.code == 64 && both.err.contains("a report is about one result"), "{both:?}");
 }
