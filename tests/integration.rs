@@ -86,6 +86,8 @@ mod replay;
 mod reports;
 #[path = "integration/requests.rs"]
 mod requests;
+#[path = "../src/testing/reserved_port.rs"]
+mod reserved_port;
 #[path = "integration/scrape.rs"]
 mod scrape;
 #[path = "integration/state.rs"]

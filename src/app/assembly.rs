@@ -15,6 +15,7 @@ use crate::state::{
 use anyhow::{Context as _, anyhow};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::runtime::Handle;
 
 /// The clients of the targets in use, by target name.
@@ -146,8 +147,10 @@ pub(super) fn engine(
     callers: Callers,
     cpu_pool: CpuPool,
     traffic: Handle,
+    overrun: Duration,
 ) -> anyhow::Result<Engine> {
     let dispatcher = Arc::new(Precise::start().context("cannot start the dispatcher's thread")?);
-    let deps = Deps { sink, ledger, callers, dispatcher, cpu_pool, wall: engine::system(), handle: traffic };
+    let (wall, handle) = (engine::system(), traffic);
+    let deps = Deps { sink, ledger, callers, dispatcher, cpu_pool, wall, handle, overrun };
     Ok(Engine::new(plan, deps)?)
 }

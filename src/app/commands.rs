@@ -105,6 +105,7 @@ mod tests {
             cpu_pool: crate::cpu_pool::CpuPool::on(&tokio::runtime::Handle::current()),
             wall: engine::system(),
             handle: tokio::runtime::Handle::current(),
+            overrun: engine::OVERRUN,
         };
         Arc::new(Engine::new(plan, deps).unwrap())
     }

@@ -45,6 +45,8 @@ pub struct DaemonOptions {
     pub lifecycle: bool,
     /// Time for open requests to end.
     pub grace: Duration,
+    /// How late a request may be sent ([`engine::Deps::overrun`](crate::engine::Deps::overrun)).
+    pub overrun: Duration,
     /// A notice on the status page; it may change at any time.
     pub notice: Notice,
 }
@@ -152,7 +154,15 @@ impl Daemon {
             config,
         };
         let server = BoundServer::bind(options.listen.unwrap_or(listen)).await?;
-        let engine = assembly::engine(plan, sink, ledger, clients.callers(), cpu_pool, traffic.clone())?;
+        let engine = assembly::engine(
+            plan,
+            sink,
+            ledger,
+            clients.callers(),
+            cpu_pool,
+            traffic.clone(),
+            options.overrun,
+        )?;
         let (engine, clients) = (Arc::new(engine), Arc::new(clients));
         let parts =
             Parts { engine: Arc::clone(&engine), store: Arc::clone(&store), timeline, clients, current };

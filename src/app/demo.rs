@@ -8,6 +8,7 @@ use super::runtimes::Runtimes;
 use super::signals::{ProcessSignals, Signals};
 use crate::cli::{DemoOptions, Exit};
 use crate::config::ConfigSource;
+use crate::engine::OVERRUN;
 use crate::plan;
 use crate::server::{Introduction, Notice, Suggestion};
 use crate::sim::{self, Sim};
@@ -45,6 +46,7 @@ pub(super) fn demo(options: &DemoOptions, tap: &LogTap) -> anyhow::Result<Exit> 
             listen: Some(options.listen),
             lifecycle: false,
             grace: GRACE,
+            overrun: OVERRUN,
             notice: notice.clone(),
         };
         let daemon = Daemon::build(config(sim_address)?, wanted, traffic, tap).await?;

@@ -11,6 +11,7 @@ use super::runtimes::Runtimes;
 use super::signals::{ProcessSignals, Signals};
 use crate::cli::{EndpointOptions, Exit, InitOptions, WatchOptions};
 use crate::config::ConfigSource;
+use crate::engine::OVERRUN;
 use crate::identify::{
     AddressCredential, EndpointAddress, EndpointFindings, KeySource, ProbeSettings, render,
 };
@@ -133,6 +134,7 @@ fn serve_findings(options: &WatchOptions, tap: &LogTap) -> anyhow::Result<Exit> 
                 listen: Some(options.listen),
                 lifecycle: false,
                 grace: GRACE,
+                overrun: OVERRUN,
                 notice: Notice::default(),
             };
             let notice = wanted.notice.clone();

@@ -4,7 +4,7 @@ mod reasoning;
 
 use super::assembly;
 use crate::client::{Answer, Caller, Context};
-use crate::engine::{self, Probed};
+use crate::engine::{self, OVERRUN, Probed};
 use crate::event::{Count, Outcome, Request, TraceIds};
 use crate::exchange::{Ask, Call};
 use crate::fact::Fanout;
@@ -52,8 +52,15 @@ pub(super) async fn probe(plan: &Arc<Plan>, traffic: Handle, show: bool) -> anyh
         }
     }
     let nobody = Arc::new(Fanout::new(Vec::new()));
-    let engine =
-        assembly::engine(Arc::clone(plan), nobody, assembly::ledger(plan), callers, cpu_pool, traffic)?;
+    let engine = assembly::engine(
+        Arc::clone(plan),
+        nobody,
+        assembly::ledger(plan),
+        callers,
+        cpu_pool,
+        traffic,
+        OVERRUN,
+    )?;
     let mut seen = BTreeSet::new();
     let mut rows = Vec::new();
     let (mut answers, mut warnings) = (String::new(), Vec::new());

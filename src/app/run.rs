@@ -14,7 +14,7 @@ use super::signals::{ProcessSignals, Signals};
 use super::{print, sources, terminal};
 use crate::cli::{Exit, RunOptions};
 use crate::comparison::Comparisons;
-use crate::engine::{self, Engine, Once};
+use crate::engine::{self, Engine, OVERRUN, Once};
 use crate::event::{ComparisonSource as _, Pair, RunSummary};
 use crate::fact::{Fanout, Sink};
 use crate::model_changes::{ModelChanges, ModelView};
@@ -70,7 +70,7 @@ pub(super) fn run(options: &RunOptions) -> anyhow::Result<Exit> {
         let cpu_pool = assembly::cpu_pool()?;
         let callers = assembly::callers(&plan, &cpu_pool)?;
         let sink: Arc<dyn Sink> = Arc::<Comparisons>::clone(&comparisons);
-        let engine = assembly::engine(Arc::clone(&plan), sink, ledger, callers, cpu_pool, traffic)?;
+        let engine = assembly::engine(Arc::clone(&plan), sink, ledger, callers, cpu_pool, traffic, OVERRUN)?;
         let stop = ProcessSignals::default();
         let signals = Signals::install()?.watch(stop.clone());
         tokio::select! {

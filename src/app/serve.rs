@@ -6,6 +6,7 @@ use super::runtimes::Runtimes;
 use super::signals::{ProcessSignals, Signals};
 use super::sources;
 use crate::cli::{Exit, ServeOptions};
+use crate::engine::OVERRUN;
 use crate::files::Files;
 use crate::plan::Plan;
 use crate::schedule::Timetable;
@@ -51,6 +52,7 @@ pub(super) fn serve(options: &ServeOptions, tap: &LogTap) -> anyhow::Result<Exit
             listen: options.listen,
             lifecycle: options.lifecycle,
             grace: options.grace,
+            overrun: OVERRUN,
             notice: Notice::default(),
         };
         let daemon = Daemon::build(loaded, wanted, traffic, tap).await?.reloading(origin);

@@ -104,6 +104,7 @@ async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::ReservedPort;
     use rustix::io::Errno;
     use tokio::net::TcpListener;
 
@@ -123,7 +124,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_that_refuses_makes_way_for_the_next() {
-        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let reserved = ReservedPort::new();
+        let closed = reserved.address;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let open = listener.local_addr().unwrap();
         let stream = race(vec![closed, open]).await.unwrap();
@@ -146,7 +148,8 @@ mod tests {
 
     #[tokio::test]
     async fn phases_are_kept_as_far_as_they_came() {
-        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let reserved = ReservedPort::new();
+        let closed = reserved.address;
         let mut phases = Phases::default();
         let peer = TcpDestination { host: Host::Domain("localhost".into()), port: closed.port() };
         let broken = tcp(&peer, &Resolver::new(), &mut phases).await.unwrap_err();

@@ -2,10 +2,10 @@
 //! do not accumulate. Each arrival is a new user that plays one journey, whose first request is due on
 //! arrival.
 
+use super::LOOKAHEAD;
 use super::stage::RunningStage;
 use super::stage_user::{StageContexts, StageUser};
 use super::user::UserId;
-use super::{LOOKAHEAD, OVERRUN};
 use crate::event::SkipReason;
 use crate::plan::StageBounds;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ pub(super) async fn offer(
         if due < begins {
             continue;
         }
-        if Instant::now().saturating_duration_since(due) > OVERRUN {
+        if Instant::now().saturating_duration_since(due) > stage.run.runtime.shared.overrun {
             user(stage, &contexts, n).turn_away(due, SkipReason::Overrun);
             continue;
         }

@@ -1,13 +1,13 @@
 //! One request from its due time to its record: permits, budget, the call, checks, cost, SLO verdicts. Who
 //! sends it, and why, is not known here.
 
+use super::CANCEL_LEEWAY;
 use super::in_flight::InFlightPermit;
 use super::margin::OpenRequest;
 use super::settle::{self, ReservedAmounts};
 use super::stage::RunningStage;
 use super::stage_limit::StagePermit;
 use super::verdict::{JudgedAnswer, Unchecked};
-use super::{CANCEL_LEEWAY, OVERRUN};
 use crate::client::{Answer, CallOptions, CallRecording, Context, RecordScope};
 use crate::cpu_pool;
 use crate::event::{
@@ -292,7 +292,7 @@ impl RunningStage {
 
     /// Acquires what a request needs, starting with what is cheapest to give back.
     fn admit(&self, due: Instant, call: &Call) -> Result<AdmittedRequest<'_>, SkipReason> {
-        if Instant::now().saturating_duration_since(due) > OVERRUN {
+        if Instant::now().saturating_duration_since(due) > self.run.runtime.shared.overrun {
             self.run.log_skip(SkipReason::Overrun, None);
             return Err(SkipReason::Overrun);
         }

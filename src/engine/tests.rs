@@ -351,6 +351,12 @@ impl Ledger for Free {
     }
 }
 
+/// What a world waits and checks with, and how late a request may be sent in it.
+pub(super) type Means = (Arc<dyn Dispatcher>, CpuPool, Duration);
+
+/// How late a request may be in a test in real time, where a busy machine may be late.
+pub(super) const NEVER_OVERRUN: Duration = Duration::from_hours(1);
+
 /// An engine with its environment.
 pub(super) struct World {
     pub(super) engine: Engine,
@@ -371,7 +377,7 @@ impl World {
 
     /// Like `new`, with a target whose answers depend on what is called.
     pub(super) fn app(build: Build, plot: impl Fn(usize, &Call) -> Script + Send + Sync + 'static) -> Self {
-        let means: (Arc<dyn Dispatcher>, _) = (Arc::new(Timers), CpuPool::on(&Handle::current()));
+        let means: Means = (Arc::new(Timers), CpuPool::on(&Handle::current()), OVERRUN);
         Self::with(&build.plan(), START, means, Fake::new(plot))
     }
 
@@ -380,22 +386,21 @@ impl World {
         at: &str,
         plot: impl Fn(usize) -> Script + Send + Sync + 'static,
     ) -> Self {
-        Self::on(plan, at, Arc::new(Timers), plot)
+        let means: Means = (Arc::new(Timers), CpuPool::on(&Handle::current()), OVERRUN);
+        Self::with(plan, at, means, Fake::new(move |n, _| plot(n)))
     }
 
-    pub(super) fn on(
-        plan: &Arc<Plan>,
-        at: &str,
-        dispatcher: Arc<dyn Dispatcher>,
-        plot: impl Fn(usize) -> Script + Send + Sync + 'static,
-    ) -> Self {
-        Self::with(plan, at, (dispatcher, CpuPool::on(&Handle::current())), Fake::new(move |n, _| plot(n)))
+    /// In real time, with the real dispatcher. However busy the machine is, no request is skipped.
+    pub(super) fn in_real_time(build: Build, plot: impl Fn(usize) -> Script + Send + Sync + 'static) -> Self {
+        let precise = Arc::new(dispatch::Precise::start().unwrap());
+        let means: Means = (precise, CpuPool::on(&Handle::current()), NEVER_OVERRUN);
+        Self::with(&build.plan(), START, means, Fake::new(move |n, _| plot(n)))
     }
 
     pub(super) fn with(
         plan: &Arc<Plan>,
         at: &str,
-        (dispatcher, cpu_pool): (Arc<dyn Dispatcher>, CpuPool),
+        (dispatcher, cpu_pool, overrun): Means,
         fake: Arc<Fake>,
     ) -> Self {
         let jump = Arc::new(Mutex::new(jiff::SignedDuration::ZERO));
@@ -415,6 +420,7 @@ impl World {
             cpu_pool,
             wall,
             handle: Handle::current(),
+            overrun,
         };
         Self { engine: Engine::new(Arc::clone(plan), deps).unwrap(), facts, ledger, fake, jump }
     }
@@ -488,6 +494,7 @@ async fn what_the_plan_does_not_have_is_refused() {
         cpu_pool: CpuPool::on(&Handle::current()),
         wall: system(),
         handle: Handle::current(),
+        overrun: OVERRUN,
     };
     assert_eq!(Engine::new(plan, deps).err(), Some(Error::NoCaller("llama".into())));
     assert_eq!(world.facts.offered(), 0);

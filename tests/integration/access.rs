@@ -4,6 +4,7 @@
 use crate::harness::{ONCE, Running, Simulator, one, until};
 use crate::http::{Reply, ask, exchange, get};
 use crate::process::{self, Process};
+use crate::reserved_port::ReservedPort;
 use base64::Engine as _;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -151,7 +152,7 @@ async fn under_a_name_that_may_be_another_sites_only_metrics_and_health_are_show
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_only_server_changes_nothing_and_tells_no_addresses() {
     // Nobody listens there, so that the failure's detail names the address.
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody = ReservedPort::new();
     let profile = format!("schedule: {ONCE}, workload: {{ prompts: [hello], output_tokens: 4 }}");
     let pages = [
         "/",
@@ -166,7 +167,7 @@ async fn a_read_only_server_changes_nothing_and_tells_no_addresses() {
     for read_only in [false, true] {
         let server = format!("server: {{ read_only: {read_only}, ");
         let yaml = one(", headers: { x-hint: secret-host }", &profile).replace("server: { ", &server);
-        let daemon = Running::against(&yaml, nobody).await;
+        let daemon = Running::against(&yaml, nobody.address).await;
         let failed = async || {
             let failures = get(daemon.address, "/api/v1/requests?failed=true").await.json();
             failures["requests"].get(0).cloned()

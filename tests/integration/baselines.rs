@@ -5,9 +5,9 @@ use crate::process::{Ended, Process, bare};
 use std::path::Path;
 use tempfile::TempDir;
 
-/// Long enough answers that a busy machine does not change their times by much.
+/// Answers that are long enough for a pace.
 const ANSWERS: &str =
-    "schedule: { manual: {} }, seed: 1, workload: { prompts: [hello], output_tokens: 30, ignore_eos: true }";
+    "schedule: { manual: {} }, seed: 1, workload: { prompts: [hello], output_tokens: 8, ignore_eos: true }";
 
 /// A profile `gate` of forty requests, and others that are compared with nothing.
 fn config(simulator: &Simulator, thresholds: &str) -> String {
@@ -23,10 +23,11 @@ fn config(simulator: &Simulator, thresholds: &str) -> String {
     )
 }
 
-/// A simulator that takes 4 ms for a token, so that noise of the machine is small beside it.
+/// A simulator that takes 15 ms for a token, and about 50 ms for a prompt of a few, so that the noise of a busy machine is
+/// small beside both.
 fn simulator() -> Simulator {
-    let step_time = std::time::Duration::from_millis(4);
-    Simulator::with(tokenbeat::sim::Options { step_time, ..crate::harness::quick() })
+    let step_time = std::time::Duration::from_millis(15);
+    Simulator::with(tokenbeat::sim::Options { step_time, prefill_rate: 80.0, ..crate::harness::quick() })
 }
 
 /// Runs the binary in a folder that is kept.
@@ -147,7 +148,7 @@ async fn what_cannot_be_compared_is_told_before_anything_is_sent() {
         assert_eq!((ended.code, ended.out.as_str()), (64, ""), "{ended:?}");
         assert!(ended.err.contains("error: ") && ended.err.contains(said), "{said}: {}", ended.err);
     }
-    let changed = config.replace("output_tokens: 30", "output_tokens: 31");
+    let changed = config.replace("output_tokens: 8", "output_tokens: 9");
     let ended = run(folder.path(), &changed, &["run", "other", "--baseline", good.as_str()]).await;
     assert!(
         ended.code == 64 && ended.err.contains("with another workload, load or model (revision "),

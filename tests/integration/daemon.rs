@@ -262,7 +262,7 @@ async fn it_is_ready_until_it_drains_and_healthy_throughout() {
 #[tokio::test(flavor = "multi_thread")]
 async fn draining_lets_open_requests_end_and_starts_no_more() {
     let simulator = Simulator::start();
-    let daemon = with_a_request_that_hangs(&simulator, "700ms").await;
+    let daemon = with_a_request_that_hangs(&simulator, "5s").await;
     assert_eq!(daemon.scrape().await.metric("tokenbeat_requests_in_flight").value(), 1.0);
     let end = daemon.drain().await;
     assert_eq!(end.metric("tokenbeat_requests_total").nonzero("outcome"), [("ok", 1.0)]);
@@ -487,6 +487,7 @@ async fn a_port_that_is_taken_is_an_error_with_its_address() {
         listen: Some(simulator.address),
         lifecycle: false,
         grace: Duration::ZERO,
+        overrun: Duration::ZERO,
         notice: Notice::default(),
     };
     let loaded = crate::harness::load(&yaml, simulator.address);

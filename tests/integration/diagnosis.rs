@@ -76,7 +76,7 @@ async fn more_than_the_target_works_off_is_a_queue() {
     // Four at a time take 200 ms, which is 20 per second.
     let simulator = Simulator::with(Options { max_batch: 4, ..steps(20) });
     let yaml =
-        one("", &profile("{ name: steady, for: 4s, rate: 40/s }", "prompts: [hello], output_tokens: 10"));
+        one("", &profile("{ name: steady, for: 8s, rate: 40/s }", "prompts: [hello], output_tokens: 10"));
     let found = diagnosis(&yaml, &simulator).await;
     let queue = only(&found, DiagnosisPattern::Queueing);
     assert!(number(queue, "wait_in_last_third") > 2.0 * number(queue, "wait_in_first_third"), "{queue:#?}");
@@ -85,7 +85,7 @@ async fn more_than_the_target_works_off_is_a_queue() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn errors_of_a_gateway_are_told_from_a_load() {
-    let simulator = Simulator::with(steps(10));
+    let simulator = Simulator::with(steps(30));
     simulator.inject("status;code=502;probability=0.3");
     let yaml = one("", &profile("{ requests: 100, users: 1 }", "prompts: [hello], output_tokens: 6"));
     let found = diagnosis(&yaml, &simulator).await;
@@ -96,7 +96,8 @@ async fn errors_of_a_gateway_are_told_from_a_load() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rate_limit_is_told() {
     let simulator = Simulator::with(Options { rate_limit_requests: Some(60), ..quick() });
-    let yaml = one("", &profile("{ for: 3s, rate: 40/s }", "prompts: [hello], output_tokens: 2"));
+    // Half of them, at any speed.
+    let yaml = one("", &profile("{ requests: 120, users: 4 }", "prompts: [hello], output_tokens: 2"));
     let found = diagnosis(&yaml, &simulator).await;
     let limited = only(&found, DiagnosisPattern::RateLimited);
     assert!((0.3..0.55).contains(&number(limited, "rate_limited")), "{limited:#?}");
@@ -283,7 +284,7 @@ async fn a_prober_at_its_own_limit_says_so() {
 async fn the_daemon_shows_it_in_the_api_and_on_the_page() {
     let simulator = Simulator::with(Options { rate_limit_requests: Some(60), ..quick() });
     let keys = format!(
-        "schedule: {ONCE}, load: [{{ for: 3s, rate: 40/s }}], workload: {{ prompts: [hello], output_tokens: 2 }}"
+        "schedule: {ONCE}, load: [{{ requests: 120, users: 4 }}], workload: {{ prompts: [hello], output_tokens: 2 }}"
     );
     let daemon = Running::start(&one("", &keys), &simulator).await;
     daemon.requests(120).await;

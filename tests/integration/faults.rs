@@ -1,10 +1,10 @@
 //! The faults of the simulator and the outcomes that they have on a scrape, in one table.
 
 use crate::harness::{ONCE, Running, Simulator, quick, until};
+use crate::reserved_port::ReservedPort;
 use crate::scrape::Scrape;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 use tokenbeat::event::{Failure, Outcome};
 use tokenbeat::sim;
 use tokio::net::TcpListener;
@@ -167,18 +167,14 @@ fn expected(case: &Case, stream: bool) -> &'static str {
     if stream { case.streamed } else { case.whole }
 }
 
-/// A port on which nothing listens, and one where a listener never answers.
-async fn odd_ports() -> (SocketAddr, TcpListener) {
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    (closed, TcpListener::bind("127.0.0.1:0").await.unwrap())
-}
-
 async fn play() -> (Scrape, Vec<serde_json::Value>) {
     let simulator = Simulator::start();
     let locked = Simulator::with(sim::Options { api_keys: vec!["right-key".to_owned()], ..quick() });
-    let (closed, mute) = odd_ports().await;
+    let closed = ReservedPort::new();
+    // A listener that never answers.
+    let mute = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let yaml = config()
-        .replace("{CLOSED}", &closed.to_string())
+        .replace("{CLOSED}", &closed.address.to_string())
         .replace("{MUTE}", &mute.local_addr().unwrap().to_string())
         .replace("{LOCKED}", &locked.address.to_string());
     let daemon = Running::start(&yaml, &simulator).await;

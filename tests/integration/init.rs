@@ -4,6 +4,7 @@
 use crate::harness::{Simulator, quick, until};
 use crate::http::get;
 use crate::process::{Ended, Process};
+use crate::reserved_port::ReservedPort;
 use std::net::SocketAddr;
 use tempfile::TempDir;
 use tokenbeat::sim;
@@ -266,12 +267,12 @@ async fn what_is_no_endpoint_is_told_as_what_it_is() {
     let moved = MockServer::start().await;
     let to = ResponseTemplate::new(308).insert_header("location", "https://llm.example.net/");
     Mock::given(wiremock::matchers::any()).respond_with(to).mount(&moved).await;
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let closed = ReservedPort::new();
     for (url, said) in [
         (nothing.uri(), &["speaks no dialect that is known here", "--api NAME"][..]),
         (page.uri(), &["serves a web page (\"Open WebUI\")"]),
         (moved.uri(), &["redirects to https://llm.example.net/"]),
-        (format!("http://{closed}"), &["cannot be reached", "is it running"]),
+        (format!("http://{}", closed.address), &["cannot be reached", "is it running"]),
     ] {
         let place = Workplace::new();
         let ended = place.init(&url, &[], &[]).await;
@@ -312,7 +313,7 @@ async fn a_slow_server_is_waited_for_as_long_as_it_was_said() {
     // The server lists its models immediately, but a model call takes longer than the timeout.
     let simulator = Simulator::start();
     simulator.inject("stall_headers;for=1h");
-    let ended = place.init(&format!("http://{}", simulator.address), &["--timeout", "300ms"], &[]).await;
+    let ended = place.init(&format!("http://{}", simulator.address), &["--timeout", "3s"], &[]).await;
     failed(&ended, 1, &["did not answer"]);
     assert!(place.is_empty());
 }

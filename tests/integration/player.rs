@@ -1,6 +1,6 @@
 //! An engine for a single test, with the records of its requests and runs, for details that a scrape aggregates.
 
-use crate::harness::{PATIENCE, Simulator, load};
+use crate::harness::{NEVER_OVERRUN, PATIENCE, Simulator, load};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -100,6 +100,7 @@ pub(crate) fn engine_of(plan: &Arc<Plan>, traffic: Handle, sink: Arc<dyn Sink>) 
         cpu_pool,
         wall: engine::system(),
         handle: traffic,
+        overrun: NEVER_OVERRUN,
     };
     Engine::new(Arc::clone(plan), deps).unwrap()
 }

@@ -1,6 +1,6 @@
 //! Regressions, end to end: a target that becomes slower is told, and so is its recovery; one that stays as it is, is not.
 
-use crate::harness::{Running, Simulator, one};
+use crate::harness::{Running, Simulator, one, quick};
 use crate::http::get;
 use crate::scrape::Scrape;
 
@@ -15,9 +15,11 @@ fn ratio(scrape: &Scrape, quantity: &str) -> f64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slower_target_is_told_and_so_is_its_recovery() {
-    let simulator = Simulator::start();
+    // Steps and a prefill that are long beside the noise of a busy machine.
+    let step_time = std::time::Duration::from_millis(15);
+    let simulator = Simulator::with(tokenbeat::sim::Options { step_time, ..quick() });
     let profile = "schedule: { every: 100ms }, load: [{ requests: 1 }], \
-                   workload: { prompts: [hello], output_tokens: 20 }, \
+                   workload: { prompts: [hello], output_tokens: 4 }, \
                    detect: { false_alarms: 1 per 1d, min_change: 50%, history: 5s }";
     let daemon = Running::start(&one("", profile), &simulator).await;
     assert_eq!(daemon.before.metric("tokenbeat_regression_ratio").all().len(), 5);

@@ -7,7 +7,7 @@ mod process;
 #[path = "reload/world.rs"]
 mod world;
 
-use crate::harness::{ONCE, Running, Simulator, one, until};
+use crate::harness::{ONCE, Running, Simulator, noon_zone, one, until};
 use crate::scrape::Scrape;
 use world::{Labels, Watched, World, sum};
 
@@ -198,8 +198,9 @@ async fn a_broken_config_changes_nothing_and_is_shown_everywhere() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_spent_stays_spent() {
+    let zone = noon_zone();
     let capped = |requests: u32, budget: u32| {
-        let budget = format!(" budget: {{ requests: {budget} }}, targets: [sim]");
+        let budget = format!(" budget: {{ timezone: {zone}, requests: {budget} }}, targets: [sim]");
         config(&[once("chat", requests).replace(" targets: [sim]", &budget)])
     };
     let world = World::start(&capped(5, 10), Watched::No).await;

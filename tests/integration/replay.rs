@@ -147,7 +147,7 @@ async fn a_check_asks_all_targets_the_same_and_something_else_each_time() {
     let server = listener().await;
     let config = config(&server, "{ manual: {} }");
     let mut seen = Vec::new();
-    for _ in 0..3 {
+    for _ in 0..10 {
         let ended = run(&config, &["check", "--probe"]).await;
         assert_eq!(ended.code, 0, "{ended:?}");
         let [one, two] = questions(&server).await;

@@ -1,6 +1,6 @@
 //! State that outlives the process: a state file with real processes that are killed, stopped and refused.
 
-use crate::harness::{Simulator, quick, until};
+use crate::harness::{Simulator, noon_zone, quick, until};
 use crate::http::get;
 use crate::process::{self, Process};
 use crate::scrape::Scrape;
@@ -16,13 +16,14 @@ const USERS: usize = 8;
 /// reaches.
 fn config(simulator: &Simulator, state: &Path) -> String {
     format!(
-        "agent:\n  id: test\n  state: '{}'\n  budget: {{ requests: 1000000, tokens: 1000000000, cost: 100000 }}\n\
+        "agent:\n  id: test\n  state: '{}'\n  budget: {{ timezone: {}, requests: 1000000, tokens: 1000000000, cost: 100000 }}\n\
          server: {{ listen: 127.0.0.1:0 }}\n\
          targets:\n  t:\n    api: openai-chat\n    base_url: 'http://{}/v1'\n    model: m\n    \
          price: {{ input: 1, output: 2 }}\n\
          profiles:\n  p:\n    targets: [t]\n    schedule: {{ continuous: {{}} }}\n    \
          workload: {{ prompts: [Say hi], output_tokens: 8 }}\n    load: [{{ users: {USERS}, for: 1h }}]\n",
         state.display(),
+        noon_zone(),
         simulator.address,
     )
 }
@@ -173,7 +174,13 @@ async fn a_disk_that_is_full_stops_money_until_there_is_room_again() {
         state.display(),
         target("paid"),
         target("free"),
-        profile("paid", "budget: { cost: 100000, tokens: 1000000000, requests: 1000000 },"),
+        profile(
+            "paid",
+            &format!(
+                "budget: {{ timezone: {}, cost: 100000, tokens: 1000000000, requests: 1000000 }},",
+                noon_zone()
+            )
+        ),
         profile("free", ""),
     );
     // A write beyond the limit fails instead of ending the process, like on a full disk.

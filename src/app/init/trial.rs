@@ -4,7 +4,7 @@
 use crate::app::assembly;
 use crate::client::{Answer, Caller, Context};
 use crate::cpu_pool::CpuPool;
-use crate::engine::Once;
+use crate::engine::{OVERRUN, Once};
 use crate::event::{Request, SkipReason, TraceIds};
 use crate::exchange::{Ask, Call};
 use crate::fact::{Fact, Sink};
@@ -149,8 +149,8 @@ impl TrialRunner {
         }
         let sink: Arc<dyn Sink> = Arc::<TrialRecord>::clone(&record);
         let (ledger, cpu_pool) = (assembly::ledger(plan), self.cpu_pool.clone());
-        let engine =
-            assembly::engine(Arc::clone(plan), sink, ledger, callers, cpu_pool, self.traffic.clone())?;
+        let (plan, traffic) = (Arc::clone(plan), self.traffic.clone());
+        let engine = assembly::engine(plan, sink, ledger, callers, cpu_pool, traffic, OVERRUN)?;
         engine.run_once(&pair, Once::default()).await?;
         Ok(record)
     }

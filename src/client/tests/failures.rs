@@ -5,8 +5,8 @@ use crate::client::testing::target;
 use crate::client::{Answer, Caller};
 use crate::event::{Failure, Outcome};
 use crate::plan::{ConnectionMode, Timeouts};
+use crate::testing::ReservedPort;
 use std::time::Duration;
-use tokio::net::TcpListener;
 
 fn failed(answer: &Answer, failure: Failure, detail: &str) {
     let said = answer.detail.as_deref().unwrap_or_default();
@@ -89,7 +89,8 @@ async fn what_a_refusal_says_about_the_next_attempt() {
 
 #[tokio::test]
 async fn refused() {
-    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let port = ReservedPort::new();
+    let gone = port.address;
     let answer = call(&client(target(&format!("http://{gone}/v1")))).await;
     failed(&answer, Failure::Connect, &format!("cannot connect to {gone}: "));
     assert_eq!((answer.observed.marks.sent, answer.observed.status), (None, None));

@@ -7,8 +7,9 @@ use crate::client::testing::target;
 use crate::event::{Failure, Outcome};
 use crate::plan::{HttpVersion, Proxy, Target};
 use crate::secret::{Exposed, Secret, SecretOrigin};
+use crate::testing::ReservedPort;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 fn through(mut target: Target, address: impl std::fmt::Display) -> Target {
     let password = Secret::new(SecretOrigin::Literal(Exposed::new("pass")));
@@ -96,7 +97,8 @@ async fn a_proxy_that_breaks() {
         assert_eq!(answer.outcome, Outcome::Failed(Failure::Proxy));
         assert!(answer.detail.unwrap().starts_with("the proxy broke the tunnel: "));
     }
-    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let port = ReservedPort::new();
+    let gone = port.address;
     for url in ["http://llm.test/v1", "https://llm.test/v1"] {
         let answer = call(&client(through(target(url), gone))).await;
         assert_eq!(answer.outcome, Outcome::Failed(Failure::Proxy));

@@ -339,12 +339,11 @@ async fn objectives_of_steps_and_journeys_decide_over_a_run() {
 /// With real time, threads, the real dispatcher and the real CPU pool.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_step_goes_out_before_its_time_or_without_its_values() {
-    let precise = Arc::new(dispatch::Precise::start().unwrap());
     let steps = vec![step("a").takes("x", "$.x"), step("b").thinks(millis(3)).at("/b/{{ x }}").times(3)];
     let stages = vec![quota(20.0, 100), rate(100.0, 1)];
     let build = Build { stages, scenario: Some(scenario(vec![step("login")], steps)), ..Build::default() };
     let plot = |_: usize| Script { takes: millis(2), body: Some(r#"{"x": "y"}"#), ..Script::default() };
-    let world = World::on(&build.plan(), START, precise, plot);
+    let world = World::in_real_time(build, plot);
     let summary = world.once().await;
     assert_eq!(summary.offered, (20 + 100 * 4) + 100 * 5);
     assert_eq!((summary.ok, world.facts.ends()), (summary.offered, vec!["ok".to_owned(); 200]));

@@ -217,7 +217,7 @@ fn endless_check() -> (std::sync::mpsc::Sender<()>, crate::plan::Expect) {
 fn with_own_threads(expect: crate::plan::Expect) -> World {
     let plan = Build { expect, stages: vec![requests(1)], ..Build::default() }.plan();
     let script = |_, _: &Call| Script { body: Some("\"x\""), ..Script::default() };
-    World::with(&plan, START, (Arc::new(Timers), CpuPool::start().unwrap()), Fake::new(script))
+    World::with(&plan, START, (Arc::new(Timers), CpuPool::start().unwrap(), OVERRUN), Fake::new(script))
 }
 
 /// The clock is paused, and advances automatically while only the pool's own threads are busy.

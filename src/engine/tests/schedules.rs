@@ -366,6 +366,7 @@ async fn a_schedule_that_dies_is_heard() {
         cpu_pool: CpuPool::on(&Handle::current()),
         wall: anchored(START.parse().unwrap()),
         handle: Handle::current(),
+        overrun: OVERRUN,
     };
     let engine = Engine::new(plan, deps).unwrap();
     assert_eq!(engine.start(CancellationToken::new()).unwrap().ended().await, Err(Died));

@@ -120,7 +120,7 @@ async fn a_shutdown_while_an_answer_is_checked_without_end() {
         held.lock().unwrap().recv().is_err()
     });
     let plan = build(journeys(2), vec![step("a").expects(checks), step("b")]).plan();
-    let means: (Arc<dyn Dispatcher>, _) = (Arc::new(Timers), CpuPool::start().unwrap());
+    let means: Means = (Arc::new(Timers), CpuPool::start().unwrap(), NEVER_OVERRUN);
     let fake = Fake::new(|_, _| Script { takes: Duration::ZERO, body: Some(r#""x""#), ..Script::default() });
     let world = World::with(&plan, START, means, fake);
     let (left, summary) = tokio::join!(

@@ -71,12 +71,16 @@ async fn an_answer_can_lack_citations_length_or_counts() {
 async fn retrieval_and_generation_are_slow_on_their_own() {
     let server = start(options());
     let user = User::log_in(&server).await;
-    let usual = asked(&user, "", &question()).await.json();
+    let timing = |answer: &Value, name: &str| answer["timings"][name].as_f64().unwrap();
+    // The least of three, because a busy machine may be late for any.
+    let mut usual = f64::INFINITY;
+    for _ in 0..3 {
+        usual = usual.min(timing(&asked(&user, "", &question()).await.json(), "generation_ms"));
+    }
     let retrieval = asked(&user, "slow-retrieval;for=300ms", &question()).await.json();
     let generation = asked(&user, "slow-generation;factor=30", &question()).await.json();
-    let timing = |answer: &Value, name: &str| answer["timings"][name].as_f64().unwrap();
     assert!(timing(&retrieval, "retrieval_ms") >= 300.0, "{retrieval}");
-    assert!(timing(&generation, "generation_ms") > 5.0 * timing(&usual, "generation_ms"), "{generation}");
+    assert!(timing(&generation, "generation_ms") > 5.0 * usual, "{usual}: {generation}");
 }
 
 #[tokio::test]

@@ -75,11 +75,16 @@ async fn stall_headers_holds_the_head_back() {
 #[tokio::test]
 async fn slow_down_slows_this_request_by_its_factor() {
     let server = start(options());
-    server.chat(&streamed()).await;
-    let normal = server.truth(|truth| truth.finished.is_some()).await;
+    // The least of three, because a busy machine may be late for any.
+    for _ in 0..3 {
+        server.chat(&streamed()).await;
+    }
+    server.truth(|truth| truth.finished.is_some()).await;
+    let times = server.handle.truth().into_iter().filter_map(|truth| truth.finished);
+    let normal = times.min_by(f64::total_cmp).unwrap();
     server.faulty("slow_down;factor=30", &streamed()).await;
     let slow = server.truth(|truth| truth.finished.is_some() && !truth.faults.is_empty()).await;
-    assert!(slow.finished.unwrap() > 3.0 * normal.finished.unwrap(), "{slow:?} {normal:?}");
+    assert!(slow.finished.unwrap() > 3.0 * normal, "{slow:?} {normal:?}");
 }
 
 #[tokio::test]

@@ -93,7 +93,9 @@ async fn rate_limits_are_told_and_enforced() {
     assert_eq!(first.header("x-ratelimit-limit-requests").as_deref(), Some("2"));
     assert_eq!(first.header("x-ratelimit-remaining-requests").as_deref(), Some("1"));
     assert_eq!(first.header("x-ratelimit-limit-tokens").as_deref(), Some("1000"));
-    assert_eq!(first.header("x-ratelimit-remaining-tokens").as_deref(), Some("986"));
+    // Fourteen were used, and more than sixteen come back in a second.
+    let left: u32 = first.header("x-ratelimit-remaining-tokens").unwrap().parse().unwrap();
+    assert!((986..1000).contains(&left), "{left}");
     assert!(first.header("x-ratelimit-reset-requests").unwrap().ends_with('s'));
     assert_eq!(server.chat(&whole()).await.status(), 200);
     let third = server.chat(&whole()).await;

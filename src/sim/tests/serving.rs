@@ -66,7 +66,7 @@ async fn a_client_that_leaves_frees_its_place() {
 
 #[tokio::test]
 async fn a_batch_of_many_is_faster_than_one_after_the_other_and_a_full_one_queues() {
-    let server = start(Options { max_batch: 2, step_time: Duration::from_millis(4), ..options() });
+    let server = start(Options { max_batch: 2, step_time: Duration::from_millis(20), ..options() });
     let mut body = streamed();
     body["max_tokens"] = json!(30);
     let all = futures_util::future::join_all((0..4).map(|_| server.chat(&body))).await;
@@ -74,8 +74,9 @@ async fn a_batch_of_many_is_faster_than_one_after_the_other_and_a_full_one_queue
     let truths = server.handle.truth();
     let mut queued: Vec<f64> = truths.iter().map(|truth| truth.queue_seconds.unwrap()).collect();
     queued.sort_by(f64::total_cmp);
-    let answer = 30.0 * 0.004;
-    assert!(queued[2] > 0.9 * answer && queued[1] < queued[2], "two wait for two: {queued:?}");
+    let answer = 30.0 * 0.02;
+    // How long the first two take is a matter of the machine, but they need at least the time of their steps.
+    assert!(queued[1] < 0.5 * answer && 0.5 * answer < queued[2], "two wait for two: {queued:?}");
 }
 
 #[tokio::test]

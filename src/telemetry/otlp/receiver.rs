@@ -106,12 +106,11 @@ pub(super) struct Receiver {
 impl Receiver {
     /// Starts on any free port.
     pub(super) async fn start() -> Self {
-        Self::on("127.0.0.1:0".parse().unwrap(), None).await
+        Self::on(TcpListener::bind("127.0.0.1:0").await.unwrap(), None)
     }
 
-    /// Starts on this address.
-    pub(super) async fn on(address: SocketAddr, tls: Option<TlsAcceptor>) -> Self {
-        let listener = TcpListener::bind(address).await.unwrap();
+    /// Starts on this listener.
+    pub(super) fn on(listener: TcpListener, tls: Option<TlsAcceptor>) -> Self {
         let address = listener.local_addr().unwrap();
         let state = Arc::new(ReceiverState::default());
         let mut serving = JoinSet::new();

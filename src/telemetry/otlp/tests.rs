@@ -27,13 +27,13 @@ struct Rig {
     work: AbortOnDropHandle<()>,
 }
 
-/// The config section: plain text, with a timeout short enough for tests.
+/// The config section: plain text, and a timeout that is reached only if something hangs.
 fn section(protocol: Protocol, address: SocketAddr) -> OtlpSettings {
     OtlpSettings {
         endpoint: Some(format!("http://{address}").parse().unwrap()),
         protocol: Some(protocol),
         interval: Some(Duration::from_millis(100)),
-        timeout: Some(Duration::from_millis(400)),
+        timeout: Some(LONG),
         traces: Some(Some(Sampling { ratio: 0.1, failures: TracedFailures::Always })),
         ..OtlpSettings::default()
     }

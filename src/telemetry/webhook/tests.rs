@@ -4,6 +4,7 @@ use super::*;
 use crate::event::{RunResult, RunSummary, TargetState, TargetStateChange};
 use crate::plan::from_yaml;
 use crate::telemetry::export::Dropped;
+use crate::testing::ReservedPort;
 use crate::testing::{change_plan, run};
 use serde_json::{Value, json};
 use std::time::UNIX_EPOCH;
@@ -202,14 +203,11 @@ async fn a_wait_that_the_receiver_asks_for_is_kept_to() {
 
 #[tokio::test]
 async fn a_receiver_that_comes_up_late_is_told() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
-    let rig = rig(&format!("http://{address}"), "");
+    let port = ReservedPort::new();
+    let rig = rig(&format!("http://{}", port.address), "");
     rig.hang();
     rig.until("a refused connection", |stats| stats.failures(Signal::Webhook) > 0).await;
-    let listener = std::net::TcpListener::bind(address).unwrap();
-    let server = MockServer::builder().listener(listener).start().await;
+    let server = MockServer::builder().listener(port.listen().into_std().unwrap()).start().await;
     Mock::given(any()).respond_with(ResponseTemplate::new(204)).mount(&server).await;
     rig.sent(1).await;
     assert_eq!(dropped(rig.stats(), Dropped::Failed), 0);

@@ -1,8 +1,10 @@
 //! The rows of the matrix, in the order in which a request meets them.
 
+use super::STOPPED;
 use super::http2::{CODES, Step, frame, settings, steps};
 use super::servers::*;
 use crate::authority::Authority;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -26,6 +28,20 @@ pub(super) struct Row {
 impl Row {
     pub(super) fn requests(&self) -> u32 {
         self.outcomes.iter().map(|(_, n)| n).sum()
+    }
+
+    /// The outcomes of this many requests, which are at least those of the row. Later ones end like its last.
+    pub(super) fn expected(&self, sent: f64) -> BTreeMap<&'static str, f64> {
+        let more = sent - f64::from(self.requests());
+        let mut expected: BTreeMap<_, _> =
+            self.outcomes.iter().map(|(outcome, n)| (*outcome, f64::from(*n))).collect();
+        if let Some((last, _)) = self.outcomes.last()
+            && more > 0.0
+        {
+            *expected.entry(last).or_default() += more;
+        }
+        expected.retain(|outcome, _| *outcome != STOPPED);
+        expected
     }
 
     fn keys(mut self, keys: impl Into<String>) -> Self {

@@ -1,6 +1,7 @@
 //! Servers that fail in various ways, byte by byte.
 
 use crate::authority::Authority;
+use crate::reserved_port::ReservedPort;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use std::net::SocketAddr;
@@ -37,18 +38,15 @@ pub(super) struct Server {
     pub(super) address: SocketAddr,
     _task: Option<AbortOnDropHandle<()>>,
     _full: Option<(TcpListener, Vec<TcpStream>)>,
-    /// Reserves a port on which nothing listens.
-    _closed: Option<TcpSocket>,
+    _closed: Option<ReservedPort>,
 }
 
 impl Server {
     pub(super) async fn start(peer: &Peer) -> Self {
         match peer {
             Peer::Closed => {
-                let socket = TcpSocket::new_v4().unwrap();
-                socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-                let address = socket.local_addr().unwrap();
-                Self { address, _task: None, _full: None, _closed: Some(socket) }
+                let port = ReservedPort::new();
+                Self { address: port.address, _task: None, _full: None, _closed: Some(port) }
             }
             Peer::Full => Self::full().await,
             Peer::Script(script) => Self::playing(Arc::clone(script)).await,
@@ -130,6 +128,24 @@ pub(super) enum Leave {
     Stay,
 }
 
+/// Whether bytes that were sent are still in a socket, as far as the system tells.
+fn is_unread(io: &TcpStream) -> bool {
+    let (Ok(ours), Ok(theirs)) = (io.local_addr(), io.peer_addr()) else { return false };
+    let Ok(table) = std::fs::read_to_string("/proc/net/tcp") else { return false };
+    // The ends of a connection, its state, and the bytes in its queues, in hexadecimal: `sl local remote st tx:rx ...`.
+    let port = |end: &str| end.split_once(':').and_then(|(_, port)| u16::from_str_radix(port, 16).ok());
+    table.lines().skip(1).any(|line| {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        let [_, local, remote, _, queues, ..] = columns.as_slice() else { return false };
+        let (to_send, to_read) = queues.split_once(':').unwrap_or_default();
+        let is = |from: SocketAddr, to: SocketAddr| {
+            port(local) == Some(from.port()) && port(remote) == Some(to.port())
+        };
+        let holds = |queue: &str| queue.bytes().any(|digit| digit != b'0');
+        (is(ours, theirs) && holds(to_send)) || (is(theirs, ours) && holds(to_read))
+    })
+}
+
 /// Answers the first request of each connection with these bytes, and ends it.
 pub(super) fn answers(bytes: impl Into<Vec<u8>>, leave: Leave) -> Peer {
     let bytes = Arc::new(bytes.into());
@@ -142,7 +158,10 @@ pub(super) fn answers(bytes: impl Into<Vec<u8>>, leave: Leave) -> Peer {
             match leave {
                 Leave::Close => {}
                 Leave::Reset => {
-                    // The bytes must arrive before the RST, which would discard them.
+                    // The client must have read the bytes before the RST, which may discard them.
+                    while is_unread(&io) {
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     io.set_zero_linger().unwrap();
                 }

@@ -1,6 +1,6 @@
 //! A daemon whose config is in a folder, and a simulator behind a proxy that can stop the traffic.
 
-use crate::harness::{PATIENCE, Simulator, quick, until};
+use crate::harness::{NEVER_OVERRUN, PATIENCE, Simulator, quick, until};
 use crate::http;
 use crate::scrape::Scrape;
 use std::net::SocketAddr;
@@ -71,6 +71,7 @@ impl World {
             listen: Some(([127, 0, 0, 1], 0).into()),
             lifecycle: false,
             grace: PATIENCE,
+            overrun: NEVER_OVERRUN,
             notice: Notice::default(),
         };
         let often = if watched == Watched::Often { Duration::from_millis(200) } else { Pace::default().poll };

@@ -81,7 +81,7 @@ fn secure(protocol: Protocol, receiver: &Receiver) -> OtlpSettings {
 }
 
 async fn receiver(tls: TlsAcceptor) -> Receiver {
-    Receiver::on("127.0.0.1:0".parse().unwrap(), Some(tls)).await
+    Receiver::on(tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap(), Some(tls))
 }
 
 #[tokio::test]
