@@ -2,13 +2,13 @@
 
 use super::body_decoder::BodyDecoder;
 use super::classify::{self, CallError};
-use super::connection::ProgressMarker;
+use super::connection::{Connection, ProgressMarker};
 use super::deadlines::{Deadline, Deadlines, cancelled};
 use crate::event::Failure;
 use bytes::Bytes;
 use http::Version;
-use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Frame, Incoming};
+use std::pin::Pin;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -31,21 +31,30 @@ enum BodyEvent {
     Timer,
 }
 
-/// The body of a response.
+/// The body of a response, with the connection that it comes from.
 pub(super) struct ResponseBody {
     incoming: Incoming,
     version: Version,
+    link: Connection,
 }
 
 impl ResponseBody {
     /// A body received over this version of HTTP.
-    pub(super) fn new(incoming: Incoming, version: Version) -> Self {
-        Self { incoming, version }
+    pub(super) fn new(incoming: Incoming, version: Version, link: Connection) -> Self {
+        Self { incoming, version, link }
+    }
+
+    /// The connection, without the rest of the body.
+    pub(super) fn into_connection(self) -> Connection {
+        self.link
     }
 
     /// The next frame; `None` at the end of a complete body.
     async fn frame(&mut self) -> Option<Result<Frame<Bytes>, CallError>> {
-        match self.incoming.frame().await {
+        let (link, incoming) = (&mut self.link, &mut self.incoming);
+        let frame =
+            std::future::poll_fn(|cx| link.poll_with(cx, |cx| Pin::new(&mut *incoming).poll_frame(cx)));
+        match frame.await {
             Some(Ok(frame)) => Some(Ok(frame)),
             Some(Err(error)) => Some(Err(classify::exchange(&error, "in the middle of the answer"))),
             // hyper treats RST_STREAM and GOAWAY with NO_ERROR as the end of the body. They end it only after
@@ -64,8 +73,8 @@ pub(super) async fn read(
     body_decoder: &mut BodyDecoder,
     deadlines: &Deadlines,
     sent: Instant,
-    progress: &ProgressMarker,
 ) -> bool {
+    let progress = &body.link.progress();
     let deadline = |body_decoder: &BodyDecoder| {
         if body_decoder.has_content() {
             deadlines.more(sent, body_decoder.progress())

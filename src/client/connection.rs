@@ -2,6 +2,8 @@
 
 use super::classify::{self, CallError};
 use super::flood::FloodGuard;
+use super::http1::Http1Driver;
+use super::observed::{ObservedStream, StreamStats};
 use super::pool::{ConnectionPool, Lease};
 use crate::event::Failure;
 use bytes::Bytes;
@@ -11,16 +13,16 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
 use std::future::Future;
-use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
-use std::task::{Context, Poll, ready};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// Maximum size of an answer's status line and headers in bytes; more is a `protocol` failure.
 const MAX_HEAD: u32 = 64 << 10;
@@ -30,7 +32,7 @@ const MAX_HEAD: u32 = 64 << 10;
 const STALE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Stage of an exchange that failed before any response headers.
-const BEFORE: &str = "before the answer";
+pub(super) const BEFORE: &str = "before the answer";
 
 /// The body of a request.
 pub(super) type Body = Full<Bytes>;
@@ -52,6 +54,11 @@ impl Tasks {
     /// Spawns a task that runs until it completes or all tasks are stopped.
     pub(super) fn spawn(&self, task: impl Future<Output: Send> + Send + 'static) {
         self.tracker.spawn(self.stop.clone().run_until_cancelled_owned(task));
+    }
+
+    /// Counts something that is open as if it were a task; it is not stopped.
+    fn track(&self) -> TaskTrackerToken {
+        self.tracker.token()
     }
 
     /// Stops every task now.
@@ -81,7 +88,7 @@ pub(super) struct Connection {
 }
 
 enum RequestSender {
-    Http1(http1::SendRequest<Body>),
+    Http1(http1::SendRequest<Body>, Http1Driver),
     Http2(http2::SendRequest<Body>, Lease),
 }
 
@@ -94,12 +101,12 @@ pub(super) struct Lost {
 
 impl Connection {
     /// Starts HTTP/1.1 on a new byte stream.
-    pub(super) async fn http1(io: Io, tasks: &Tasks, pool: Weak<ConnectionPool>) -> hyper::Result<Self> {
+    pub(super) async fn http1(io: Io, tasks: &Tasks) -> hyper::Result<Self> {
         let (io, stats) = ObservedStream::new(io, FloodGuard::http1());
         let (sender, driver) =
             http1::Builder::new().max_header_size(MAX_HEAD as usize).handshake(TokioIo::new(io)).await?;
-        tasks.spawn(drive(driver, pool));
-        Ok(Self { sender: RequestSender::Http1(sender), stats, born: Instant::now(), reused: false })
+        let driver = Http1Driver::new(driver, tasks.track());
+        Ok(Self { sender: RequestSender::Http1(sender, driver), stats, born: Instant::now(), reused: false })
     }
 
     /// Starts HTTP/2 on a new byte stream.
@@ -135,7 +142,7 @@ impl Connection {
     /// The stream count of an HTTP/2 connection; `None` for HTTP/1.1, which carries one request at a time.
     pub(super) fn lease(&self) -> Option<&Lease> {
         match &self.sender {
-            RequestSender::Http1(_) => None,
+            RequestSender::Http1(..) => None,
             RequestSender::Http2(_, lease) => Some(lease),
         }
     }
@@ -143,7 +150,7 @@ impl Connection {
     /// The number of concurrent streams that the server allows. Until the server has stated it, its last known value.
     pub(super) fn most_streams(&self) -> usize {
         match &self.sender {
-            RequestSender::Http1(_) => 1,
+            RequestSender::Http1(..) => 1,
             RequestSender::Http2(..) => self.stats.most_streams.load(Ordering::Relaxed),
         }
     }
@@ -169,9 +176,9 @@ impl Connection {
     }
 
     /// Whether it is open and free, as far as is known at this moment.
-    pub(super) fn is_ready(&self) -> bool {
-        match &self.sender {
-            RequestSender::Http1(sender) => sender.is_ready(),
+    pub(super) fn is_ready(&mut self) -> bool {
+        match &mut self.sender {
+            RequestSender::Http1(sender, driver) => driver.is_ready(sender),
             RequestSender::Http2(sender, _) => sender.is_ready(),
         }
     }
@@ -179,8 +186,20 @@ impl Connection {
     /// Waits until it is free for another request; `false` if it is closed.
     pub(super) async fn ready(&mut self) -> bool {
         match &mut self.sender {
-            RequestSender::Http1(sender) => sender.ready().await.is_ok(),
+            RequestSender::Http1(sender, driver) => driver.ready(sender).await,
             RequestSender::Http2(sender, _) => sender.ready().await.is_ok(),
+        }
+    }
+
+    /// Polls something that makes progress as this connection does.
+    pub(super) fn poll_with<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        match &mut self.sender {
+            RequestSender::Http1(_, driver) => driver.poll_with(cx, poll),
+            RequestSender::Http2(..) => poll(cx),
         }
     }
 
@@ -189,9 +208,11 @@ impl Connection {
     pub(super) async fn send(&mut self, request: Request<Body>) -> Result<Response<Incoming>, Lost> {
         let (bytes, began) = (self.stats.bytes(), Instant::now());
         let result = match &mut self.sender {
-            RequestSender::Http1(sender) => {
+            RequestSender::Http1(sender, driver) => {
                 self.stats.awaits_head.store(true, Ordering::Relaxed);
-                let result = sender.send_request(request).await;
+                let mut sending = std::pin::pin!(sender.send_request(request));
+                let result =
+                    std::future::poll_fn(|cx| driver.poll_with(cx, |cx| sending.as_mut().poll(cx))).await;
                 self.stats.awaits_head.store(false, Ordering::Relaxed);
                 result
             }
@@ -247,7 +268,7 @@ impl Connection {
     }
 }
 
-/// Drives a connection until it closes, and sweeps the pool from time to time.
+/// Drives an HTTP/2 connection, which carries several requests, until it closes; sweeps the pool from time to time.
 async fn drive(driver: impl Future<Output = hyper::Result<()>>, pool: Weak<ConnectionPool>) {
     let mut driver = std::pin::pin!(driver);
     loop {
@@ -269,152 +290,5 @@ pub(super) struct ProgressMarker(Arc<StreamStats>);
 impl ProgressMarker {
     pub(super) fn made(&self) {
         self.0.progress.store(true, Ordering::Relaxed);
-    }
-}
-
-/// What was observed on a byte stream.
-struct StreamStats {
-    bytes: AtomicU64,
-    /// For HTTP/2: the number of concurrent streams that the server allows, as known when a request was last sent.
-    most_streams: AtomicUsize,
-    /// Whether a piece of an answer has come since the last read.
-    progress: AtomicBool,
-    /// Whether a request was sent whose response headers have not arrived. For HTTP/1.1 only.
-    awaits_head: AtomicBool,
-    /// The first bytes that the server sent.
-    first: OnceLock<[u8; 4]>,
-    error: OnceLock<CallError>,
-}
-
-impl StreamStats {
-    fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
-    }
-
-    fn note<T>(&self, result: &io::Result<T>) {
-        if let Err(error) = result {
-            self.error.get_or_init(|| classify::stream(error, BEFORE));
-        }
-    }
-}
-
-/// Records the number of bytes read, the first bytes, and the first error.
-struct ObservedStream {
-    io: Io,
-    stats: Arc<StreamStats>,
-    guard: FloodGuard,
-    /// The error of a write whose cause is not known yet.
-    hung_up: Option<io::Error>,
-}
-
-impl ObservedStream {
-    fn new(io: Io, guard: FloodGuard) -> (Self, Arc<StreamStats>) {
-        let stats = Arc::new(StreamStats {
-            bytes: AtomicU64::new(0),
-            most_streams: AtomicUsize::new(1),
-            progress: AtomicBool::new(false),
-            awaits_head: AtomicBool::new(false),
-            first: OnceLock::new(),
-            error: OnceLock::new(),
-        });
-        (Self { io, stats: Arc::clone(&stats), guard, hung_up: None }, stats)
-    }
-
-    fn noted<T>(&self, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if let Poll::Ready(result) = &poll {
-            self.stats.note(result);
-        }
-        poll
-    }
-
-    /// Handles the result of a write. A peer that ends TLS sends an alert before it closes, and a write may fail before
-    /// the alert is read. hyper drops a connection that it cannot write to and would not read it.
-    fn written<T>(&mut self, cx: &mut Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        match poll {
-            Poll::Ready(Err(error)) if classify::is_hang_up(&error) => {
-                self.hung_up = Some(error);
-                self.poll_reason(cx)
-            }
-            poll => self.noted(poll),
-        }
-    }
-
-    /// Reads everything that the peer sent before it closed, then returns the error of the write.
-    fn poll_reason<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
-        let mut scratch = [0; 512];
-        loop {
-            let mut buf = ReadBuf::new(&mut scratch);
-            match ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf)) {
-                Ok(()) if !buf.filled().is_empty() => {}
-                Ok(()) => break,
-                Err(reason) => {
-                    self.stats.note::<()>(&Err(reason));
-                    break;
-                }
-            }
-        }
-        let error = self.hung_up.take().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into());
-        self.noted(Poll::Ready(Err(error)))
-    }
-}
-
-impl AsyncRead for ObservedStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let poll = Pin::new(&mut self.io).poll_read(cx, buf);
-        let new = buf.filled().get(before..).unwrap_or_default();
-        self.stats.bytes.fetch_add(new.len() as u64, Ordering::Relaxed);
-        if let [a, rest @ ..] = new {
-            let at = |index: usize| rest.get(index).copied().unwrap_or_default();
-            self.stats.first.get_or_init(|| [*a, at(0), at(1), at(2)]);
-            let progress = self.stats.progress.swap(false, Ordering::Relaxed);
-            let awaits_head = self.stats.awaits_head.load(Ordering::Relaxed);
-            if let Err(flood) = self.guard.read(new, progress, awaits_head) {
-                return self.noted(Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, flood))));
-            }
-        }
-        self.noted(poll)
-    }
-}
-
-impl AsyncWrite for ObservedStream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if self.hung_up.is_some() {
-            return self.poll_reason(cx);
-        }
-        let poll = Pin::new(&mut self.io).poll_write(cx, buf);
-        self.written(cx, poll)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.hung_up.is_some() {
-            return self.poll_reason(cx);
-        }
-        let poll = Pin::new(&mut self.io).poll_flush(cx);
-        self.written(cx, poll)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        if self.hung_up.is_some() {
-            return self.poll_reason(cx);
-        }
-        let poll = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
-        self.written(cx, poll)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
     }
 }

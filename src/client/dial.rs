@@ -97,10 +97,9 @@ impl Dialer {
             connection.certificate_expiry = expiry;
             io = Box::new(secured);
         }
-        let pool = Weak::clone(&self.pool);
         let link = match self.target.http {
-            HttpVersion::Http1 => Connection::http1(io, &self.tasks, pool).await,
-            HttpVersion::Http2 => Connection::http2(io, &self.tasks, pool).await,
+            HttpVersion::Http1 => Connection::http1(io, &self.tasks).await,
+            HttpVersion::Http2 => Connection::http2(io, &self.tasks, Weak::clone(&self.pool)).await,
         };
         let link = link.map_err(|error| classify::exchange(&error, "before the request"))?;
         connection.opened = true;

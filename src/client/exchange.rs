@@ -122,7 +122,7 @@ impl<'a> Exchange<'a> {
     /// Reads the answer.
     async fn read(mut self, response: Response<Incoming>, link: Connection) -> Answer {
         let (head, incoming) = response.into_parts();
-        let mut body = ResponseBody::new(incoming, head.version);
+        let mut body = ResponseBody::new(incoming, head.version, link);
         let mut answer = Answer::failed(Failure::Internal, "", self.marks.clone());
         answer.observed.status = Some(head.status.as_u16());
         answer.observed.limits = rate_limit::limits(&head.headers);
@@ -144,7 +144,7 @@ impl<'a> Exchange<'a> {
                 if let Some(recording) = &mut self.recording {
                     recording.error(head.status.as_u16(), &answer.headers, &bytes);
                 }
-                self.release(link, complete).await;
+                self.release(body.into_connection(), complete).await;
                 return self.finish(answer, &CallError::new(failure, said), known);
             }
         };
@@ -159,10 +159,8 @@ impl<'a> Exchange<'a> {
         let mut body_decoder = BodyDecoder::new(decoder, expected)
             .charging(self.client.memory.charge())
             .keeping_tool_calls(self.context.options.tool_calls);
-        let complete =
-            body::read(&mut body, &mut body_decoder, &self.deadlines, sent, &link.progress()).await;
-        drop(body);
-        self.release(link, complete).await;
+        let complete = body::read(&mut body, &mut body_decoder, &self.deadlines, sent).await;
+        self.release(body.into_connection(), complete).await;
         self.marks.first_byte = body_decoder.first_byte();
         let until = cpu_pool::deadline(sent, self.deadlines.timeouts.total);
         decode::decode_aside(&self.client.cpu_pool, &mut body_decoder, until).await;
@@ -216,7 +214,7 @@ impl<'a> Exchange<'a> {
             return;
         }
         if tokio::time::timeout(REST_WITHIN, link.ready()).await == Ok(true) {
-            self.client.pool.put(link);
+            self.client.keep(link);
         }
     }
 

@@ -1,7 +1,7 @@
 //! The client of one target: the state that its requests share.
 
 use super::answer::{Counted, Generated};
-use super::connection::Tasks;
+use super::connection::{Connection, Tasks};
 use super::dial::Dialer;
 use super::dialect::{self, Dialect};
 use super::exchange::Exchange;
@@ -108,6 +108,13 @@ impl Client {
     pub async fn close(&self) {
         self.pool.close();
         self.tasks.ended().await;
+    }
+
+    /// Keeps a connection for the next request.
+    pub(super) fn keep(&self, link: Connection) {
+        if self.pool.put(link) {
+            self.tasks.spawn(ConnectionPool::sweep_idle(Arc::downgrade(&self.pool)));
+        }
     }
 
     /// Warns, once, that the target reports token counts that cannot be true.

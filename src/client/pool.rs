@@ -2,13 +2,16 @@
 
 use super::connection::Connection;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// Idle timeout of a connection; it is closed after at most twice this time.
 pub(super) const IDLE_FOR: Duration = Duration::from_mins(1);
+/// How often idle HTTP/1.1 connections are looked at, so that those that their server closed are closed here, too.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// Maximum age of a connection that takes further requests, so that a change of the target's addresses takes effect.
 const MAX_AGE: Duration = Duration::from_mins(10);
 /// Maximum number of idle HTTP/1.1 connections; further ones are closed after their request.
@@ -22,16 +25,20 @@ const MAX_STREAMS: usize = 100;
 /// The connections of one target.
 pub(super) struct ConnectionPool {
     state: Mutex<PoolState>,
+    /// Cancelled when the pool is closed.
+    closed: CancellationToken,
     /// The number of concurrent streams per HTTP/2 connection that the server last announced.
     streams: AtomicUsize,
     /// Held while a shared connection is being opened, so that a burst of requests opens only one.
     opening: Semaphore,
 }
 
+#[derive(Default)]
 struct PoolState {
-    closed: bool,
     /// HTTP/1.1 connections, the most recently used last.
     idle: Vec<(Connection, Instant)>,
+    /// Whether [`ConnectionPool::sweep_idle`] is running.
+    sweeping: bool,
     /// HTTP/2 connections.
     shared: Vec<Connection>,
 }
@@ -39,32 +46,60 @@ struct PoolState {
 impl ConnectionPool {
     /// An empty pool.
     pub(super) fn new() -> Self {
-        let state = PoolState { closed: false, idle: Vec::new(), shared: Vec::new() };
-        let streams = AtomicUsize::new(MAX_STREAMS);
-        Self { state: Mutex::new(state), streams, opening: Semaphore::new(1) }
+        Self {
+            state: Mutex::default(),
+            closed: CancellationToken::new(),
+            streams: AtomicUsize::new(MAX_STREAMS),
+            opening: Semaphore::new(1),
+        }
     }
 
     /// Takes a connection that is ready now, if there is one.
     pub(super) fn take(&self) -> Option<Connection> {
-        let mut state = self.lock();
-        state.sweep(Instant::now());
+        let (mut state, now) = (self.lock(), Instant::now());
+        state.sweep_shared(now);
         if let Some(newest) = state.shared.last() {
             self.streams.store(newest.most_streams().clamp(1, MAX_STREAMS), Ordering::Relaxed);
         }
         if let Some(link) = state.shared.iter().find_map(share) {
             return Some(link);
         }
-        let (mut link, _) = state.idle.pop()?;
-        link.reuse();
-        Some(link)
+        loop {
+            let (mut link, since) = state.idle.pop()?;
+            if is_fresh(&mut link, since, now) {
+                link.reuse();
+                return Some(link);
+            }
+        }
     }
 
-    /// Returns an HTTP/1.1 connection that is ready again.
-    pub(super) fn put(&self, link: Connection) {
-        let mut state = self.lock();
-        let now = Instant::now();
-        if !state.closed && state.idle.len() < MAX_IDLE && link.lease().is_none() && is_usable(&link, now) {
-            state.idle.push((link, now));
+    /// Returns an HTTP/1.1 connection that is ready again. Returns `true` if [`Self::sweep_idle`] is to be spawned.
+    #[must_use]
+    pub(super) fn put(&self, mut link: Connection) -> bool {
+        let (mut state, now) = (self.lock(), Instant::now());
+        let room = !self.closed.is_cancelled() && state.idle.len() < MAX_IDLE;
+        if !room || link.lease().is_some() || !is_usable(&mut link, now) {
+            return false;
+        }
+        state.idle.push((link, now));
+        !std::mem::replace(&mut state.sweeping, true)
+    }
+
+    /// Closes idle HTTP/1.1 connections when their time has come, as long as there are any.
+    pub(super) async fn sweep_idle(pool: Weak<Self>) {
+        let Some(closed) = pool.upgrade().map(|pool| pool.closed.clone()) else { return };
+        loop {
+            tokio::select! {
+                () = closed.cancelled() => return,
+                () = tokio::time::sleep(SWEEP_EVERY) => {}
+            }
+            let Some(pool) = pool.upgrade() else { return };
+            let (mut state, now) = (pool.lock(), Instant::now());
+            state.idle.retain_mut(|(link, since)| is_fresh(link, *since, now));
+            if state.idle.is_empty() {
+                state.sweeping = false;
+                return;
+            }
         }
     }
 
@@ -72,7 +107,7 @@ impl ConnectionPool {
     pub(super) fn offer(&self, link: &Connection) {
         let Some(lease) = link.lease() else { return };
         let mut state = self.lock();
-        if !state.closed
+        if !self.closed.is_cancelled()
             && let Some(keeper) = link.share(lease.watch())
         {
             state.shared.push(keeper);
@@ -90,15 +125,15 @@ impl ConnectionPool {
         self.opening.acquire().await.ok()
     }
 
-    /// Closes connections that are too old or were idle for too long.
+    /// Closes HTTP/2 connections that are too old or were idle for too long.
     pub(super) fn sweep(&self) {
-        self.lock().sweep(Instant::now());
+        self.lock().sweep_shared(Instant::now());
     }
 
     /// Closes idle connections, now and in the future.
     pub(super) fn close(&self) {
         let mut state = self.lock();
-        state.closed = true;
+        self.closed.cancel();
         state.idle.clear();
         state.shared.clear();
     }
@@ -116,14 +151,18 @@ impl ConnectionPool {
 }
 
 impl PoolState {
-    fn sweep(&mut self, now: Instant) {
-        self.idle.retain(|(link, since)| is_usable(link, now) && now.duration_since(*since) < IDLE_FOR);
+    fn sweep_shared(&mut self, now: Instant) {
         self.shared
-            .retain(|link| is_usable(link, now) && link.lease().is_some_and(|lease| !lease.is_idle(now)));
+            .retain_mut(|link| is_usable(link, now) && link.lease().is_some_and(|lease| !lease.is_idle(now)));
     }
 }
 
-fn is_usable(link: &Connection, now: Instant) -> bool {
+/// Whether a connection that has been idle since then can be used.
+fn is_fresh(link: &mut Connection, since: Instant, now: Instant) -> bool {
+    now.duration_since(since) < IDLE_FOR && is_usable(link, now)
+}
+
+fn is_usable(link: &mut Connection, now: Instant) -> bool {
     link.is_ready() && now.duration_since(link.born()) < MAX_AGE
 }
 
