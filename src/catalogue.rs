@@ -117,6 +117,8 @@ macro_rules! rows {
             "Idle connections that the server had closed and that were replaced: the request may be charged twice. Without warm-up.";
         DispatchLag = "tokenbeat.dispatch_lag", Seconds, Histogram(&buckets::DISPATCH_LAG), Run [], Always,
             "Time from the due time to the send, without connection set-up, for sent requests: the prober's own lag.";
+        ReadLag = "tokenbeat.read_lag", Seconds, Histogram(&buckets::DISPATCH_LAG), Run [], Always,
+            "The longest time from the arrival of bytes of an answer at this machine to their reading, of each answer: the prober's own lag, which is in no other time on Linux.";
         ScheduleLag = "tokenbeat.schedule_lag", Seconds, Histogram(&buckets::SCHEDULE_LAG), Run [], Always,
             "Time from a run's scheduled start to its actual start.";
         LoadActive = "tokenbeat.load_active", Seconds, TimeCounter, Stage [], Always,

@@ -4,6 +4,7 @@
 
 mod answer;
 mod anthropic;
+mod arrival;
 mod aws;
 mod bedrock;
 mod body;

@@ -50,6 +50,7 @@ connection_phase_seconds                    histogram  R  phase
 connections_opened_total                    counter    R
 stale_connections_total                     counter    R
 dispatch_lag_seconds                        histogram  R
+read_lag_seconds                            histogram  R
 schedule_lag_seconds                        histogram  R
 load_active_seconds_total                   counter    P
 journeys_total                              counter    P  outcome

@@ -241,6 +241,9 @@ def prober() -> Row:
     return Row("The prober itself", [
         quantiles("Dispatch lag", "How late requests are sent because of the prober. If it is not small compared with the time to"
                   " first token, the latencies above are not reliable.", SECONDS, "dispatch_lag_seconds", (0.5, 0.99)),
+        quantiles("Read lag", "How late the prober reads answers, the latest piece of each. On Linux it is in no other time, because"
+                  " the kernel says when bytes arrived; elsewhere it cannot be known, and is zero.", SECONDS, "read_lag_seconds",
+                  (0.5, 0.99)),
         quantiles("Schedule lag", "How late runs start.", SECONDS, "schedule_lag_seconds", (0.5, 0.99)),
         lines("Runs by result", "Runs that ended, and beside them those in which the prober was late (`degraded`): their latencies"
               " do not describe the target.", COUNT,

@@ -36,17 +36,37 @@ pub(super) struct ResponseBody {
     incoming: Incoming,
     version: Version,
     link: Connection,
+    /// When the request was sent.
+    sent: Instant,
+    read_lag: Duration,
 }
 
 impl ResponseBody {
     /// A body received over this version of HTTP.
-    pub(super) fn new(incoming: Incoming, version: Version, link: Connection) -> Self {
-        Self { incoming, version, link }
+    pub(super) fn new(incoming: Incoming, version: Version, link: Connection, sent: Instant) -> Self {
+        Self { incoming, version, link, sent, read_lag: Duration::ZERO }
+    }
+
+    /// The longest time from the arrival of bytes to their reading.
+    pub(super) fn read_lag(&self) -> Duration {
+        self.read_lag
     }
 
     /// The connection, without the rest of the body.
     pub(super) fn into_connection(self) -> Connection {
         self.link
+    }
+
+    /// The next frame, or `None` at the end of a complete body, and when it arrived.
+    async fn timed_frame(&mut self) -> (Instant, Option<Result<Frame<Bytes>, CallError>>) {
+        let frame = self.frame().await;
+        let now = Instant::now();
+        if let Some(Err(_)) = frame {
+            return (now, frame);
+        }
+        let mark = self.link.last_arrival().min(now).max(self.sent);
+        self.read_lag = self.read_lag.max(now - mark);
+        (mark, frame)
     }
 
     /// The next frame; `None` at the end of a complete body.
@@ -72,8 +92,8 @@ pub(super) async fn read(
     body: &mut ResponseBody,
     body_decoder: &mut BodyDecoder,
     deadlines: &Deadlines,
-    sent: Instant,
 ) -> bool {
+    let sent = body.sent;
     let progress = &body.link.progress();
     let deadline = |body_decoder: &BodyDecoder| {
         if body_decoder.has_content() {
@@ -89,7 +109,7 @@ pub(super) async fn read(
     loop {
         let next = tokio::select! {
             biased;
-            frame = body.frame() => BodyEvent::Frame(Instant::now(), frame),
+            (mark, frame) = body.timed_frame() => BodyEvent::Frame(mark, frame),
             () = &mut stopped => BodyEvent::Cancelled,
             () = &mut timer => BodyEvent::Timer,
         };
@@ -170,8 +190,7 @@ async fn drain(
     let mut room = DRAIN_BYTES;
     let work = async {
         loop {
-            let frame = body.frame().await;
-            let mark = Instant::now();
+            let (mark, frame) = body.timed_frame().await;
             let bytes = match &frame {
                 Some(Ok(frame)) => frame.data_ref().map_or(0, Bytes::len),
                 _ => 0,

@@ -1,5 +1,6 @@
 //! One HTTP connection, ready to carry a request. Knows neither how it was established nor what it carries.
 
+use super::arrival::LastArrival;
 use super::classify::{self, CallError};
 use super::flood::FloodGuard;
 use super::http1::Http1Driver;
@@ -83,6 +84,7 @@ impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Tasks 
 pub(super) struct Connection {
     sender: RequestSender,
     stats: Arc<StreamStats>,
+    arrival: Arc<LastArrival>,
     born: Instant,
     reused: bool,
 }
@@ -101,16 +103,27 @@ pub(super) struct Lost {
 
 impl Connection {
     /// Starts HTTP/1.1 on a new byte stream.
-    pub(super) async fn http1(io: Io, tasks: &Tasks) -> hyper::Result<Self> {
+    pub(super) async fn http1(io: Io, arrival: Arc<LastArrival>, tasks: &Tasks) -> hyper::Result<Self> {
         let (io, stats) = ObservedStream::new(io, FloodGuard::http1());
         let (sender, driver) =
             http1::Builder::new().max_header_size(MAX_HEAD as usize).handshake(TokioIo::new(io)).await?;
         let driver = Http1Driver::new(driver, tasks.track());
-        Ok(Self { sender: RequestSender::Http1(sender, driver), stats, born: Instant::now(), reused: false })
+        Ok(Self {
+            sender: RequestSender::Http1(sender, driver),
+            stats,
+            arrival,
+            born: Instant::now(),
+            reused: false,
+        })
     }
 
     /// Starts HTTP/2 on a new byte stream.
-    pub(super) async fn http2(io: Io, tasks: &Tasks, pool: Weak<ConnectionPool>) -> hyper::Result<Self> {
+    pub(super) async fn http2(
+        io: Io,
+        arrival: Arc<LastArrival>,
+        tasks: &Tasks,
+        pool: Weak<ConnectionPool>,
+    ) -> hyper::Result<Self> {
         let (io, stats) = ObservedStream::new(io, FloodGuard::http2());
         let most_streams = pool.upgrade().map_or(1, |pool| pool.most_streams());
         stats.most_streams.store(most_streams, Ordering::Relaxed);
@@ -127,6 +140,7 @@ impl Connection {
         Ok(Self {
             sender: RequestSender::Http2(sender, Lease::first()),
             stats,
+            arrival,
             born: Instant::now(),
             reused: false,
         })
@@ -136,7 +150,13 @@ impl Connection {
     pub(super) fn share(&self, lease: Lease) -> Option<Self> {
         let RequestSender::Http2(sender, _) = &self.sender else { return None };
         let sender = RequestSender::Http2(sender.clone(), lease);
-        Some(Self { sender, stats: Arc::clone(&self.stats), born: self.born, reused: true })
+        Some(Self {
+            sender,
+            stats: Arc::clone(&self.stats),
+            arrival: Arc::clone(&self.arrival),
+            born: self.born,
+            reused: true,
+        })
     }
 
     /// The stream count of an HTTP/2 connection; `None` for HTTP/1.1, which carries one request at a time.
@@ -158,6 +178,12 @@ impl Connection {
     /// A handle to report each piece of an answer.
     pub(super) fn progress(&self) -> ProgressMarker {
         ProgressMarker(Arc::clone(&self.stats))
+    }
+
+    /// When the bytes that were read last arrived at this machine; for several streams of an HTTP/2 connection, no
+    /// stream's bytes arrived later.
+    pub(super) fn last_arrival(&self) -> Instant {
+        self.arrival.get()
     }
 
     /// When the connection was opened.

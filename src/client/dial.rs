@@ -1,6 +1,7 @@
 //! Opens a connection: DNS, TCP, proxy, TLS, HTTP. Measures each phase; the caller sets the deadline.
 
 use super::BuildError;
+use super::arrival::{LastArrival, TimedStream};
 use super::classify::{self, CallError};
 use super::connect::{self, TcpDestination};
 use super::connection::{Body, Connection, Io, Tasks};
@@ -16,6 +17,7 @@ use http::{HeaderValue, Method, Request, header};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use std::sync::{Arc, Weak};
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 use url::Url;
 
@@ -89,7 +91,7 @@ impl Dialer {
     pub(super) async fn dial(&self, connection: &mut ConnectionRecord) -> Result<Connection, CallError> {
         connection.dialled = Some(Instant::now());
         let phases = connection.phases.insert(Phases::default());
-        let mut io = self.reach(phases).await?;
+        let (mut io, arrival) = self.reach(phases).await?;
         if let Some(tls) = &self.tls {
             let began = Instant::now();
             let (secured, expiry) = tls.secure(io).await?;
@@ -98,8 +100,8 @@ impl Dialer {
             io = Box::new(secured);
         }
         let link = match self.target.http {
-            HttpVersion::Http1 => Connection::http1(io, &self.tasks).await,
-            HttpVersion::Http2 => Connection::http2(io, &self.tasks, Weak::clone(&self.pool)).await,
+            HttpVersion::Http1 => Connection::http1(io, arrival, &self.tasks).await,
+            HttpVersion::Http2 => Connection::http2(io, arrival, &self.tasks, Weak::clone(&self.pool)).await,
         };
         let link = link.map_err(|error| classify::exchange(&error, "before the request"))?;
         connection.opened = true;
@@ -108,9 +110,9 @@ impl Dialer {
 
     /// Opens a byte stream to the target, through the proxy if there is one. Any failure on the way to the proxy or at
     /// the proxy is attributed to it.
-    async fn reach(&self, phases: &mut Phases) -> Result<Io, CallError> {
+    async fn reach(&self, phases: &mut Phases) -> Result<(Io, Arc<LastArrival>), CallError> {
         let Some(hop) = &self.proxy else {
-            return Ok(Box::new(connect::tcp(&self.peer, &self.resolver, phases).await?));
+            return timed(connect::tcp(&self.peer, &self.resolver, phases).await?);
         };
         let stream = connect::tcp(&hop.peer, &self.resolver, phases).await.map_err(
             |CallError { failure, detail }| {
@@ -118,13 +120,14 @@ impl Dialer {
                 CallError::new(failure, format!("proxy: {detail}"))
             },
         )?;
+        let (io, arrival) = timed(stream)?;
         if !hop.tunnel {
-            return Ok(Box::new(stream));
+            return Ok((io, arrival));
         }
         let began = Instant::now();
-        let io = self.tunnel(Box::new(stream)).await?;
+        let io = self.tunnel(io).await?;
         phases.connect = phases.connect.map(|tcp| tcp + began.elapsed());
-        Ok(io)
+        Ok((io, arrival))
     }
 
     /// Opens a tunnel by `CONNECT` (RFC 9110, section 9.3.6).
@@ -156,6 +159,13 @@ impl Dialer {
         let upgraded = hyper::upgrade::on(response).await.map_err(broke)?;
         Ok(Box::new(TokioIo::new(upgraded)))
     }
+}
+
+/// A stream that says when its bytes arrived.
+fn timed(stream: TcpStream) -> Result<(Io, Arc<LastArrival>), CallError> {
+    let (stream, arrival) = TimedStream::new(stream)
+        .map_err(|error| classify::set_up(Failure::Connect, "cannot watch the connection", &error))?;
+    Ok((Box::new(stream), arrival))
 }
 
 /// The value of `Proxy-Authorization` and its secret, if the proxy requires one.

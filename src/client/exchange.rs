@@ -122,7 +122,8 @@ impl<'a> Exchange<'a> {
     /// Reads the answer.
     async fn read(mut self, response: Response<Incoming>, link: Connection) -> Answer {
         let (head, incoming) = response.into_parts();
-        let mut body = ResponseBody::new(incoming, head.version, link);
+        let sent = self.marks.sent.unwrap_or(self.marks.started);
+        let mut body = ResponseBody::new(incoming, head.version, link, sent);
         let mut answer = Answer::failed(Failure::Internal, "", self.marks.clone());
         answer.observed.status = Some(head.status.as_u16());
         answer.observed.limits = rate_limit::limits(&head.headers);
@@ -155,11 +156,11 @@ impl<'a> Exchange<'a> {
                 return self.finish(answer, &broken, None);
             }
         };
-        let sent = self.marks.sent.unwrap_or(self.marks.started);
         let mut body_decoder = BodyDecoder::new(decoder, expected)
             .charging(self.client.memory.charge())
             .keeping_tool_calls(self.context.options.tool_calls);
-        let complete = body::read(&mut body, &mut body_decoder, &self.deadlines, sent).await;
+        let complete = body::read(&mut body, &mut body_decoder, &self.deadlines).await;
+        answer.observed.read_lag = Some(body.read_lag());
         self.release(body.into_connection(), complete).await;
         self.marks.first_byte = body_decoder.first_byte();
         let until = cpu_pool::deadline(sent, self.deadlines.timeouts.total);

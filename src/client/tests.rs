@@ -11,6 +11,8 @@ pub(super) mod golden;
 mod h2server;
 mod heads;
 mod judged;
+#[cfg(target_os = "linux")]
+mod late;
 mod proxy;
 mod readings;
 mod reuse;

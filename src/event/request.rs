@@ -155,6 +155,9 @@ pub struct Observed {
     pub limits: Vec<Limit>,
     /// How long the server that refused the request wants us to wait.
     pub retry_after: Option<Duration>,
+    /// The longest time from the arrival of bytes of the answer's body at this machine to their reading; absent if
+    /// no body was read.
+    pub read_lag: Option<Duration>,
     /// What the answer to a prompt of a fingerprint shows about the model.
     pub fingerprint: Option<Box<FingerprintAnswer>>,
 }
@@ -227,6 +230,7 @@ impl Observed {
             server: None,
             limits: Vec::new(),
             retry_after: None,
+            read_lag: None,
             fingerprint: None,
         }
     }

@@ -83,9 +83,8 @@ impl Exchange<'_> {
             }
             late
         });
-        let now = Instant::now();
         if let Ok(Ok(_)) = &result {
-            self.marks.headers = Some(now);
+            self.marks.headers = Some(link.last_arrival().min(Instant::now()).max(sent));
         }
         result
     }

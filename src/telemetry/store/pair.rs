@@ -150,6 +150,7 @@ impl PairSeries {
         if request.observed.marks.sent.is_some() {
             cells.get(row::DispatchLag).observe_time(Some(request.observed.marks.dispatch_lag()), trace);
         }
+        cells.get(row::ReadLag).observe_time(request.observed.read_lag, trace);
         for (phase, time) in request.observed.connection.phases.unwrap_or_default().each() {
             cells.get(row::ConnectionPhase)[phase].observe_time(time, trace);
         }

@@ -1,0 +1,271 @@
+//! Reads from a TCP socket, and knows when the bytes arrived at this machine. The kernel notes the time of each segment
+//! (`SO_TIMESTAMPNS`, socket(7)), so that an answer is not late because it was read late. Where the kernel has merged
+//! segments before they are read, their time is that of the last one. On other systems than Linux, bytes arrive when
+//! they are read.
+
+use std::io::{self, IoSlice, Write as _};
+use std::net::{Shutdown, TcpStream};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+/// Maximum number of bytes of one read.
+const MAX_READ: usize = 64 << 10;
+
+/// When the bytes that were read last arrived.
+pub(super) struct LastArrival {
+    base: Instant,
+    /// Nanoseconds since `base`.
+    at: AtomicU64,
+}
+
+impl LastArrival {
+    fn new() -> Self {
+        Self { base: Instant::now(), at: AtomicU64::new(0) }
+    }
+
+    pub(super) fn get(&self) -> Instant {
+        self.base + Duration::from_nanos(self.at.load(Ordering::Acquire))
+    }
+
+    fn set(&self, at: Instant) {
+        let nanos = at.saturating_duration_since(self.base).as_nanos();
+        self.at.store(u64::try_from(nanos).unwrap_or(u64::MAX), Ordering::Release);
+    }
+}
+
+/// A TCP connection whose reads say when their bytes arrived.
+pub(super) struct TimedStream {
+    socket: AsyncFd<TcpStream>,
+    receiver: receive::Receiver,
+    arrival: Arc<LastArrival>,
+    /// No byte that is still to be read arrived before this.
+    earliest: Instant,
+}
+
+impl TimedStream {
+    /// Takes over a connected stream.
+    pub(super) fn new(stream: tokio::net::TcpStream) -> io::Result<(Self, Arc<LastArrival>)> {
+        let stream = stream.into_std()?;
+        let receiver = receive::Receiver::new(&stream);
+        #[expect(
+            deprecated,
+            reason = "unsound only for types whose descriptor can change, and a `TcpStream` keeps its own"
+        )]
+        let socket = AsyncFd::new(stream)?;
+        let arrival = Arc::new(LastArrival::new());
+        let timed = Self { socket, receiver, arrival: Arc::clone(&arrival), earliest: Instant::now() };
+        Ok((timed, arrival))
+    }
+
+    fn poll_write_with(
+        &self,
+        cx: &mut Context<'_>,
+        write: impl Fn(&mut &TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let mut ready = ready!(self.socket.poll_write_ready(cx))?;
+            if let Ok(result) = ready.try_io(|socket| write(&mut socket.get_ref())) {
+                return Poll::Ready(result);
+            }
+        }
+    }
+}
+
+impl AsyncRead for TimedStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if buf.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        loop {
+            let mut ready = ready!(this.socket.poll_read_ready(cx))?;
+            let room = buf.initialize_unfilled_to(buf.remaining().min(MAX_READ));
+            match this.receiver.receive(ready.get_inner(), room) {
+                Ok((read, age)) => {
+                    let now = Instant::now();
+                    let at = age.and_then(|age| now.checked_sub(age)).unwrap_or(now).max(this.earliest);
+                    this.arrival.set(at);
+                    // Readiness is edge-triggered, and a short read has emptied the socket.
+                    let is_empty = read > 0 && read < room.len();
+                    if is_empty {
+                        ready.clear_ready();
+                    }
+                    this.earliest = if is_empty { now } else { at };
+                    buf.advance(read);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for TimedStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_with(cx, |socket| socket.write(buf))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_with(cx, |socket| socket.write_vectored(bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.socket.get_ref().shutdown(Shutdown::Write))
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod receive {
+    use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt::ReceiveTimestampns};
+    use nix::sys::time::TimeSpec;
+    use std::io::{self, IoSliceMut};
+    use std::net::TcpStream;
+    use std::os::fd::AsRawFd as _;
+    use std::time::{Duration, SystemTime};
+
+    pub(super) struct Receiver {
+        control: Vec<u8>,
+    }
+
+    impl Receiver {
+        pub(super) fn new(stream: &TcpStream) -> Self {
+            // Without it, bytes arrive when they are read.
+            let _ = setsockopt(stream, ReceiveTimestampns, &true);
+            Self { control: nix::cmsg_space!(TimeSpec) }
+        }
+
+        /// Reads what is there. Returns the number of bytes, 0 at the end, and how long ago the last of them arrived.
+        pub(super) fn receive(
+            &mut self,
+            stream: &TcpStream,
+            into: &mut [u8],
+        ) -> io::Result<(usize, Option<Duration>)> {
+            let mut into = [IoSliceMut::new(into)];
+            let flags = MsgFlags::empty();
+            let message = recvmsg::<()>(stream.as_raw_fd(), &mut into, Some(&mut self.control), flags)?;
+            let stamp = message.cmsgs()?.find_map(|it| match it {
+                ControlMessageOwned::ScmTimestampns(at) => Some(Duration::from(at)),
+                _ => None,
+            });
+            let arrived = stamp.and_then(|stamp| SystemTime::UNIX_EPOCH.checked_add(stamp));
+            let age = arrived.and_then(|at| SystemTime::now().duration_since(at).ok());
+            Ok((message.bytes, age))
+        }
+    }
+}
+
+/// Elsewhere, bytes arrive when they are read.
+#[cfg(not(target_os = "linux"))]
+mod receive {
+    use std::io::{self, Read as _};
+    use std::net::TcpStream;
+    use std::time::Duration;
+
+    pub(super) struct Receiver;
+
+    impl Receiver {
+        pub(super) fn new(_: &TcpStream) -> Self {
+            Self
+        }
+
+        pub(super) fn receive(
+            &mut self,
+            mut stream: &TcpStream,
+            into: &mut [u8],
+        ) -> io::Result<(usize, Option<Duration>)> {
+            Ok((stream.read(into)?, None))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread::sleep;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    async fn pair() -> (tokio::net::TcpStream, TimedStream, Arc<LastArrival>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (peer, _) = listener.accept().await.unwrap();
+        let (timed, arrival) = TimedStream::new(stream).unwrap();
+        (peer, timed, arrival)
+    }
+
+    /// Between the send and the return of the call that sends, on Linux; elsewhere, when it is read.
+    #[tokio::test]
+    async fn what_is_read_late_has_arrived_in_time() {
+        let (mut peer, mut timed, arrival) = pair().await;
+        for _ in 0..3 {
+            let before = Instant::now();
+            peer.write_all(b"hello").await.unwrap();
+            let after = Instant::now();
+            sleep(Duration::from_millis(30));
+            let mut came = [0; 100];
+            assert_eq!(timed.read(&mut came).await.unwrap(), 5);
+            let at = arrival.get();
+            assert!(at >= before && at <= Instant::now());
+            if cfg!(target_os = "linux") {
+                // Nothing on this machine delays loopback by as much as we slept.
+                assert!(at < after + Duration::from_millis(20), "{:?}", at - after);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn bytes_go_both_ways_and_end() {
+        let (mut peer, mut timed, arrival) = pair().await;
+        let sent: Vec<u8> = (0..1_000_000_u32).map(|n| n.to_le_bytes()[1]).collect();
+        let copy = sent.clone();
+        let echo = tokio::spawn(async move {
+            let mut came = Vec::new();
+            peer.read_to_end(&mut came).await.unwrap();
+            assert_eq!(came, copy);
+            peer.write_all(&came).await.unwrap();
+        });
+        timed.write_all(&sent).await.unwrap();
+        timed.shutdown().await.unwrap();
+        let (mut came, mut last, mut piece) = (Vec::new(), arrival.get(), [0; 5000]);
+        loop {
+            let read = timed.read(&mut piece).await.unwrap();
+            assert!(arrival.get() >= last, "time goes forward");
+            last = arrival.get();
+            if read == 0 {
+                break;
+            }
+            came.extend_from_slice(&piece[..read]);
+        }
+        assert_eq!(came, sent);
+        echo.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_broken_connection_is_an_error() {
+        let (peer, mut timed, _) = pair().await;
+        peer.set_zero_linger().unwrap();
+        drop(peer);
+        let error = timed.read(&mut [0; 10]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+}
