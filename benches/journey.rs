@@ -25,7 +25,7 @@ use std::time::Duration;
 use tokenbeat::client::{Answer, Caller, Context};
 use tokenbeat::cpu_pool::CpuPool;
 use tokenbeat::engine::dispatch::Precise;
-use tokenbeat::engine::{Deps, Engine, Once, system};
+use tokenbeat::engine::{Deps, Engine, OVERRUN, Once, system};
 use tokenbeat::event::{Failure, Marks, Outcome};
 use tokenbeat::exchange::{Ask, Call};
 use tokenbeat::fact::{Fact, Sink};
@@ -167,6 +167,7 @@ fn measure(seconds: u64, users: u32, mode: Mode) -> anyhow::Result<()> {
         cpu_pool: CpuPool::start()?,
         wall: system(),
         handle: runtime.handle().clone(),
+        overrun: OVERRUN,
     };
     let pair = plan.pairs.first().context("a pair")?.pair.clone();
     let engine = Engine::new(plan, deps)?;

@@ -257,7 +257,7 @@ pub struct RunOptions {
 #[derive(Clone, Debug, Default, Args)]
 pub struct ReportOutput {
     /// Write a report in this file, whose ending says what it is: .json (everything, for programs, `report` and
-    /// --baseline), .html (one file with plots), .xml (JUnit) or .md (Markdown for a pull request); repeatable, `-` is JSON
+    /// --baseline), .html (one file with plots), .xml (`JUnit`) or .md (Markdown for a pull request); repeatable, `-` is JSON
     /// on stdout in place of the tables
     #[arg(id = "report_files", long = "report", value_name = "FILE", value_parser = report_file)]
     pub files: Vec<ReportFile>,
@@ -282,7 +282,7 @@ pub enum ReportKind {
     Json,
     /// One HTML file with plots.
     Html,
-    /// JUnit XML.
+    /// `JUnit` XML.
     Xml,
     /// Markdown.
     Md,

@@ -37,7 +37,7 @@ pub use result_pair::{ResultObjective, ResultPair, ResultPart, ResultRun};
 pub use stage::StageTotals;
 pub use summary_table::{TerminalStyle, rate};
 pub use tables::{counts, seconds, table_of};
-pub use trail::{LimitHeadroom, PlottedRequest, RequestTimeline, RequestTrail, TimelineSlot};
+pub use trail::{PlottedRequest, ReportedHeadroom, RequestTimeline, RequestTrail, TimelineSlot};
 pub use view::{
     DistributionSummary, JourneySummary, ObjectiveResult, PairReport, Report, StageReport, Throughput,
     TokenSummary,

@@ -138,7 +138,7 @@ impl Templates {
         Ok(Template { source: source.into(), names, attributes, key, typed })
     }
 
-    /// Checks that every filter, test and function exists.
+    /// Checks that every filter, test, function and statement exists.
     fn check_uses(
         &self,
         uses: Vec<scan::Use<'_>>,
@@ -156,6 +156,7 @@ impl Templates {
                 scan::What::Function => {
                     ("function", undeclared.contains(used.name) && !FUNCTIONS.contains(&used.name))
                 }
+                scan::What::Statement => ("statement", true),
             };
             if unknown {
                 let message = format!("unknown {kind} `{}` (line {})", used.name, used.line);

@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 use tokenbeat::plan;
+use tokenbeat::vocabulary::RecordMode;
 
 /// A plan with one stage of this shape.
 pub(crate) fn plan(shape: plan::Shape, scenario: plan::Scenario) -> anyhow::Result<Arc<plan::Plan>> {
@@ -29,6 +30,7 @@ pub(crate) fn plan(shape: plan::Shape, scenario: plan::Scenario) -> anyhow::Resu
         fluidity: None,
         detect: None,
         baseline: plan::BaselineThresholds::new(|_| 0.05),
+        record: RecordMode::Off,
         budget: None,
         revision: "".into(),
     });

@@ -9,6 +9,7 @@ use crate::backend::HealthPoller;
 use crate::comparison::Comparisons;
 use crate::config::ListenAddress;
 use crate::engine::{self, Engine};
+use crate::event::Pair;
 use crate::fact::{Fanout, Sink};
 use crate::model_changes::ModelChanges;
 use crate::plan::{LoadedPlan, Plan};
@@ -19,12 +20,14 @@ use crate::server::{
     LifecyclePhase, Notice, Readiness, Views, WAITING, max_connections,
 };
 use crate::state::{
-    BudgetLedger, Events, HistoryRecorder, Recent, SavedMinute, SavedRun, StateKeeper, Timeline, WriteResult,
+    BudgetLedger, Events, HistoryRecorder, Recent, SavedMinute, SavedRun, SavedWatch, StateKeeper, Timeline,
+    WriteResult,
 };
 use crate::target_state::TargetStates;
 use crate::telemetry::otlp::{self, LogTap};
 use crate::telemetry::{Exposition, IncidentWebhook, Store, WebhookTask, watch_runtime_lag};
 use anyhow::Context as _;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,6 +72,29 @@ pub struct Daemon {
     grace: Duration,
 }
 
+/// The sinks that derive facts, each in front of the next.
+struct Watchers {
+    regressions: Arc<RegressionWatch>,
+    models: Arc<ModelChanges>,
+    comparisons: Arc<Comparisons>,
+    states: Arc<TargetStates>,
+}
+
+impl Watchers {
+    fn new(
+        plan: &Arc<Plan>,
+        watches: Option<Vec<SavedWatch>>,
+        models: &BTreeMap<Pair, Arc<str>>,
+        sinks: Fanout,
+    ) -> Self {
+        let regressions = RegressionWatch::new(plan, watches, Arc::new(sinks));
+        let models = ModelChanges::new(plan, models, Arc::<RegressionWatch>::clone(&regressions));
+        let comparisons = Comparisons::new(plan, Arc::<ModelChanges>::clone(&models));
+        let states = TargetStates::new(plan, Arc::<Comparisons>::clone(&comparisons));
+        Self { regressions, models, comparisons, states }
+    }
+}
+
 impl Daemon {
     /// Builds everything and binds the port. Nothing runs yet, so problems are reported as errors here.
     ///
@@ -93,6 +119,7 @@ impl Daemon {
         let webhook = IncidentWebhook::new(&plan, &store);
         let diagnosis = DiagnosisRecorder::of_daemon(&plan);
         let events = Arc::new(Events::default());
+        let health = HealthPoller::new(Arc::clone(&plan));
         let mut sinks: Vec<Arc<dyn Sink>> = vec![
             Arc::<BudgetLedger>::clone(&ledger),
             Arc::<Store>::clone(&store),
@@ -102,26 +129,22 @@ impl Daemon {
             Arc::<Events>::clone(&events),
             Arc::<Timeline>::clone(&timeline),
             Arc::<IncidentWebhook>::clone(&webhook.0),
+            Arc::<HealthPoller>::clone(&health),
         ];
         sinks.extend(keeper.iter().map(|keeper| -> Arc<dyn Sink> { Arc::<StateKeeper>::clone(keeper) }));
         sinks.extend(export.as_ref().map(|(export, _)| export.sink()));
-        let health = HealthPoller::new(Arc::clone(&plan));
-        sinks.push(Arc::<HealthPoller>::clone(&health));
-        let regressions = RegressionWatch::new(&plan, watches, Arc::new(Fanout::new(sinks)));
-        let models = ModelChanges::new(&plan, &models, Arc::<RegressionWatch>::clone(&regressions));
-        let comparisons = Comparisons::new(&plan, Arc::<ModelChanges>::clone(&models));
+        let Watchers { regressions, models, comparisons, states } =
+            Watchers::new(&plan, watches, &models, Fanout::new(sinks));
         store.attach_comparisons(Arc::<Comparisons>::clone(&comparisons));
-        let states = TargetStates::new(&plan, Arc::<Comparisons>::clone(&comparisons));
         let sink: Arc<dyn Sink> = Arc::<TargetStates>::clone(&states);
         let cpu_pool = assembly::cpu_pool()?;
         let clients = Clients::first(&plan, &cpu_pool)?;
-        let config_status =
-            ConfigStatus::loaded(warnings.iter().map(ToString::to_string).collect(), Vec::new());
+        let warnings = warnings.iter().map(ToString::to_string).collect();
         let (current, shown) = watch::channel(Current {
             plan: Arc::clone(&plan),
             exposition: Arc::new(Exposition::new(Arc::clone(&store), &plan)?),
             config: config.to_yaml().into(),
-            status: Arc::new(config_status),
+            status: Arc::new(ConfigStatus::loaded(warnings, Vec::new())),
         });
         let (asked, commands) = mpsc::channel(WAITING);
         let access = Access::new(plan.server.web_config.as_deref(), options.lifecycle, cpu_pool.clone())?;
@@ -154,15 +177,8 @@ impl Daemon {
             config,
         };
         let server = BoundServer::bind(options.listen.unwrap_or(listen)).await?;
-        let engine = assembly::engine(
-            plan,
-            sink,
-            ledger,
-            clients.callers(),
-            cpu_pool,
-            traffic.clone(),
-            options.overrun,
-        )?;
+        let (callers, handle) = (clients.callers(), traffic.clone());
+        let engine = assembly::engine(plan, sink, ledger, callers, cpu_pool, handle, options.overrun)?;
         let (engine, clients) = (Arc::new(engine), Arc::new(clients));
         let parts =
             Parts { engine: Arc::clone(&engine), store: Arc::clone(&store), timeline, clients, current };

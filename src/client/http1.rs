@@ -10,16 +10,18 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+type Http1Connection = Connection<TokioIo<ObservedStream>, Body>;
+
 /// The part of a connection that reads and writes. It makes progress only while it is polled.
 pub(super) struct Http1Driver {
     /// `None` once the connection is closed.
-    connection: Option<Pin<Box<Connection<TokioIo<ObservedStream>, Body>>>>,
+    connection: Option<Pin<Box<Http1Connection>>>,
     /// Tells the client's tracker that the connection is open.
     _open: TaskTrackerToken,
 }
 
 impl Http1Driver {
-    pub(super) fn new(connection: Connection<TokioIo<ObservedStream>, Body>, open: TaskTrackerToken) -> Self {
+    pub(super) fn new(connection: Http1Connection, open: TaskTrackerToken) -> Self {
         Self { connection: Some(Box::pin(connection)), _open: open }
     }
 

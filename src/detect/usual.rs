@@ -35,11 +35,11 @@ mod tests {
             let badness: Vec<f64> = values.iter().filter_map(|value| measure.badness(*value)).collect();
             let level = measure.typical(&badness).unwrap();
             let usual = UsualLevel::of(measure, &badness, level, shift).unwrap();
-            [usual.low, usual.typical, usual.high].map(|value| value.round())
+            [usual.low, usual.typical, usual.high].map(|value| format!("{value:.0}"))
         };
-        assert_eq!(usual(Measure::Time, 0.0), [5.0, 50.0, 95.0]);
-        assert_eq!(usual(Measure::Rate, 0.0), [6.0, 50.0, 96.0], "the lower end is still the lower number");
-        assert_eq!(usual(Measure::Time, 2_f64.ln()), [10.0, 101.0, 190.0]);
+        assert_eq!(usual(Measure::Time, 0.0), ["5", "50", "95"]);
+        assert_eq!(usual(Measure::Rate, 0.0), ["6", "50", "96"], "the lower end is still the lower number");
+        assert_eq!(usual(Measure::Time, 2_f64.ln()), ["10", "101", "190"]);
         assert_eq!(UsualLevel::of(Measure::Share, &[], 0.0, 0.0), None);
     }
 }

@@ -1,4 +1,4 @@
-//! A result as JUnit XML, which most CI systems show: a test suite for each profile on a target, and a test case for each
+//! A result as `JUnit` XML, which most CI systems show: a test suite for each profile on a target, and a test case for each
 //! objective and check. It must not know how cases are judged.
 //!
 //! There is no binding standard. This follows the schema that Jenkins publishes and GitLab reads: `testsuites`,
@@ -24,7 +24,7 @@ struct CaseCounts {
 }
 
 impl SavedResult {
-    /// The result as JUnit XML, with a trailing newline.
+    /// The result as `JUnit` XML, with a trailing newline.
     pub fn to_junit(&self) -> io::Result<String> {
         let groups = cases(self);
         let mut xml = Writer::new_with_indent(Vec::new(), b' ', 2);

@@ -177,7 +177,9 @@ impl SavedResult {
     pub fn of(summary: &Summary, environment: ResultEnvironment) -> Self {
         let mut pairs = summary.results();
         pairs.retain(|pair| !pair.runs.is_empty());
-        pairs.iter_mut().for_each(|pair| pair.measured_by(&environment));
+        for pair in &mut pairs {
+            pair.measured_by(&environment);
+        }
         let diagnosis = summary.diagnosis.diagnose();
         Self { diagnosis, ..Self::new(environment, pairs) }
     }

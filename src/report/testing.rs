@@ -71,7 +71,9 @@ pub(super) fn reset_of(saved: &mut SavedResult) {
         pair.requests.samples.iter_mut().for_each(|sample| sample.at = 1000.5);
         let slots = std::mem::take(&mut pair.requests.timeline.slots);
         let mut sum = super::TimelineSlot::default();
-        slots.values().for_each(|slot| sum.add(*slot));
+        for slot in slots.values() {
+            sum.add(*slot);
+        }
         pair.requests.timeline.slots.insert(1000, sum);
     }
 }

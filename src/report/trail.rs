@@ -42,7 +42,7 @@ pub struct RequestTrail {
     /// The names by which the servers call themselves (`server` header); of more than 8, the first in the alphabet.
     pub servers: BTreeSet<String>,
     /// The rate limits that the server reports, by kind.
-    pub rate_limits: BTreeMap<String, LimitHeadroom>,
+    pub rate_limits: BTreeMap<String, ReportedHeadroom>,
 }
 
 /// Requests in slots of equal length.
@@ -100,7 +100,7 @@ pub struct PlottedRequest {
 
 /// What a server says about a rate limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct LimitHeadroom {
+pub struct ReportedHeadroom {
     /// The highest limit that was named.
     pub limit: Option<f64>,
     /// The least that was left.
@@ -152,7 +152,7 @@ impl RequestTrail {
         self.name_servers(observed.server.iter());
         for limit in &observed.limits {
             let known = self.rate_limits.entry(limit.kind.label().to_owned()).or_default();
-            known.add(LimitHeadroom { limit: limit.limit, least_remaining: limit.remaining });
+            known.add(ReportedHeadroom { limit: limit.limit, least_remaining: limit.remaining });
         }
         if observed.marks.sent.is_some() {
             self.sampled_from += 1;
@@ -212,7 +212,7 @@ fn is_limit(kind: &str) -> bool {
     LimitKind::ALL.iter().any(|known| known.label() == kind)
 }
 
-impl LimitHeadroom {
+impl ReportedHeadroom {
     fn add(&mut self, other: Self) {
         self.limit = self.limit.into_iter().chain(other.limit).max_by(f64::total_cmp);
         let least = self.least_remaining.into_iter().chain(other.least_remaining);

@@ -1,4 +1,4 @@
-//! Finds the filters, tests and functions that a template uses. The template engine only looks them up at render time,
+//! Finds the filters, tests, functions and some of the statements that a template uses. The template engine only looks them up at render time,
 //! but an operator needs to know when the config is loaded. It only reads templates that compile, so it has no errors
 //! of its own.
 
@@ -22,7 +22,13 @@ pub(super) enum What {
     Test,
     /// Before `(`. Includes macros.
     Function,
+    /// The first name of a block, of [`OF_SEVERAL`].
+    Statement,
 }
+
+/// Statements about other templates. The engine knows them, because the status page is made of several; a template of a
+/// config stands alone.
+const OF_SEVERAL: [&str; 5] = ["include", "import", "from", "extends", "block"];
 
 /// A token, reduced to what matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +56,7 @@ pub(super) fn sole_expression(source: &str) -> Option<&str> {
 /// The uses of names in a template, and its literal text.
 #[derive(Debug, Default)]
 pub(super) struct Scanned<'a> {
-    /// Every name that is used as a filter, test or function, in order.
+    /// Every name that is used as a filter, test, function or statement, in order.
     pub(super) uses: Vec<Use<'a>>,
     /// The text outside of expressions, blocks and comments, raw blocks included.
     pub(super) literal: String,
@@ -159,6 +165,9 @@ impl<'a> Scan<'a> {
             let token = self.token(c, last, before);
             self.found.tokens += 1;
             match token {
+                Token::Name(name) if last == Token::Start && OF_SEVERAL.contains(&name) => {
+                    self.use_of(What::Statement, name);
+                }
                 Token::Mark('(') => {
                     if let Token::Name(name) = last {
                         self.use_of(What::Function, name);

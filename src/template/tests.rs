@@ -127,7 +127,12 @@ fn errors_of_syntax_tell_the_line() {
     assert!(message.ends_with("(line 2)"), "{message}");
     assert!(invalid("{% if a %}").contains("line 1"));
     assert!(invalid("{{ a b }}").starts_with("syntax error"));
-    assert!(invalid("{% include 'x' %}").starts_with("syntax error: unknown statement include"));
+    for statement in
+        ["include 'x'", "-extends 'x'", "import 'x' as y", "from 'x' import y", "block x %}{% endblock"]
+    {
+        let message = invalid(&format!("a\n{{%{statement} %}}"));
+        assert!(message.starts_with("unknown statement `") && message.ends_with("(line 2)"), "{message}");
+    }
 }
 
 #[test]

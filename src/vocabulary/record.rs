@@ -19,7 +19,6 @@ pub enum RecordMode {
 
 impl RecordMode {
     /// Whether nothing is recorded.
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
     pub fn is_off(&self) -> bool {
         *self == Self::Off
     }

@@ -93,7 +93,9 @@ async fn a_report_is_also_for_people_and_for_ci() {
     let kept = tempfile::tempdir().unwrap();
     let files = ["out.json", "out.xml", "out.md", "out.html"].map(|name| file(&kept, name));
     let mut arguments = vec!["good", "bad", "checked"];
-    files.iter().for_each(|file| arguments.extend(["--report", file.as_str()]));
+    for file in &files {
+        arguments.extend(["--report", file.as_str()]);
+    }
     let ended = run(kept.path(), &config(&simulator, "a"), &arguments).await;
     assert!(ended.code == 2 && ended.out.contains("good"), "{ended:?}");
     let [_, xml, markdown, html] = files.each_ref().map(|file| read(file));
@@ -155,7 +157,9 @@ async fn what_cannot_be_written_is_told_before_anything_is_sent() {
         (vec![twice.as_str(), twice.as_str()], "twice.json is named twice"),
     ] {
         let mut arguments = vec!["good"];
-        files.iter().for_each(|file| arguments.extend(["--report", file]));
+        for file in files {
+            arguments.extend(["--report", file]);
+        }
         let ended = run(kept.path(), &config(&simulator, "a"), &arguments).await;
         assert_eq!((ended.code, ended.out.as_str()), (64, ""), "{ended:?}");
         assert!(ended.err.contains(said), "{said}: {}", ended.err);

@@ -77,7 +77,7 @@ fn a_case_fails_exactly_where_the_run_does() {
     };
     // Why a run failed that no objective or check explains.
     results.push(change(&|it| {
-        it.pairs[0].reasons = vec!["nothing was sent: all 4 requests were skipped".into()]
+        it.pairs[0].reasons = vec!["nothing was sent: all 4 requests were skipped".into()];
     }));
     results.push(change(&|it| {
         it.pairs[0].objectives.clear();

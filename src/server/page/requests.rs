@@ -218,7 +218,8 @@ mod tests {
     #[test]
     fn bars_are_seen_and_stay_inside() {
         let scale = Scale { start: -0.5, seconds: 2.0 };
-        assert_eq!([scale.x(-0.5), scale.x(0.0), scale.x(1.5), scale.x(9.0)], [0.0, 250.0, 1000.0, 1000.0]);
+        let x = [-0.5, 0.0, 1.5, 9.0].map(|seconds| (seconds, scale.x(seconds)));
+        assert_eq!(x.to_vec(), [(-0.5, 0.0), (0.0, 250.0), (1.5, 1000.0), (9.0, 1000.0)]);
         assert_eq!(scale.bar(0.0, 0.5), (250.0, 250.0));
         assert_eq!(scale.bar(0.0, 0.000_001), (250.0, THIN));
         assert_eq!(scale.bar(1.5, 0.000_001), (WIDTH - THIN, THIN));

@@ -270,11 +270,11 @@ impl PairHistory {
 
     pub(super) fn points(&self, began: SystemTime, elapsed: Duration) -> Vec<SeriesPoint> {
         let first = (number(elapsed) + 1).saturating_sub(SLOTS);
-        let begin = |number: u64| SLOT.saturating_mul(u32::try_from(number).unwrap_or(u32::MAX));
+        let start_of = |number: u64| SLOT.saturating_mul(u32::try_from(number).unwrap_or(u32::MAX));
         let kept = self.slots.iter().filter(|slot| slot.number >= first);
         let point = |slot: &HistorySlot| {
-            let length = elapsed.saturating_sub(begin(slot.number)).clamp(Duration::from_secs(1), SLOT);
-            SeriesPoint::of(Time(began + begin(slot.number)), length, &slot.tally)
+            let length = elapsed.saturating_sub(start_of(slot.number)).clamp(Duration::from_secs(1), SLOT);
+            SeriesPoint::of(Time(began + start_of(slot.number)), length, &slot.tally)
         };
         kept.map(point).collect()
     }
