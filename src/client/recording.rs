@@ -16,6 +16,8 @@ const MAX_TEXT: usize = 16 << 10;
 const MAX_HEADERS: usize = 8 << 10;
 /// The replacement of a value that may be a secret.
 const MASK: &str = "***";
+/// Headers of an answer that have no secrets, whatever a scenario takes from others.
+const HARMLESS: [&str; 5] = ["content-type", "content-length", "date", "server", "retry-after"];
 
 /// How much of an exchange is recorded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,8 +25,8 @@ pub enum RecordScope {
     /// Nothing.
     #[default]
     Nothing,
-    /// All but the content of an answer that is not an error: later requests may use secrets in it, such as the token of
-    /// a login.
+    /// All but the body that was sent, the password of a login for example, and the content and headers of an answer that
+    /// is not an error: later requests may use secrets in it, such as the token of the login.
     WithoutContent,
     /// What was sent, and what came back.
     Everything,
@@ -106,8 +108,13 @@ impl CallRecording {
         let sent = RecordedRequest {
             method: self.method.to_string(),
             path: self.redactor.mask(&self.path),
-            headers: self.headers(&self.headers),
-            body: self.body(&self.body),
+            headers: self.headers(&self.headers, |_| true),
+            body: match self.scope {
+                RecordScope::WithoutContent if !self.body.is_empty() => {
+                    RecordedText { text: MASK.to_owned(), bytes: self.body.len() as u64, is_cut: false }
+                }
+                _ => self.body(&self.body),
+            },
         };
         RecordedExchange { sent, received: self.received.as_ref().map(|received| self.received(received)) }
     }
@@ -121,7 +128,7 @@ impl CallRecording {
         let [text, reasoning, tool_calls] = &received.generated;
         RecordedAnswer {
             status: received.status,
-            headers: self.headers(&received.headers),
+            headers: self.headers(&received.headers, |name| !withheld || is_harmless(name)),
             withheld,
             body: received.body.as_ref().filter(|_| !withheld).map(|body| self.body(body)),
             text: shown(text),
@@ -137,17 +144,19 @@ impl CallRecording {
         RecordedText { text: self.redactor.mask(&begin.text), bytes: body.len() as u64, is_cut: begin.is_cut }
     }
 
-    fn headers(&self, headers: &HeaderMap) -> Vec<(String, String)> {
+    /// The headers; the values of those that are not `shown` are masked.
+    fn headers(&self, headers: &HeaderMap, is_shown: impl Fn(&str) -> bool) -> Vec<(String, String)> {
         let mut room = MAX_HEADERS;
         let mut shown = Vec::new();
         for (name, value) in headers {
-            let value = self.value(name.as_str(), value);
-            let Some(rest) = room.checked_sub(name.as_str().len() + value.len()) else {
+            let name = name.as_str();
+            let value = if is_shown(name) { self.value(name, value) } else { MASK.to_owned() };
+            let Some(rest) = room.checked_sub(name.len() + value.len()) else {
                 shown.push(("...".to_owned(), "further headers are left out".to_owned()));
                 break;
             };
             room = rest;
-            shown.push((name.to_string(), value));
+            shown.push((name.to_owned(), value));
         }
         shown
     }
@@ -163,6 +172,11 @@ impl CallRecording {
             if name == LOCATION.as_str() { text.split(['?', '#']).next().unwrap_or_default() } else { &text };
         self.redactor.mask(text)
     }
+}
+
+/// Whether a header of an answer has no value that a later request could use as a secret.
+fn is_harmless(name: &str) -> bool {
+    HARMLESS.contains(&name) || name.contains("ratelimit")
 }
 
 /// Nothing of what it holds.
@@ -248,14 +262,24 @@ mod tests {
 
     #[test]
     fn what_later_requests_may_use_is_withheld_and_errors_are_not() {
-        let mut login = recording(RecordScope::WithoutContent, "");
+        let mut login = recording(RecordScope::WithoutContent, "{\"password\":\"of a row\"}");
         let body = Bytes::from_static(b"{\"token\":\"new\"}");
-        login.answer(200, &HeaderMap::new(), Some(&body), &generated("new"));
-        let received = masked(login).received.unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert("content-type", HeaderValue::from_static("application/json"));
+        headers.insert("x-csrf", HeaderValue::from_static("taken"));
+        headers.insert("x-ratelimit-remaining-tokens", HeaderValue::from_static("77"));
+        login.answer(200, &headers, Some(&body), &generated("new"));
+        let shown = masked(login);
+        assert_eq!(shown.sent.body, RecordedText { text: "***".to_owned(), bytes: 23, is_cut: false });
+        let received = shown.received.unwrap();
+        let came =
+            [("content-type", "application/json"), ("x-csrf", "***"), ("x-ratelimit-remaining-tokens", "77")];
+        assert_eq!(names(&received.headers), came);
         assert!(received.withheld && received.body.is_none() && received.text.is_none());
         let mut refused = recording(RecordScope::WithoutContent, "");
-        refused.error(401, &HeaderMap::new(), b"wrong password");
+        refused.error(401, &headers, b"wrong password");
         let received = masked(refused).received.unwrap();
+        assert_eq!(names(&received.headers)[1], ("x-csrf", "taken"), "nothing is taken from an error");
         assert_eq!((received.withheld, received.body.unwrap().text.as_str()), (false, "wrong password"));
     }
 

@@ -7,7 +7,7 @@ use super::Views;
 use super::time_range::TimeRange;
 use crate::event::{Outcome, Pair};
 use crate::report::DistributionSummary;
-use crate::state::{SavedMinute, SeriesPoint, StateKeeper, Time, WantedMinutes};
+use crate::state::{MAX_MINUTES, SavedMinute, SeriesPoint, StateKeeper, Time, WantedMinutes};
 use crate::tally::RunTally;
 use axum::Json;
 use axum::extract::{Query, State};
@@ -119,13 +119,40 @@ async fn minutes(views: &Views, wanted: WantedHistory, range: TimeRange) -> Resp
         profile: wanted.profile,
         target: wanted.target,
     };
-    match keeper.minutes(wanted).await {
+    match newest(keeper, wanted, CHUNK).await {
         Some(minutes) => {
             let minutes: Vec<Minute> = minutes.iter().map(minute).collect();
             Json(serde_json::json!({ "minutes": minutes })).into_response()
         }
         None => unreadable(),
     }
+}
+
+/// The newest minutes, oldest first, at most [`MAX_MINUTES`], read in chunks of so many; `None` if the file cannot be read.
+async fn newest(keeper: &StateKeeper, mut wanted: WantedMinutes, mut chunk: u32) -> Option<Vec<SavedMinute>> {
+    // Newest first.
+    let mut read: Vec<SavedMinute> = Vec::new();
+    while read.len() < MAX_MINUTES as usize {
+        wanted.limit = Some(chunk);
+        let part = keeper.minutes(wanted.clone()).await?;
+        let is_last = part.len() < chunk as usize;
+        // Of the oldest minute some pairs may be missing: it is read again.
+        let cut = part.first().filter(|_| !is_last).map(|oldest| oldest.minute);
+        let before = read.len();
+        read.extend(part.into_iter().rev().take_while(|saved| Some(saved.minute) != cut));
+        let Some(cut) = cut else { break };
+        wanted.until = Some(cut.saturating_add(1));
+        if read.len() == before {
+            // There are more pairs than a chunk has minutes.
+            if chunk == MAX_MINUTES {
+                break;
+            }
+            chunk = MAX_MINUTES;
+        }
+    }
+    read.truncate(MAX_MINUTES as usize);
+    read.reverse();
+    Some(read)
 }
 
 fn unreadable() -> Response {
@@ -138,6 +165,12 @@ fn minutes_of(at: SystemTime) -> i64 {
     i64::try_from(since.as_secs() / 60).unwrap_or(i64::MAX)
 }
 
+/// Where a minute begins.
+fn start_of(minute: i64) -> SystemTime {
+    let since = Duration::from_secs(u64::try_from(minute).unwrap_or(0).saturating_mul(60));
+    SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
 /// The points of a pair; `None` if the state file cannot be read.
 async fn points(views: &Views, pair: Pair, range: TimeRange, step: u64) -> Option<ChartHistory> {
     let (mut merger, mut truncated) = (PointMerger::new(step), false);
@@ -146,9 +179,10 @@ async fn points(views: &Views, pair: Pair, range: TimeRange, step: u64) -> Optio
     }
     let within = |point: &SeriesPoint| (range.from..=range.to).contains(&point.start.0);
     let recent: Vec<SeriesPoint> = views.history.points(&pair).into_iter().filter(within).collect();
-    // Only minutes that are over are in the file.
-    let end = SystemTime::now().min(range.to + Duration::from_mins(1));
-    let end = end.checked_sub(Duration::from_secs(seconds_of(end) % 60)).unwrap_or(end);
+    // Only minutes that are over are in the file, and what an earlier process left of this one.
+    let now = SystemTime::now();
+    let own = recent.first().map_or(now, |first| first.start.0).max(start_of(minutes_of(now)));
+    let end = own.min(start_of(minutes_of(range.to).saturating_add(1)));
     let step = merger.step();
     let mut points = tokio::task::spawn_blocking(move || merger.points((range.from, end))).await.ok()?;
     if let Some(first) = recent.first().filter(|_| step <= Duration::from_mins(1)) {
@@ -157,7 +191,8 @@ async fn points(views: &Views, pair: Pair, range: TimeRange, step: u64) -> Optio
     let covered = points.last().map_or(SystemTime::UNIX_EPOCH, |point| {
         point.start.0 + Duration::try_from_secs_f64(point.seconds).unwrap_or_default()
     });
-    points.extend(recent.into_iter().filter(|point| point.start.0 >= covered));
+    // A slot across the end of a minute is for its larger part not in the file.
+    points.extend(recent.into_iter().filter_map(|point| point.after(covered)));
     Some(ChartHistory {
         profile: pair.profile,
         target: pair.target,
@@ -166,10 +201,6 @@ async fn points(views: &Views, pair: Pair, range: TimeRange, step: u64) -> Optio
         truncated,
         points,
     })
-}
-
-fn seconds_of(at: SystemTime) -> u64 {
-    at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// Reads the minutes of a pair, the newest first, and merges them; `None` if the file cannot be read. The second value
@@ -207,10 +238,9 @@ async fn merged(
 
 fn minute(saved: &SavedMinute) -> Minute {
     let tally: &RunTally = &saved.tally;
-    let seconds = u64::try_from(saved.minute).unwrap_or(0).saturating_mul(60);
     let ended = Outcome::all().map(|outcome| (outcome.label(), tally.ended[outcome].measured));
     Minute {
-        start: Time(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)),
+        start: Time(start_of(saved.minute)),
         profile: Arc::clone(&saved.pair.profile),
         target: Arc::clone(&saved.pair.target),
         offered: tally.offered.measured,

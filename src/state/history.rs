@@ -137,13 +137,23 @@ impl HistoryRecorder {
     /// which nothing happened are left out. Empty if the pair is not in the plan.
     pub fn points(&self, pair: &Pair) -> Vec<SeriesPoint> {
         let elapsed = self.began.0.elapsed();
-        self.lock().get(pair).map_or_else(Vec::new, |series| series.points(self.began.1, elapsed))
+        // Counted back from now: the clock of the wall may have been set since the process started.
+        let began = SystemTime::now().checked_sub(elapsed).unwrap_or(self.began.1);
+        // Traffic waits for the lock, so percentiles are computed outside of it.
+        let slots = self.lock().get(pair).map(|series| series.slots.clone());
+        slots.map_or_else(Vec::new, |slots| view::points(&slots, began, elapsed))
     }
 
     /// What the requests of the last ten minutes of every pair came to.
     pub fn counts(&self) -> BTreeMap<Pair, PairCounts> {
         let first = (number(self.began.0.elapsed()) + 1).saturating_sub(SLOTS);
-        self.lock().iter().map(|(pair, series)| (pair.clone(), series.counts(first))).collect()
+        let pairs: Vec<Pair> = self.lock().keys().cloned().collect();
+        // Traffic waits for the lock, so it is taken for each pair on its own.
+        let counts = |pair: Pair| {
+            let counts = self.lock().get(&pair)?.counts(first);
+            Some((pair, counts))
+        };
+        pairs.into_iter().filter_map(counts).collect()
     }
 
     /// The last ten minutes of every target: those of all its pairs together.

@@ -305,8 +305,14 @@ impl Writer {
             file.close_events()?;
             self.file = Some(file);
         }
-        self.write(stop)?;
-        self.read()?;
+        // Those who spend money wait for a write: for one read at the most, however many readers come again.
+        for _ in 0..READERS {
+            // A reader is taken before the write, so that it sees what was queued before it.
+            let next = self.shared.queue().readers.pop_front();
+            self.write(stop)?;
+            let Some(read) = next else { break };
+            self.serve(read)?;
+        }
         if self.next_prune <= Instant::now() || stop {
             self.next_prune = Instant::now() + PRUNE_EVERY;
             self.prune(stop)?;
@@ -355,17 +361,14 @@ impl Writer {
         Ok(())
     }
 
-    fn read(&self) -> Result<(), StateError> {
+    fn serve(&self, read: PendingRead) -> Result<(), StateError> {
         let Some(file) = &self.file else { return Ok(()) };
-        loop {
-            let next = self.shared.queue().readers.pop_front();
-            // The receivers may be gone.
-            match next {
-                Some(PendingRead::Minutes(wanted, reply)) => drop(reply.send(file.minutes(&wanted)?)),
-                Some(PendingRead::Events(wanted, reply)) => drop(reply.send(file.events(&wanted)?)),
-                None => return Ok(()),
-            }
+        // The receivers may be gone.
+        match read {
+            PendingRead::Minutes(wanted, reply) => drop(reply.send(file.minutes(&wanted)?)),
+            PendingRead::Events(wanted, reply) => drop(reply.send(file.events(&wanted)?)),
         }
+        Ok(())
     }
 
     fn prune(&mut self, stop: bool) -> Result<(), StateError> {

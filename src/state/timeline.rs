@@ -57,10 +57,13 @@ impl Timeline {
                 known.open.insert(event.key(), event);
                 continue;
             }
-            // Nobody looked at it since, so its end is not known.
-            let end = if event.kind == TimelineKind::Reload { now } else { unseen };
+            let (end, why) = match event.kind {
+                TimelineKind::Reload => (now, "tokenbeat was started then, which read the config"),
+                // Nobody looked at it since.
+                _ => (unseen, "tokenbeat stopped then, so how long it went on is not known"),
+            };
             event.end_at(end);
-            event.explain("tokenbeat stopped then, so how long it went on is not known");
+            event.explain(why);
             timeline.over(&mut known, event);
         }
         drop(known);

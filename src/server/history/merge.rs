@@ -1,6 +1,7 @@
 //! Merges the minutes of one pair into as many points as a chart needs. What is kept is bounded by their number,
 //! however long the history is.
 
+use super::{minutes_of, start_of};
 use crate::state::{SavedMinute, SeriesPoint, Time};
 use crate::tally::RunTally;
 use std::collections::BTreeMap;
@@ -54,16 +55,13 @@ impl PointMerger {
         Duration::from_mins(u64::try_from(self.step).unwrap_or(1))
     }
 
-    /// The points, oldest first, of a history that was asked for from an instant on and ends before another.
+    /// The points, oldest first, of a history that was asked for from an instant on, which is in the first minute that
+    /// was read, and ends before another.
     pub(super) fn points(&self, (from, end): (SystemTime, SystemTime)) -> Vec<SeriesPoint> {
-        let at = |minute: i64| {
-            let since = Duration::from_mins(u64::try_from(minute).unwrap_or(0));
-            SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH)
-        };
         let point = |(number, tally): (&i64, &RunTally)| {
-            let (begin, over) = (at(number * self.step), at((number + 1) * self.step).min(end));
-            // Whole minutes are read: the first may begin a little earlier than was asked.
-            let start = begin.max(from.min(over)).min(over);
+            let (begin, over) = (start_of(number * self.step), start_of((number + 1) * self.step).min(end));
+            // Whole minutes are read, so the first may begin a little earlier than was asked.
+            let start = begin.max(start_of(minutes_of(from))).min(over);
             let length = over.duration_since(start).unwrap_or_default().max(Duration::from_secs(1));
             SeriesPoint::of(Time(start), length, tally)
         };
@@ -110,6 +108,27 @@ mod tests {
             })
             .collect();
         assert_eq!(shown, [(at(100), 120.0, 2, 1.0, 3.0), (at(104), 60.0, 1, 4.0, 4.0)]);
+    }
+
+    #[test]
+    fn the_first_point_is_as_long_as_the_minutes_that_it_is_of() {
+        let rates = |step: u64, first: u64| {
+            let mut merger = PointMerger::new(step);
+            // One request a second, but for the clock: 60 in a minute.
+            let busy = |at: i64| {
+                let mut saved = minute(at, 100);
+                (1..60).for_each(|_| saved.tally.offered(false));
+                saved
+            };
+            merger.add(&(i64::try_from(first).unwrap()..108).map(busy).collect::<Vec<_>>());
+            let points = merger.points((at(first) + Duration::from_secs(52), at(108)));
+            points
+                .iter()
+                .map(|point| (point.seconds, point.offered as f64 / point.seconds))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(rates(60, 105), [(60.0, 1.0); 3]);
+        assert_eq!(rates(300, 103), [(120.0, 1.0), (180.0, 1.0)]);
     }
 
     #[test]

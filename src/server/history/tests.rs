@@ -4,8 +4,11 @@ use super::*;
 use crate::event::Outcome;
 use crate::fact::Sink;
 use crate::server::tests::views::{body, views};
-use crate::testing::{play, small_plan};
+use crate::state::{BudgetLedger, Restored, RetentionLimits};
+use crate::testing::{Build, play, small_plan};
+use jiff::Timestamp;
 use serde_json::Value;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 async fn ask(views: &Views, query: &str) -> (StatusCode, String) {
     let uri: http::Uri = format!("/?{query}").parse().unwrap();
@@ -48,4 +51,39 @@ async fn what_is_wrong_with_a_query_is_said() {
         assert_eq!(status, StatusCode::BAD_REQUEST, "{query}");
         assert!(text.contains(why), "{query}: {text}");
     }
+}
+
+#[tokio::test]
+async fn minutes_that_are_read_in_chunks_are_all_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = Build { targets: vec!["a", "b", "c"], ..Build::default() }.plan();
+    let minute = Arc::new(AtomicI64::new(100));
+    let now = Arc::clone(&minute);
+    let wall: crate::event::WallClock =
+        Arc::new(move || Timestamp::from_second(now.load(Ordering::Relaxed) * 60).unwrap());
+    let start = || {
+        let kept = RetentionLimits { retention: Duration::from_hours(24), max_bytes: 1 << 20 };
+        let restored = Restored::open(dir.path(), kept, wall()).unwrap();
+        let ledger = Arc::new(BudgetLedger::new(&plan, Arc::clone(&wall)));
+        StateKeeper::start(restored, ledger, Arc::clone(&wall), |_| {}).unwrap()
+    };
+    let keeper = start();
+    let sink: Arc<dyn Sink> = Arc::<StateKeeper>::clone(&keeper);
+    for at in 100..105 {
+        minute.store(at, Ordering::Relaxed);
+        for pair in &plan.pairs {
+            play(&sink, &pair.places[0], Outcome::Ok, |_| {});
+        }
+    }
+    assert!(keeper.stop(Duration::from_secs(20)));
+    let keeper = start();
+    let all: Vec<_> =
+        (100..105).flat_map(|at| ["a", "b", "c"].map(|target| (at, target.to_owned()))).collect();
+    for chunk in [1, 2, 3, 4, 5, 7, 15, 16, CHUNK] {
+        let wanted = WantedMinutes { from: 0, ..WantedMinutes::default() };
+        let read = newest(&keeper, wanted, chunk).await.unwrap();
+        let read: Vec<_> = read.iter().map(|saved| (saved.minute, saved.pair.target.to_string())).collect();
+        assert_eq!(read, all, "in chunks of {chunk}");
+    }
+    assert!(keeper.stop(Duration::from_secs(20)));
 }

@@ -290,13 +290,17 @@
     query.set("to", String(Math.ceil(to)));
     query.set("step", "60");
     try {
-      const [history, events] = await Promise.all([json("api/v1/history", query), happened(from, to)]);
+      const [history, { events, truncated }] = await Promise.all([json("api/v1/history", query), happened(from, to)]);
       if (turn !== asked) return;
       shaded = events;
       draw(history.points);
       list(events);
-      const memory = history.source === "memory" ? "without a state file: the last 10 minutes only" : "";
-      said.textContent = history.points.length ? memory : "nothing was measured in this range";
+      const notes = [
+        !history.points.length && "nothing was measured in this range",
+        history.points.length && history.source === "memory" && "without a state file: the last 10 minutes only",
+        (history.truncated || truncated) && "older runs or points are left out",
+      ];
+      said.textContent = notes.filter(Boolean).join("; ");
     } catch (error) {
       if (turn === asked) said.textContent = String(error.message).trim();
     }
@@ -312,18 +316,18 @@
     const calm = (event) => event.kind === "comparison" && event.state !== "worse";
     const title = (event) => [event.title, event.detail].filter(Boolean).join(": ");
     try {
-      const { events } = await json("api/v1/timeline", query);
-      return events.map((event) => ({ from: at(event.start), until: event.end ? at(event.end) : now(),
+      const { events, truncated } = await json("api/v1/timeline", query);
+      return { truncated, events: events.map((event) => ({ from: at(event.start), until: event.end ? at(event.end) : now(),
         instant: event.start === event.end || calm(event), tone: tone(event.kind), run: event.kind === "run",
-        title: title(event) }));
+        title: title(event) })) };
     } catch {
       const { faults, runs, regressions } = facts();
-      return [
+      return { truncated: false, events: [
         ...runs.map((run) => ({ from: at(run.started), until: at(run.ended), tone: "--run-band", run: true })),
         ...faults.map((it) => ({ from: at(it.from), until: Math.min(at(it.until), now()), tone: "--band", title: it.what })),
         ...regressions.map((it) => ({ from: at(it.since), until: now(), tone: "--incident",
           title: `regression: ${it.quantity.replaceAll("_", " ")} × ${digits(it.ratio)}` })),
-      ];
+      ] };
     }
   }
 

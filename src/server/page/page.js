@@ -32,10 +32,15 @@ function update(fresh) {
     if (!shown) return location.reload(); // The parts are other ones: another config.
     const busy = !selection.isCollapsed && selection.containsNode(shown, true);
     const active = document.activeElement;
-    if (busy || shown.contains(active) || shown.innerHTML === part.innerHTML) continue;
-    const scrolled = [...shown.querySelectorAll(".scroll")].map((box) => box.scrollLeft);
+    const boxes = [...shown.querySelectorAll(".scroll")];
+    // A click on a cell gives the focus to the region that its table scrolls in, which is no reason to wait.
+    const focused = boxes.indexOf(active);
+    if (busy || (focused < 0 && shown.contains(active)) || shown.innerHTML === part.innerHTML) continue;
+    const scrolled = boxes.map((box) => box.scrollLeft);
     shown.replaceWith(document.adoptNode(part));
-    part.querySelectorAll(".scroll").forEach((box, n) => { if (scrolled[n]) box.scrollLeft = scrolled[n]; });
+    const anew = part.querySelectorAll(".scroll");
+    anew.forEach((box, n) => { if (scrolled[n]) box.scrollLeft = scrolled[n]; });
+    if (focused >= 0) anew[focused]?.focus({ preventScroll: true });
   }
   document.dispatchEvent(new Event("live"));
 }

@@ -5,7 +5,7 @@ use crate::state::Time;
 use crate::tally::{PooledSample, Sample, Tally, Times};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// What happened in a span of time for one pair; warm-up left out, but for tokens and cost.
 #[derive(Clone, Debug, Serialize)]
@@ -93,6 +93,32 @@ impl ReadTimes for Sample {
 }
 
 impl SeriesPoint {
+    /// The part of it after an instant: its counts are taken to be spread evenly, and its percentiles to be the same
+    /// throughout. `None` if less than a second is left.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a share of a count is positive and no larger"
+    )]
+    pub fn after(mut self, from: SystemTime) -> Option<Self> {
+        let Ok(gone) = from.duration_since(self.start.0) else { return Some(self) };
+        let left = self.seconds - gone.as_secs_f64();
+        if left < 1.0 {
+            return None;
+        }
+        let share = left / self.seconds;
+        let part = |n: u64| (n as f64 * share).round() as u64;
+        (self.start, self.seconds) = (Time(from), left);
+        for n in [&mut self.offered, &mut self.skipped, &mut self.input_tokens, &mut self.output_tokens] {
+            *n = part(*n);
+        }
+        self.requests.values_mut().for_each(|n| *n = part(*n));
+        self.requests.retain(|_, n| *n > 0);
+        self.load_active_seconds *= share;
+        self.cost = self.cost.map(|cost| cost * share);
+        Some(self)
+    }
+
     /// What a tally says about the time that begins at `start`.
     pub fn of<D: ReadTimes>(start: Time, length: Duration, tally: &Tally<D>) -> Self {
         let seconds = length.as_secs_f64();
@@ -138,6 +164,25 @@ mod tests {
         assert_eq!(of(&|| times.seen()), of(&|| sample.seen()));
         assert!((sample.sum() - 5.05).abs() < 1e-4 && (times.sum() - 5.05).abs() < 0.01, "{}", times.sum());
         assert_eq!((Sample::default().seen(), Times::<2>::default().seen()), (None, None));
+    }
+
+    #[test]
+    fn a_part_of_a_point_has_its_share_of_the_counts() {
+        let mut tally = Tally::<Sample>::default();
+        (0..20).for_each(|_| tally.offered(false));
+        tally.load_active = Duration::from_secs(10);
+        tally.first_token.record(Duration::from_secs(1));
+        let at = |second| std::time::UNIX_EPOCH + Duration::from_secs(second);
+        let part = |second| SeriesPoint::of(Time(at(100)), Duration::from_secs(10), &tally).after(at(second));
+        let told = |point: SeriesPoint| {
+            let seen = point.time_to_first_token_seconds.map(|seen| seen.p50.round());
+            (point.start.0, point.seconds, point.offered, point.load_active_seconds, seen)
+        };
+        for before in [0, 99, 100] {
+            assert_eq!(part(before).map(told), Some((at(100), 10.0, 20, 10.0, Some(1.0))));
+        }
+        assert_eq!(part(106).map(told), Some((at(106), 4.0, 8, 4.0, Some(1.0))));
+        assert!(part(110).is_none() && part(200).is_none());
     }
 
     #[test]

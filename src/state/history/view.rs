@@ -7,6 +7,7 @@ use crate::plan::{Bound, Objective};
 use crate::state::{SavedMinute, Time};
 use crate::tally::{JudgedCounts, PooledSample, Sample, Tally, Times};
 use serde::Serialize;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -268,17 +269,6 @@ impl PairHistory {
         }
     }
 
-    pub(super) fn points(&self, began: SystemTime, elapsed: Duration) -> Vec<SeriesPoint> {
-        let first = (number(elapsed) + 1).saturating_sub(SLOTS);
-        let start_of = |number: u64| SLOT.saturating_mul(u32::try_from(number).unwrap_or(u32::MAX));
-        let kept = self.slots.iter().filter(|slot| slot.number >= first);
-        let point = |slot: &HistorySlot| {
-            let length = elapsed.saturating_sub(start_of(slot.number)).clamp(Duration::from_secs(1), SLOT);
-            SeriesPoint::of(Time(began + start_of(slot.number)), length, &slot.tally)
-        };
-        kept.map(point).collect()
-    }
-
     pub(super) fn counts(&self, first: u64) -> PairCounts {
         let window = || self.slots.iter().filter(|slot| slot.number >= first).map(|slot| &slot.tally);
         let missed = |slo: &&Objective| {
@@ -323,6 +313,22 @@ impl PairHistory {
             goodput_ratio: judged(ALL).good_ratio(),
         }
     }
+}
+
+/// The slots of a pair as points of charts.
+pub(super) fn points(
+    slots: &VecDeque<HistorySlot>,
+    began: SystemTime,
+    elapsed: Duration,
+) -> Vec<SeriesPoint> {
+    let first = (number(elapsed) + 1).saturating_sub(SLOTS);
+    let start_of = |number: u64| SLOT.saturating_mul(u32::try_from(number).unwrap_or(u32::MAX));
+    let kept = slots.iter().filter(|slot| slot.number >= first);
+    let point = |slot: &HistorySlot| {
+        let length = elapsed.saturating_sub(start_of(slot.number)).clamp(Duration::from_secs(1), SLOT);
+        SeriesPoint::of(Time(began + start_of(slot.number)), length, &slot.tally)
+    };
+    kept.map(point).collect()
 }
 
 fn objective(slo: &Objective, judged: JudgedCounts) -> ObjectiveView {

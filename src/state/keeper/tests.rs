@@ -195,6 +195,42 @@ fn an_end_that_could_not_be_written_is_told() {
 }
 
 #[test]
+fn it_writes_between_any_two_readers() {
+    let dir = tempfile::tempdir().unwrap();
+    let shared = Arc::new(KeeperShared::default());
+    let ask = |shared: &KeeperShared| {
+        let (reply, answer) = oneshot::channel();
+        shared.queue().readers.push_back(PendingRead::Minutes(WantedMinutes::default(), reply));
+        answer
+    };
+    let mut answers = [ask(&shared), ask(&shared)];
+    // The clock is looked at for each write, and somebody asks again each time.
+    let (waiting, asks) = (Arc::new(Mutex::new(Vec::new())), Arc::clone(&shared));
+    let seen = Arc::clone(&waiting);
+    let clock: WallClock = Arc::new(move || {
+        let mut seen = seen.lock().unwrap();
+        seen.push(asks.queue().readers.len());
+        drop(ask(&asks));
+        wall()()
+    });
+    let mut writer = Writer {
+        path: dir.path().to_owned(),
+        kept: KEPT,
+        file: None,
+        shared,
+        ledger: Arc::new(BudgetLedger::new(&plan(), wall())),
+        wall: clock,
+        report: Box::new(|_| {}),
+        failing: false,
+        retry: RETRY.0,
+        next_prune: Instant::now() + PRUNE_EVERY,
+    };
+    writer.turn(false).unwrap();
+    assert_eq!(*waiting.lock().unwrap(), [1; READERS], "readers that wait during each write");
+    assert!(answers.iter_mut().all(|answer| answer.try_recv().is_ok()));
+}
+
+#[test]
 fn what_waits_is_bounded() {
     let mut queue = WriteQueue::default();
     let pair = Pair { profile: "chat".into(), target: "t".into() };

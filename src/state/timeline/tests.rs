@@ -256,6 +256,8 @@ async fn after_a_restart_what_is_known_goes_on_and_the_rest_ended_when_nobody_lo
     assert_eq!(told(&second).await, [&kept[..], &[format!("reload failed {NOW}-{NOW}")]].concat());
     let events = second.events(all()).await;
     assert!(events[0].detail.ends_with("how long it went on is not known"), "{}", events[0].detail);
+    let reload = events.iter().find(|event| event.kind == TimelineKind::Reload).unwrap();
+    assert_eq!(reload.detail, "x; tokenbeat was started then, which read the config");
     let restart = events.iter().find(|event| event.kind == TimelineKind::Restart).unwrap();
     assert_eq!((restart.start.0, restart.end), (at(500), Some(Time(at(u64::try_from(NOW).unwrap())))));
     assert!(restart.detail.contains("without being stopped"), "{}", restart.detail);
