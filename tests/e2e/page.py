@@ -109,8 +109,12 @@ def overview(t: Session, browser: Browser, url: str) -> None:
         browser.picture(path=str(t.artifacts / "overview.png"))
     with t.check("new requests show without a reload"):
         browser.mark()
-        first = browser.text("#recent tbody")
-        browser.changes("#recent tbody", **{"from": first})
+        # A click on a cell, or the Tab key, gives the focus to the region of the table.
+        browser.click("#recent tbody td")
+        equal(browser.count("#recent .scroll:focus"), 1, "regions that have the focus")
+        for _ in range(2):
+            browser.changes("#recent tbody", **{"from": browser.text("#recent tbody")})
+        equal(browser.count("#recent .scroll:focus"), 1, "regions that kept the focus")
         expect(browser.marked(), "the page was loaded again")
     with t.check("a filter is in the link, and the link opens the same view"):
         browser.choose("form.filter select[name=target]", value="broken")
@@ -207,8 +211,9 @@ VIEWS = ["overview", "pair", "requests", "failure", "waterfall"]
 
 def link(url: str, view: str) -> str:
     """The link to a view; to a request that is still remembered."""
-    if view in ("failure", "waterfall"):
-        query = "failed=true&target=broken" if view == "failure" else "outcome=ok&target=well"
+    asked = {"failure": "failed=true&target=broken", "refused": "failed=true&target=closed"}
+    asked["waterfall"] = "outcome=ok&target=well"
+    if query := asked.get(view):
         return f"{url}/?request={fetch(f'{url}/api/v1/requests?{query}&limit=1').json()['requests'][0]['id']}"
     return f"{url}/" + {"overview": "", "pair": "?profile=chat&target=broken", "requests": "?requests=1"}[view]
 
@@ -258,12 +263,20 @@ def seconds(instant: str) -> float:
 def read_only(t: Session, browser: Browser, binary: Path, sim: str) -> None:
     with t.check("a read-only server shows the same without a button, addresses and content"):
         url = f"http://127.0.0.1:{t.port()}"
-        servers.daemon(t, binary, config(t, sim, "shown", "server: { read_only: true }"), url, "shown")
+        # A failed connection tells its address elsewhere.
+        closed = f"127.0.0.1:{t.port()}"
+        path = config(t, sim, "shown", "server: { read_only: true }")
+        target = f'  closed: {{ <<: *target, base_url: "http://{closed}/v1" }}\nprofiles:\n'
+        path.write_text(path.read_text().replace("profiles:\n", target).replace("[well, broken]", "[well, broken, closed]"))
+        servers.daemon(t, binary, path, url, "shown")
         wait_for("requests, failures and a run", lambda: enough(url), 30)
-        for view in VIEWS:
+        refused = f"{url}/api/v1/requests?failed=true&target=closed&limit=1"
+        wait_for("a failed connection", lambda: fetch(refused).json()["requests"], 30)
+        for view in [*VIEWS, "refused"]:
             equal(browser.open(url=link(url, view)), 200, f"status of {view}")
             expect(browser.count("form#run, .run button") == 0, f"{view} has a button that starts runs")
-            expect(sim.removeprefix("http://") not in browser.text("body"), f"{view} tells an address")
+            for address in (sim.removeprefix("http://"), closed, closed.rpartition(":")[2]):
+                expect(address not in browser.text("body"), f"{view} tells the address {address}")
             expect("sky blue" not in browser.text("body"), f"{view} tells what was sent")
 
 
