@@ -33,6 +33,7 @@ pub use signals::ProcessSignals;
 
 use crate::cli::{Cli, Command, Exit, SchemaFormat, TraceCommand};
 use crate::{config, telemetry};
+use anstream::eprintln;
 use clap::CommandFactory;
 
 /// Executes the command line. Errors have been reported when this returns.

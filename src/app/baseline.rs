@@ -3,9 +3,13 @@
 use super::{output_file, print};
 use crate::build;
 use crate::cli::{Exit, RunOptions};
+use crate::event::Pair;
 use crate::files::Files;
 use crate::plan::{PairPlan, Plan};
-use crate::report::{BaselineChanges, LeftOut, ResultDiff, ResultEnvironment, SavedResult, Summary};
+use crate::report::{
+    BaselineChanges, LeftOut, ResultDiff, ResultEnvironment, ResultPair, SavedResult, Summary,
+};
+use anstream::eprintln;
 use anyhow::{Context as _, bail};
 use jiff::Timestamp;
 use std::path::{Path, PathBuf};
@@ -78,7 +82,7 @@ impl BaselineGate {
     fn save(&self, path: &Path, result: &SavedResult, worse: bool) -> anyhow::Result<()> {
         let shown = path.display();
         // A baseline that is renewed by every run must not take in what it was there to find.
-        if worse && self.compared.as_ref().is_some_and(|(compared, _)| same_file(compared, path)) {
+        if worse && self.compared.as_ref().is_some_and(|(compared, _)| output_file::is_same(compared, path)) {
             eprintln!("warning: {shown} keeps the baseline, because the result is worse");
             return Ok(());
         }
@@ -118,11 +122,6 @@ pub(super) fn result(summary: &Summary, plan: &Plan) -> SavedResult {
     SavedResult::of(summary, environment(plan))
 }
 
-fn same_file(one: &Path, other: &Path) -> bool {
-    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    real(one) == real(other)
-}
-
 /// Reads a saved result.
 pub(super) fn read(path: &Path) -> Result<SavedResult, String> {
     let shown = path.display();
@@ -133,25 +132,46 @@ pub(super) fn read(path: &Path) -> Result<SavedResult, String> {
 
 /// Why a pair cannot be compared with a saved result.
 fn refusal(path: &Path, saved: &SavedResult, pair: &PairPlan) -> Option<String> {
-    let (profile, target) = (&pair.pair.profile, &pair.pair.target);
-    let again = "save a new result with --save-baseline";
-    let path = path.display();
+    let profile = &pair.pair.profile;
     if pair.profile.search.is_some() {
         return Some(format!(
             "{profile} is a capacity search, whose many loads are not compared; name the profiles to run without it"
         ));
     }
+    let again = "save a new result with --save-baseline";
+    incomparable(path, saved, &pair.pair, &pair.revision, again)
+}
+
+/// Why pairs of a sum cannot be compared with a saved result: a gate that leaves one of them out must not pass.
+pub(super) fn refusals(path: &Path, saved: &SavedResult, sum: &SavedResult) -> Vec<String> {
+    let again = "save a new sum with --out";
+    let refusal = |it: &ResultPair| {
+        let pair = Pair { profile: Arc::clone(&it.profile), target: Arc::clone(&it.target) };
+        incomparable(path, saved, &pair, &it.revision, again)
+    };
+    sum.pairs.iter().filter_map(refusal).collect()
+}
+
+/// Why a pair with this revision cannot be compared with a saved result, and what to do `again`.
+fn incomparable(
+    path: &Path,
+    saved: &SavedResult,
+    Pair { profile, target }: &Pair,
+    revision: &str,
+    again: &str,
+) -> Option<String> {
+    let path = path.display();
     let Some(before) = saved.pair(profile, target) else {
         let known: Vec<String> =
             saved.pairs.iter().map(|it| format!("{} on {}", it.profile, it.target)).collect();
         let known = if known.is_empty() { "nothing".to_owned() } else { known.join(", ") };
         return Some(format!("{path} has no result of {profile} on {target}, only {known}; {again}"));
     };
-    (before.revision != pair.revision).then(|| {
+    (&*before.revision != revision).then(|| {
         format!(
             "{path} has a result of {profile} on {target} with another workload, load or model (revision {}, now {}), so \
              that a difference would say nothing; {again}",
-            before.revision, pair.revision
+            before.revision, revision
         )
     })
 }

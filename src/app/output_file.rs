@@ -18,6 +18,16 @@ pub(super) fn check(path: &Path) -> Result<(), String> {
     if folder.is_dir() { Ok(()) } else { Err(format!("there is no folder {}", folder.display())) }
 }
 
+/// Whether two names are those of the same file, which need not be there yet.
+pub(super) fn is_same(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| {
+        path.canonicalize()
+            .or_else(|_| Ok(folder(path).canonicalize()?.join(path.file_name().unwrap_or_default())))
+    };
+    let real = |path: &Path| real(path).unwrap_or_else(|_: std::io::Error| path.to_owned());
+    real(one) == real(other)
+}
+
 /// Writes a temporary file in the same folder and renames it to `path`.
 pub(super) fn replace(path: &Path, text: &str) -> std::io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -54,5 +64,19 @@ mod tests {
         assert!(check(&dir.path().join("no/a.json")).unwrap_err().starts_with("there is no folder "));
         assert_eq!(check(&dir.path().join("a.json")), Ok(()));
         assert_eq!(folder(Path::new("a.json")), Path::new("."));
+    }
+
+    #[test]
+    fn a_file_has_many_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.json");
+        let other = dir.path().join(".").join("a.json");
+        for _ in 0..2 {
+            assert!(is_same(&path, &other) && !is_same(&path, &dir.path().join("b.json")));
+            fs::write(&path, "text").unwrap();
+        }
+        std::os::unix::fs::symlink(&path, dir.path().join("b.json")).unwrap();
+        assert!(is_same(&path, &dir.path().join("b.json")));
+        assert!(is_same(Path::new("no/such/a.json"), Path::new("no/such/a.json")));
     }
 }

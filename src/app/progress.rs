@@ -3,6 +3,7 @@
 use crate::event::{Outcome, RunSummary};
 use crate::fact::{Fact, Sink};
 use crate::plan::PairPlan;
+use anstream::eprintln;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal as _;
 use std::sync::Arc;

@@ -5,6 +5,7 @@ use super::{baseline, print, run};
 use crate::cli::{DiffFormat, DiffOptions, Exit, MergeOptions, ReportCommand, ReportOptions};
 use crate::event::Pair;
 use crate::report::{ResultDiff, ResultVerdict, SavedResult};
+use anstream::eprintln;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ pub(super) fn report(options: &ReportOptions) -> anyhow::Result<Exit> {
 }
 
 fn show(options: &ReportOptions) -> anyhow::Result<Exit> {
-    let files = match ReportFiles::open(&options.output, None) {
+    let files = match ReportFiles::open(&options.output, None, &[]) {
         Ok(files) => files,
         Err(problems) => return Ok(usage(&problems)),
     };
@@ -59,7 +60,8 @@ fn show(options: &ReportOptions) -> anyhow::Result<Exit> {
 }
 
 fn merge(options: &MergeOptions) -> anyhow::Result<Exit> {
-    let files = match ReportFiles::open(&options.output, options.out.as_deref()) {
+    let taken = [("--baseline", options.baseline.as_deref())];
+    let files = match ReportFiles::open(&options.output, options.out.as_deref(), &taken) {
         Ok(files) => files,
         Err(problems) => return Ok(usage(&problems)),
     };
@@ -85,14 +87,13 @@ fn merge(options: &MergeOptions) -> anyhow::Result<Exit> {
     if shows_tables {
         print(&result.report().tables())?;
     }
-    let compared = before.map(|(path, before)| {
-        baseline::warn_of_differences(&before, &result);
-        baseline::compare(&mut result, path, &before, shows_tables)
-    });
+    let compared = before.map(|(path, before)| compare(&mut result, path, &before, shows_tables));
     tell(&result);
     // Also where there was nothing to compare.
     files.write(&result)?;
-    compared.transpose()?;
+    if let Some(refusals) = compared.transpose()?.filter(|refusals| !refusals.is_empty()) {
+        return Ok(usage(&refusals));
+    }
     Ok(match result.verdict() {
         ResultVerdict::Ok => Exit::Ok,
         ResultVerdict::Failed => Exit::Missed,
@@ -100,10 +101,30 @@ fn merge(options: &MergeOptions) -> anyhow::Result<Exit> {
     })
 }
 
+/// Compares a sum, or says why it cannot be compared.
+fn compare(
+    sum: &mut SavedResult,
+    path: &Path,
+    before: &SavedResult,
+    show: bool,
+) -> anyhow::Result<Vec<String>> {
+    if sum.verdict() == ResultVerdict::Stopped {
+        eprintln!("warning: the sum is not compared, because a run of it was stopped");
+        return Ok(Vec::new());
+    }
+    let refusals = baseline::refusals(path, before, sum);
+    if refusals.is_empty() {
+        baseline::warn_of_differences(before, sum);
+        baseline::compare(sum, path, before, show)?;
+    }
+    Ok(refusals)
+}
+
 /// Says why pairs failed of which that is not known: those that were added up, and those of the first version.
 fn judge(result: &mut SavedResult) {
     let unknown = result.report().pairs.into_iter().zip(&result.pairs);
-    let unknown = unknown.filter(|(_, pair)| pair.reasons.is_empty());
+    // What was stopped has missed nothing yet.
+    let unknown = unknown.filter(|(_, pair)| pair.reasons.is_empty() && !pair.is_cancelled());
     let reasons = unknown.map(|(pair, _)| {
         let why = run::reasons(&pair, None, None);
         (Pair { profile: Arc::clone(&pair.profile), target: Arc::clone(&pair.target) }, why)

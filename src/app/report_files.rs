@@ -4,6 +4,7 @@
 use super::{output_file, print};
 use crate::cli::{DiffFormat, ReportFile, ReportKind, ReportOutput};
 use crate::report::SavedResult;
+use anstream::eprintln;
 use anyhow::Context as _;
 use std::path::Path;
 
@@ -15,8 +16,13 @@ pub(super) struct ReportFiles<'a> {
 }
 
 impl<'a> ReportFiles<'a> {
-    /// Checks what was asked for; `out` is one more file for the result itself.
-    pub(super) fn open(asked: &'a ReportOutput, out: Option<&'a Path>) -> Result<Self, Vec<String>> {
+    /// Checks what was asked for; `out` is one more file for the result itself, and `taken` are files that options have
+    /// for something else.
+    pub(super) fn open(
+        asked: &'a ReportOutput,
+        out: Option<&'a Path>,
+        taken: &[(&str, Option<&Path>)],
+    ) -> Result<Self, Vec<String>> {
         let mut files: Vec<(&Path, ReportKind)> = out.iter().map(|path| (*path, ReportKind::Json)).collect();
         let mut problems: Vec<String> = out
             .and_then(|path| output_file::check(path).err())
@@ -27,10 +33,17 @@ impl<'a> ReportFiles<'a> {
             let Some(path) = path else { continue };
             if let Err(why) = output_file::check(path) {
                 problems.push(format!("--report: {why}"));
-            } else if files.iter().any(|(known, _)| known == path) {
+            } else if files.iter().any(|(known, _)| output_file::is_same(known, path)) {
                 problems.push(format!("--report: {} is named twice", path.display()));
             }
             files.push((path, *kind));
+        }
+        for (path, _) in &files {
+            let its =
+                |(_, known): &&(&str, Option<&Path>)| known.is_some_and(|it| output_file::is_same(it, path));
+            if let Some((option, _)) = taken.iter().find(its) {
+                problems.push(format!("{} is the file of {option}; name another one", path.display()));
+            }
         }
         let stdout = asked.format == DiffFormat::Json || asked.files.iter().any(|file| file.path.is_none());
         if problems.is_empty() { Ok(Self { files, stdout }) } else { Err(problems) }

@@ -22,6 +22,7 @@ use crate::plan::{PairPlan, Plan, Profile};
 use crate::report::{ResultComparison, Summary, comparison_tables};
 use crate::schedule::off_grid;
 use crate::state::{StateError, StateKeeper};
+use anstream::eprintln;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +45,11 @@ pub(super) fn run(options: &RunOptions) -> anyhow::Result<Exit> {
     let selected = select(&plan, options);
     let selected = selected.and_then(|pairs| {
         let gate = BaselineGate::open(options, &pairs)?;
-        Ok((gate, ReportFiles::open(&options.report, None)?, pairs))
+        let taken = [
+            ("--baseline", options.baseline.as_deref()),
+            ("--save-baseline", options.save_baseline.as_deref()),
+        ];
+        Ok((gate, ReportFiles::open(&options.report, None, &taken)?, pairs))
     });
     let (gate, files, pairs) = match selected {
         Ok(selected) => selected,

@@ -7,6 +7,7 @@ use crate::config::{Config, ConfigSource, KeyPath, Problem};
 use crate::files::Files;
 use crate::plan::{self, LoadedPlan};
 use crate::server::WebConfig;
+use anstream::eprintln;
 use std::path::{Path, PathBuf};
 
 /// Default locations of the config.

@@ -50,22 +50,39 @@ impl CaseEnd {
 
 /// All cases of a result.
 pub(super) fn cases(result: &SavedResult) -> Vec<CaseGroup> {
-    let mut groups: Vec<CaseGroup> = result.pairs.iter().map(of_pair).collect();
-    groups.extend(result.comparisons.iter().map(of_comparison));
-    groups.extend(result.baseline.iter().map(of_baseline));
-    if result.verdict() == ResultVerdict::Stopped {
-        // What a run that was stopped has missed is no verdict.
-        for case in groups.iter_mut().flat_map(|group| &mut group.cases) {
-            if matches!(case.end, CaseEnd::Failed(_)) {
-                case.end = CaseEnd::Skipped("stopped before the end".to_owned());
-            }
-        }
-        for (group, pair) in groups.iter_mut().zip(&result.pairs).filter(|(_, pair)| pair.is_cancelled()) {
+    let is_stopped =
+        |profile: &str| result.pairs.iter().any(|pair| pair.is_cancelled() && &*pair.profile == profile);
+    let pairs = result.pairs.iter().map(|pair| {
+        let mut group = of_pair(pair);
+        if pair.is_cancelled() {
+            skip(&mut group);
             let name = format!("{} is played to its end", pair.profile);
             group.cases.push(JudgedCase { name, end: CaseEnd::Stopped });
         }
+        group
+    });
+    let comparisons = result.comparisons.iter().map(|comparison| {
+        let mut group = of_comparison(comparison);
+        if is_stopped(&comparison.profile) {
+            skip(&mut group);
+        }
+        group
+    });
+    let changes = result.baseline.iter().map(|baseline| {
+        let mut group = of_baseline(baseline);
+        if result.verdict() == ResultVerdict::Stopped {
+            skip(&mut group);
+        }
+        group
+    });
+    pairs.chain(comparisons).chain(changes).collect()
+}
+
+/// What a run that was stopped has met or missed so far is no verdict.
+fn skip(group: &mut CaseGroup) {
+    for case in &mut group.cases {
+        case.end = CaseEnd::Skipped("stopped before the end".to_owned());
     }
-    groups
 }
 
 fn of_pair(pair: &ResultPair) -> CaseGroup {

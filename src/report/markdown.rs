@@ -145,35 +145,94 @@ fn changes(out: &mut String, result: &SavedResult) {
 }
 
 fn stages(out: &mut String, views: &[PairReport]) {
-    folded(out, "Stages", |out| {
-        let rows = views.iter().flat_map(|view| {
-            let stages = view.stages.iter().filter(|stage| !stage.warm_up).flat_map(with_parts);
-            stages.map(|stage| {
-                let mut row =
-                    vec![escape(&format!("{} on {}", view.profile, view.target)), escape(&name(stage))];
-                row.extend(quantiles(stage.time_to_first_token_seconds.as_ref()));
-                row.extend(quantiles(stage.response_time_seconds.as_ref()));
-                let per_second =
-                    |value: Option<f64>| value.map_or_else(|| ABSENT.to_owned(), |it| format!("{it:.1}"));
-                row.push(per_second(stage.throughput.map(|it| it.requests_per_second)));
-                row.push(per_second(stage.throughput.map(|it| it.output_tokens_per_second)));
-                row
-            })
-        });
-        let header = [
-            "",
-            "stage",
-            "TTFT p50",
-            "p95",
-            "p99",
-            "response time p50",
-            "p95",
-            "p99",
-            "requests/s",
-            "output tokens/s",
-        ];
-        table(out, &header, rows);
+    folded(out, "Stages, failures and objectives", |out| {
+        latencies(out, views);
+        out.push('\n');
+        kinds_of_failures(out, views);
+        objectives(out, views);
     });
+}
+
+/// The measured stages with their parts, each with the name of its pair.
+fn measured(views: &[PairReport]) -> impl Iterator<Item = (String, &StageReport)> {
+    views.iter().flat_map(|view| {
+        let pair = escape(&format!("{} on {}", view.profile, view.target));
+        let stages = view.stages.iter().filter(|stage| !stage.warm_up).flat_map(with_parts);
+        stages.map(move |stage| (pair.clone(), stage))
+    })
+}
+
+fn latencies(out: &mut String, views: &[PairReport]) {
+    let average =
+        |of: Option<&DistributionSummary>| of.map_or_else(|| ABSENT.to_owned(), |it| seconds(it.mean));
+    let per_second = |value: Option<f64>| value.map_or_else(|| ABSENT.to_owned(), |it| format!("{it:.1}"));
+    let rows = measured(views).map(|(pair, stage)| {
+        let mut row = vec![pair, escape(&name(stage))];
+        for of in [&stage.time_to_first_token_seconds, &stage.response_time_seconds] {
+            row.push(average(of.as_ref()));
+            row.extend(quantiles(of.as_ref()));
+        }
+        row.push(per_second(stage.throughput.map(|it| it.requests_per_second)));
+        row.push(per_second(stage.throughput.map(|it| it.output_tokens_per_second)));
+        row
+    });
+    let header = [
+        "",
+        "stage",
+        "TTFT average",
+        "p50",
+        "p95",
+        "p99",
+        "response time average",
+        "p50",
+        "p95",
+        "p99",
+        "requests/s",
+        "output tokens/s",
+    ];
+    table(out, &header, rows);
+}
+
+fn kinds_of_failures(out: &mut String, views: &[PairReport]) {
+    let rows = measured(views).map(|(pair, stage)| {
+        let kinds = stage.failure_kinds();
+        vec![
+            pair,
+            escape(&name(stage)),
+            percent(kinds.error_rate),
+            percent(kinds.timeout_rate),
+            kinds.rate_limited.to_string(),
+            kinds.server_errors.to_string(),
+            kinds.resets.to_string(),
+            stage.stalls.to_string(),
+        ]
+    });
+    let header = ["", "stage", "error rate", "timeout rate", "429", "5xx", "resets", "stalls"];
+    table(out, &header, rows);
+}
+
+fn objectives(out: &mut String, views: &[PairReport]) {
+    let rows = views.iter().flat_map(|view| {
+        let pair = escape(&format!("{} on {}", view.profile, view.target));
+        let judged = view.objectives.iter().filter(|it| it.objective.is_some());
+        judged.map(move |it| {
+            let met = it.met.map_or(ABSENT, |met| if met { "met" } else { "missed" });
+            vec![
+                pair.clone(),
+                escape(&it.name),
+                it.events.to_string(),
+                it.errors.to_string(),
+                percent(it.ratio),
+                percent(it.objective),
+                met.to_owned(),
+            ]
+        })
+    });
+    let rows: Vec<Vec<String>> = rows.collect();
+    if !rows.is_empty() {
+        out.push('\n');
+        table(out, &["", "objective", "judged", "bad", "good", "wanted", ""], rows.into_iter());
+    }
 }
 
 fn origin(out: &mut String, result: &SavedResult) {

@@ -1,5 +1,6 @@
 //! Adds up results of several agents, or of several runs of the same thing. Counts and histograms add up exactly: the sum
-//! is what one agent would have measured that had seen all requests. What does not add up, such as a comparison with a
+//! is what one agent would have measured that had seen all requests. Load that several offered at the same time was offered
+//! once in that time. What does not add up, such as a comparison with a
 //! baseline, is left out, and it is said.
 
 use super::result_file::{ResultEnvironment, SavedResult};
@@ -74,8 +75,10 @@ impl SavedResult {
         for pair in &sum.pairs {
             unique(&pair.runs, 1)?;
         }
+        sum.name_diagnoses();
         let mut merged = parts_of(&sum);
-        for (number, other) in (2..).zip(rest) {
+        for (number, mut other) in (2..).zip(rest) {
+            other.name_diagnoses();
             merged.extend(parts_of(&other));
             sum.add(other, number)?;
         }
@@ -85,6 +88,16 @@ impl SavedResult {
         sum.comparisons.clear();
         (sum.merged, sum.baseline) = (merged, None);
         Ok(MergedResult { result: sum, left_out })
+    }
+
+    /// Says whose requests the patterns are in: they are not looked for again in the sum.
+    fn name_diagnoses(&mut self) {
+        // In a sum that is known already.
+        if self.merged.is_empty() {
+            for it in &mut self.diagnosis {
+                it.summary = format!("agent {}: {}", self.environment.agent, it.summary);
+            }
+        }
     }
 
     fn add(&mut self, other: Self, number: usize) -> Result<(), ResultMergeError> {

@@ -196,12 +196,31 @@ impl ResultPair {
                 total.journeys.get_or_insert_default().add(&its);
             }
         }
+        total.load = total.load.within(self.apart());
         total
+    }
+
+    /// The time in which any of its runs was played, divided by the sum of their times: 1 if none overlaps another, and
+    /// a half if two agents played at the same time. What is stored is the sum, so that sums add up, too.
+    fn apart(&self) -> f64 {
+        let time = |text: &str| text.parse::<Timestamp>().ok();
+        let runs = self.runs.iter().filter_map(|run| Some((time(&run.started)?, time(&run.ended)?)));
+        let mut runs: Vec<(Timestamp, Timestamp)> = runs.collect();
+        runs.sort_unstable();
+        let seconds = |from: Timestamp, to: Timestamp| to.duration_since(from).as_secs_f64().max(0.0);
+        let (mut sum, mut union, mut until) = (0.0, 0.0, Timestamp::MIN);
+        for (started, ended) in runs {
+            sum += seconds(started, ended);
+            union += seconds(started.max(until), ended);
+            until = until.max(ended);
+        }
+        if sum > 0.0 { union / sum } else { 1.0 }
     }
 
     /// The numbers of the pair.
     pub fn view(&self) -> PairReport {
         let PairTotals { tally, load, journeys } = self.totals();
+        let apart = self.apart();
         let name = Name { stage: "total", ..Name::default() };
         let total = StageReport {
             journeys: journeys.as_ref().map(sums::journeys),
@@ -215,7 +234,7 @@ impl ResultPair {
             runs: self.runs.iter().map(|run| run.view(self)).collect(),
             objectives: self.judged(&tally),
             total,
-            stages: self.stages.iter().map(StageTotals::view).collect(),
+            stages: self.stages.iter().map(|stage| stage.view(apart)).collect(),
         }
     }
 

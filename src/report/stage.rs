@@ -156,12 +156,15 @@ impl StageTotals {
         }
     }
 
-    pub(super) fn view(&self) -> StageReport {
+    /// `apart`: part of the time of its runs in which they did not overlap, so that load that several agents offered
+    /// together has a rate of its own.
+    pub(super) fn view(&self, apart: f64) -> StageReport {
         let (sum, load, journeys) = self.sum();
         let name = Name { stage: &self.stage, ..Name::default() };
-        let mut view = sums::stage(&sum, name, self.warm_up, load);
+        let mut view = sums::stage(&sum, name, self.warm_up, load.within(apart));
         view.journeys = journeys.as_ref().map(sums::journeys);
-        view.parts = self.steps.iter().map(|step| step.view(self, sum.load_active)).collect();
+        let active = sums::part_of(sum.load_active, apart);
+        view.parts = self.steps.iter().map(|step| step.view(self, active)).collect();
         view
     }
 }

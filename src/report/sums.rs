@@ -60,6 +60,11 @@ impl Load {
         self.active += other.active;
     }
 
+    /// The same work in this part of the time.
+    pub(super) fn within(self, part: f64) -> Self {
+        Self { active: part_of(self.active, part), ..self }
+    }
+
     fn throughput(self) -> Option<Throughput> {
         let seconds = self.active.as_secs_f64();
         // One request has no rate: how often it would come is not known.
@@ -70,6 +75,11 @@ impl Load {
             output_tokens_per_second: self.output as f64 / seconds,
         })
     }
+}
+
+/// A part, from 0 to 1, of a time.
+pub(super) fn part_of(time: Duration, part: f64) -> Duration {
+    if part < 1.0 { time.mul_f64(part.max(0.0)) } else { time }
 }
 
 /// Whether there were any requests.

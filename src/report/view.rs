@@ -3,7 +3,7 @@
 use super::diagnosis::Diagnosis;
 use crate::detect::quantile::carried;
 use crate::state::RunView;
-use crate::tally::Times;
+use crate::tally::{Times, ratio};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -113,7 +113,36 @@ pub struct StageReport {
     pub parts: Vec<StageReport>,
 }
 
+/// Failures of a stage, by what people look for first.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct FailureKinds {
+    /// Share of what ended that is not `ok`; `None` if nothing ended.
+    pub(super) error_rate: Option<f64>,
+    /// Share of what ended that ran into a timeout.
+    pub(super) timeout_rate: Option<f64>,
+    /// Answers with status 429.
+    pub(super) rate_limited: u64,
+    /// Answers with a status from 500.
+    pub(super) server_errors: u64,
+    /// Connections that were reset.
+    pub(super) resets: u64,
+}
+
 impl StageReport {
+    /// Its failures by kind.
+    pub(super) fn failure_kinds(&self) -> FailureKinds {
+        let of = |names: &[&str]| -> u64 { names.iter().filter_map(|name| self.requests.get(name)).sum() };
+        let ended: u64 = self.requests.values().sum();
+        let timeouts = of(&["connect_timeout", "first_token_timeout", "stall_timeout", "total_timeout"]);
+        FailureKinds {
+            error_rate: ratio(ended - of(&["ok"]), ended),
+            timeout_rate: ratio(timeouts, ended),
+            rate_limited: of(&["rate_limited"]),
+            server_errors: of(&["overloaded", "http_5xx"]),
+            resets: of(&["reset"]),
+        }
+    }
+
     /// Complete answers in flight, on average over the time in which load was offered (Little's law: what they took
     /// together, divided by that time); absent without a throughput.
     pub fn average_in_flight(&self) -> Option<f64> {

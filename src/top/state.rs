@@ -1,7 +1,7 @@
 //! What is shown, and how keys and answers change it. Pure: neither a clock nor a terminal.
 
 use super::columns::TopRow;
-use super::snapshot::{TopPair, TopSnapshot};
+use super::snapshot::{TopPair, TopSnapshot, TopWindow};
 use jiff::{SignedDuration, Timestamp};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use std::cmp::Reverse;
@@ -158,11 +158,10 @@ impl TopState {
     }
 
     fn move_by(&mut self, rows: isize) {
-        let names: Vec<(String, String)> =
-            self.rows().iter().map(|row| (row.pair.profile.clone(), row.pair.target.clone())).collect();
-        let last = names.len().saturating_sub(1);
-        let to = self.selected_row().unwrap_or(0).saturating_add_signed(rows).min(last);
-        self.selected = names.into_iter().nth(to);
+        let shown = self.rows();
+        let last = shown.len().saturating_sub(1);
+        let to = self.selected_row(&shown).unwrap_or(0).saturating_add_signed(rows).min(last);
+        self.selected = shown.get(to).map(|row| (row.pair.profile.clone(), row.pair.target.clone()));
     }
 
     /// The pairs that are shown, in their order.
@@ -180,14 +179,14 @@ impl TopState {
             .filter(|row| !self.only_bad || row.pair.is_bad(row.target))
             .filter(|row| is_found(row.pair))
             .collect();
-        let minute = |row: &TopRow<'_>| row.pair.history.clone().unwrap_or_default().minute;
         match self.sort {
             TopSort::Name => {}
             TopSort::Bad => rows.sort_by_key(|row| !row.pair.is_bad(row.target)),
-            TopSort::Failures => rows.sort_by_cached_key(|row| Reverse(minute(row).failed)),
+            TopSort::Failures => rows.sort_by_key(|row| Reverse(minute(row).map_or(0, |it| it.failed))),
             TopSort::FirstToken => {
                 let slowest = |row: &TopRow<'_>| {
-                    minute(row).time_to_first_token_seconds.map_or(-1.0, |it| it.p95.unwrap_or(it.p50))
+                    let first = minute(row).and_then(|it| it.time_to_first_token_seconds.as_ref());
+                    first.map_or(-1.0, |it| it.p95.unwrap_or(it.p50))
                 };
                 rows.sort_by(|a, b| slowest(b).total_cmp(&slowest(a)));
             }
@@ -195,9 +194,8 @@ impl TopState {
         rows
     }
 
-    /// The number of the selected row; the first if the selected pair is not shown.
-    pub(super) fn selected_row(&self) -> Option<usize> {
-        let rows = self.rows();
+    /// The number of the selected one of the rows that are shown; the first if the selected pair is not among them.
+    pub(super) fn selected_row(&self, rows: &[TopRow<'_>]) -> Option<usize> {
         let is_selected = |row: &TopRow<'_>| {
             self.selected
                 .as_ref()
@@ -210,4 +208,9 @@ impl TopState {
     pub(super) fn age(&self) -> Option<SignedDuration> {
         self.snapshot.as_ref().map(|(_, at)| self.now.duration_since(*at))
     }
+}
+
+/// What a pair did in the last minute.
+fn minute<'a>(row: &TopRow<'a>) -> Option<&'a TopWindow> {
+    row.pair.history.as_ref().map(|history| &history.minute)
 }

@@ -158,13 +158,13 @@ fn the_selection_stays_with_its_pair_and_a_thousand_pairs_scroll() {
     let shown = screen(&state, 100, 20);
     assert!(shown.contains("p49") && !shown.contains("p00"), "{shown}");
     press(&mut state, &[KeyCode::Up, KeyCode::Up]);
-    assert_eq!(state.selected_row(), Some(997));
+    assert_eq!(state.selected_row(&state.rows()), Some(997));
     // Its row is another one among those that are found.
     press(&mut state, &chars("/t17"));
     press(&mut state, &[KeyCode::Enter]);
-    assert_eq!((state.rows().len(), state.selected_row()), (50, Some(49)));
+    assert_eq!((state.rows().len(), state.selected_row(&state.rows())), (50, Some(49)));
     press(&mut state, &[KeyCode::Home, KeyCode::PageDown]);
-    assert_eq!(state.selected_row(), Some(10));
+    assert_eq!(state.selected_row(&state.rows()), Some(10));
     // The smallest screens do not panic.
     for (width, height) in [(1, 1), (5, 2), (20, 3), (300, 4)] {
         press(&mut state, &[KeyCode::Enter]);

@@ -45,7 +45,7 @@ pub fn view(state: &TopState, frame: &mut Frame<'_>) {
     frame.render_widget(Paragraph::new(lines), top);
     let rows = state.rows();
     table(state, &rows, frame, body);
-    if let Some(row) = state.selected_row().and_then(|number| rows.get(number)).filter(|_| detail > 0) {
+    if let Some(row) = state.selected_row(&rows).and_then(|number| rows.get(number)).filter(|_| detail > 0) {
         detail::view(state, *row, frame, below);
     }
     frame.render_widget(Paragraph::new(footer(state, rows.len())), bottom);
@@ -143,7 +143,7 @@ fn table(state: &TopState, rows: &[TopRow<'_>], frame: &mut Frame<'_>, area: Rec
         .header(header)
         .column_spacing(1)
         .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED));
-    let mut selection = TableState::new().with_selected(state.selected_row());
+    let mut selection = TableState::new().with_selected(state.selected_row(rows));
     frame.render_stateful_widget(table, area, &mut selection);
     if rows.is_empty() && state.snapshot.is_some() && area.height > 2 {
         let [_, below] = Layout::vertical([Constraint::Length(1), Constraint::Min(0)]).areas(area);

@@ -24,7 +24,7 @@ pub(super) struct RunVerdict {
     /// nothing was measured or sent or no outcome says anything about the target, or if the treatment of a comparison is
     /// worse than the control. A late prober is reported, but does not change the exit code.
     pub(super) exit: Exit,
-    /// Why each pair failed that did.
+    /// Why each pair failed that did; nothing is said of those that were stopped.
     pub(super) reasons: Vec<(Pair, Vec<String>)>,
     lines: Vec<String>,
 }
@@ -42,14 +42,19 @@ impl RunVerdict {
             Some(format!("warning: {}: the prober was late, take its numbers with care: {why}", run.run.id))
         };
         let mut lines: Vec<String> = ended.iter().filter_map(late).collect();
-        if ended.iter().any(|run| run.result == RunResult::Cancelled) {
+        // What was stopped has neither met nor missed anything; what had ended before has.
+        let stopped: Vec<&Pair> =
+            ended.iter().filter(|run| run.result == RunResult::Cancelled).map(|run| &run.run.pair).collect();
+        if !stopped.is_empty() {
             lines.push("error: stopped before the end".to_owned());
-            return Self { exit: Exit::Failed, reasons: Vec::new(), lines };
         }
         let warnings = lines.len();
         let mut failed = Vec::new();
         for pair in &report.pairs {
             let (profile, target) = (&pair.profile, &pair.target);
+            if stopped.iter().any(|it| it.profile == *profile && it.target == *target) {
+                continue;
+            }
             let plan = asked
                 .pairs
                 .iter()
@@ -62,12 +67,17 @@ impl RunVerdict {
                 failed.push((pair, reasons));
             }
         }
-        let worse = compared.iter().filter(|it| it.verdict == ComparisonVerdict::Worse);
+        let is_over = |it: &&ComparisonReport| stopped.iter().all(|pair| pair.profile != it.profile);
+        let worse = compared.iter().filter(|it| it.verdict == ComparisonVerdict::Worse).filter(is_over);
         lines.extend(worse.map(|it| {
             let ComparisonReport { profile, control, treatment, .. } = it;
             format!("failed: {profile}: {treatment} is worse than {control}: {}", it.sentence())
         }));
-        let exit = if lines.len() > warnings { Exit::Missed } else { Exit::Ok };
+        let exit = match (stopped.is_empty(), lines.len() > warnings) {
+            (false, _) => Exit::Failed,
+            (true, true) => Exit::Missed,
+            (true, false) => Exit::Ok,
+        };
         Self { exit, reasons: failed, lines }
     }
 

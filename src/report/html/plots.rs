@@ -206,7 +206,7 @@ fn capacity(pair: &ResultPair) -> Option<Plot> {
             let done = stage.throughput?;
             Some((stage.average_in_flight()?, done.requests_per_second, done.output_tokens_per_second))
         });
-        ("requests in flight, on average", points.collect())
+        ("complete answers in flight, on average", points.collect())
     };
     if points.len() < 2 {
         return None;

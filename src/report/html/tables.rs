@@ -6,7 +6,6 @@ use crate::report::result_file::SavedResult;
 use crate::report::result_pair::ResultPair;
 use crate::report::tables::{ABSENT, counts, name, percent, seconds, with_parts};
 use crate::report::view::{DistributionSummary, PairReport, StageReport};
-use crate::tally::ratio;
 use serde::Serialize;
 
 /// A table.
@@ -170,22 +169,19 @@ fn latency(view: &PairReport) -> Option<HtmlTable> {
 
 fn failures(view: &PairReport) -> Option<HtmlTable> {
     let rows = measured(view).into_iter().map(|stage| {
-        let ended: u64 = stage.requests.values().sum();
-        let of = |names: &[&str]| -> u64 { names.iter().filter_map(|name| stage.requests.get(name)).sum() };
-        let share = |n: u64| optional(ratio(n, ended), |share| percent(Some(share)));
-        let timeouts = of(&["connect_timeout", "first_token_timeout", "stall_timeout", "total_timeout"]);
+        let kinds = stage.failure_kinds();
         let other = stage.requests.iter().filter(|(outcome, _)| **outcome != "ok");
         let other = other.map(|(outcome, n)| (*outcome, *n)).collect();
         vec![
             name(stage),
             stage.offered.to_string(),
-            of(&["ok"]).to_string(),
+            stage.requests.get("ok").copied().unwrap_or(0).to_string(),
             percent(stage.availability),
-            share(ended - of(&["ok"])),
-            share(timeouts),
-            of(&["rate_limited"]).to_string(),
-            of(&["overloaded", "http_5xx"]).to_string(),
-            of(&["reset"]).to_string(),
+            percent(kinds.error_rate),
+            percent(kinds.timeout_rate),
+            kinds.rate_limited.to_string(),
+            kinds.server_errors.to_string(),
+            kinds.resets.to_string(),
             stage.stalls.to_string(),
             counts(&other),
             counts(&stage.skipped),
@@ -241,7 +237,7 @@ fn throughput(view: &PairReport, currency: &str) -> Option<HtmlTable> {
         "out/s",
         "tokens/s",
         "tokens/s of an answer",
-        "in flight",
+        "complete answers in flight",
         &cost,
     ];
     HtmlTable::new("Tokens, throughput and cost", 1, &header, rows.collect())

@@ -68,6 +68,20 @@ fn bad(result: &SavedResult) -> (usize, usize) {
 }
 
 #[test]
+fn what_had_ended_before_a_stop_fails_all_the_same() {
+    let mut result = missed();
+    let mut stopped = missed().pairs.remove(0);
+    stopped.target = "mistral".into();
+    stopped.runs[0].result = RunResult::Cancelled.label().into();
+    result.pairs.push(stopped);
+    result.comparisons = vec![worse_comparison()];
+    assert_eq!((result.verdict(), bad(&result)), (ResultVerdict::Stopped, (3, 1)));
+    // Unless it was that which was stopped.
+    result.comparisons[0].profile = "chat".into();
+    assert_eq!(bad(&result), (2, 1));
+}
+
+#[test]
 fn a_case_fails_exactly_where_the_run_does() {
     let mut results = vec![saved(), missed()];
     let change = |change: &dyn Fn(&mut SavedResult)| {

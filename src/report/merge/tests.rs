@@ -4,7 +4,7 @@ use super::*;
 use crate::event::{Failure, Outcome, Request};
 use crate::fact::{Fact, Sink};
 use crate::report::Summary;
-use crate::report::testing::{ended, environment, played};
+use crate::report::testing::{ended, environment, found, played};
 use crate::report::trail::{ClockOrigin, RequestTrail};
 use crate::testing::{play, rag_plan, step_place, travel};
 use proptest::prelude::*;
@@ -133,6 +133,47 @@ fn a_trail_is_bounded_and_its_sample_goes_by_chance() {
     assert!((350..450).contains(&early), "{early} of 800 are of the first half");
 }
 
+/// Ten requests of an agent, in a run between these seconds of a minute, which offered load for a second.
+fn between(agent: usize, started: u8, ended: u8) -> SavedResult {
+    let drawn: Vec<Drawn> = (0..10).map(|_| (agent, 1, true, 100)).collect();
+    let mut result = measured(agent, &drawn);
+    let run = &mut result.pairs[0].runs[0];
+    run.started = format!("2026-11-20T10:00:{started:02}Z");
+    run.ended = format!("2026-11-20T10:00:{ended:02}Z");
+    result
+}
+
+#[test]
+fn load_that_agents_offered_together_has_the_time_of_one() {
+    let sum = |results: Vec<SavedResult>| SavedResult::merge(results).unwrap().result;
+    // Requests per second in total, of the stage and of its step, by those of one agent.
+    let (one, other) = (between(1, 0, 10), between(2, 0, 10));
+    let rates = |result: &SavedResult| {
+        let view = result.pairs[0].view();
+        let steady =
+            view.stages.iter().find(|stage| !stage.parts.is_empty() && stage.requests.contains_key("ok"));
+        let steady = steady.unwrap();
+        let talk = steady.parts.iter().find(|it| &*it.step == "talk").unwrap();
+        [&view.total, steady, talk].map(|it| it.throughput.unwrap().requests_per_second)
+    };
+    let alone = rates(&one);
+    let in_flight = |result: &SavedResult| result.pairs[0].view().total.average_in_flight().unwrap();
+    let together = sum(vec![one.clone(), other]);
+    for (result, times) in [
+        (together.clone(), 2.0),
+        (sum(vec![one.clone(), between(2, 10, 20)]), 1.0),
+        (sum(vec![one.clone(), between(2, 30, 40)]), 1.0),
+        (sum(vec![between(2, 5, 15), one.clone()]), 4.0 / 3.0),
+        (sum(vec![together, between(3, 0, 10)]), 3.0),
+    ] {
+        let result = SavedResult::from_json(&result.to_json().unwrap()).unwrap();
+        for (rate, alone) in rates(&result).into_iter().zip(alone) {
+            assert!((rate / alone - times).abs() < 1e-6, "{rate} {alone} {times}");
+        }
+        assert!((in_flight(&result) / in_flight(&one) - times).abs() < 1e-6, "{times}");
+    }
+}
+
 #[test]
 fn what_has_no_sum_is_refused() {
     let error = |results: Vec<SavedResult>| SavedResult::merge(results).unwrap_err().to_string();
@@ -183,6 +224,13 @@ fn what_does_not_add_up_is_left_out_and_said() {
     results[1].config = None;
     let merged = SavedResult::merge(results.to_vec()).unwrap();
     assert_eq!(merged.left_out, ["the config, which is not the same in all of them"]);
+    // Patterns are not looked for again, and are those of an agent.
+    results[0].diagnosis = vec![found()];
+    let said = "agent agent-1: answers begin soon and go on slowly";
+    let sum = SavedResult::merge(results.to_vec()).unwrap().result;
+    assert_eq!(sum.diagnosis.iter().map(|it| it.summary.as_str()).collect::<Vec<_>>(), [said]);
+    let again = SavedResult::merge(vec![sum]).unwrap().result;
+    assert_eq!(again.diagnosis[0].summary, said);
     // A pair that only one of them has is as it is there.
     results[1].pairs[0].target = "mistral".into();
     let both = SavedResult::merge(results.to_vec()).unwrap().result;
