@@ -4,10 +4,10 @@
 //! they are read.
 
 use std::io::{self, IoSlice, Write as _};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpStream, UdpSocket};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
@@ -49,8 +49,8 @@ pub(super) struct TimedStream {
 }
 
 impl TimedStream {
-    /// Takes over a connected stream.
-    pub(super) fn new(stream: tokio::net::TcpStream) -> io::Result<(Self, Arc<LastArrival>)> {
+    /// Takes over a connected stream, and waits until it is known to be writable, so that its first request does not.
+    pub(super) async fn new(stream: tokio::net::TcpStream) -> io::Result<(Self, Arc<LastArrival>)> {
         let stream = stream.into_std()?;
         let receiver = receive::Receiver::new(&stream);
         #[expect(
@@ -58,6 +58,7 @@ impl TimedStream {
             reason = "unsound only for types whose descriptor can change, and a `TcpStream` keeps its own"
         )]
         let socket = AsyncFd::new(stream)?;
+        socket.writable().await?.retain_ready();
         let arrival = Arc::new(LastArrival::new());
         let timed = Self { socket, receiver, arrival: Arc::clone(&arrival), earliest: Instant::now() };
         Ok((timed, arrival))
@@ -86,17 +87,20 @@ impl AsyncRead for TimedStream {
         loop {
             let mut ready = ready!(this.socket.poll_read_ready(cx))?;
             let room = buf.initialize_unfilled_to(buf.remaining().min(MAX_READ));
+            let began = Instant::now();
             match this.receiver.receive(ready.get_inner(), room) {
+                // The end has no time of its own, and may be read together with what came before it.
+                Ok((0, _)) => return Poll::Ready(Ok(())),
                 Ok((read, age)) => {
                     let now = Instant::now();
                     let at = age.and_then(|age| now.checked_sub(age)).unwrap_or(now).max(this.earliest);
                     this.arrival.set(at);
+                    this.earliest = at;
                     // Readiness is edge-triggered, and a short read has emptied the socket.
-                    let is_empty = read > 0 && read < room.len();
-                    if is_empty {
+                    if read < room.len() {
                         ready.clear_ready();
+                        this.earliest = at.max(began);
                     }
-                    this.earliest = if is_empty { now } else { at };
                     buf.advance(read);
                     return Poll::Ready(Ok(()));
                 }
@@ -134,14 +138,30 @@ impl AsyncWrite for TimedStream {
     }
 }
 
+/// Makes the kernel note the times of segments from now on. It begins some time after the first socket that asks for it
+/// was opened, and ends with the last one, so one stays open as long as the process.
+pub(super) fn keep_noting() {
+    static ASKS: OnceLock<Option<UdpSocket>> = OnceLock::new();
+    ASKS.get_or_init(|| {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).ok()?;
+        receive::ask(&socket);
+        Some(socket)
+    });
+}
+
 #[cfg(target_os = "linux")]
 mod receive {
     use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt::ReceiveTimestampns};
     use nix::sys::time::TimeSpec;
     use std::io::{self, IoSliceMut};
     use std::net::TcpStream;
-    use std::os::fd::AsRawFd as _;
+    use std::os::fd::{AsFd, AsRawFd as _};
     use std::time::{Duration, SystemTime};
+
+    /// Asks for the times of what this socket receives. Without them, bytes arrive when they are read.
+    pub(super) fn ask(socket: &impl AsFd) {
+        let _ = setsockopt(socket, ReceiveTimestampns, &true);
+    }
 
     pub(super) struct Receiver {
         control: Vec<u8>,
@@ -149,8 +169,7 @@ mod receive {
 
     impl Receiver {
         pub(super) fn new(stream: &TcpStream) -> Self {
-            // Without it, bytes arrive when they are read.
-            let _ = setsockopt(stream, ReceiveTimestampns, &true);
+            ask(stream);
             Self { control: nix::cmsg_space!(TimeSpec) }
         }
 
@@ -181,6 +200,8 @@ mod receive {
     use std::net::TcpStream;
     use std::time::Duration;
 
+    pub(super) fn ask<T>(_: &T) {}
+
     pub(super) struct Receiver;
 
     impl Receiver {
@@ -209,13 +230,16 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (peer, _) = listener.accept().await.unwrap();
-        let (timed, arrival) = TimedStream::new(stream).unwrap();
+        let (timed, arrival) = TimedStream::new(stream).await.unwrap();
         (peer, timed, arrival)
     }
 
     /// Between the send and the return of the call that sends, on Linux; elsewhere, when it is read.
     #[tokio::test]
     async fn what_is_read_late_has_arrived_in_time() {
+        keep_noting();
+        // Until the kernel has begun.
+        sleep(Duration::from_millis(100));
         let (mut peer, mut timed, arrival) = pair().await;
         for _ in 0..3 {
             let before = Instant::now();

@@ -6,7 +6,8 @@ use super::connection::{Connection, ProgressMarker};
 use super::deadlines::{Deadline, Deadlines, cancelled};
 use crate::event::Failure;
 use bytes::Bytes;
-use http::Version;
+use http::response::Parts;
+use http::{Version, header};
 use hyper::body::{Body as _, Frame, Incoming};
 use std::pin::Pin;
 use std::time::Duration;
@@ -33,8 +34,11 @@ enum BodyEvent {
 
 /// The body of a response, with the connection that it comes from.
 pub(super) struct ResponseBody {
+    // Dropped before the connection, so that the connection sees that nobody reads the rest.
     incoming: Incoming,
     version: Version,
+    /// Whether only the end of the connection ends the body (RFC 9112, section 6.3).
+    is_until_close: bool,
     link: Connection,
     /// When the request was sent.
     sent: Instant,
@@ -42,9 +46,13 @@ pub(super) struct ResponseBody {
 }
 
 impl ResponseBody {
-    /// A body received over this version of HTTP.
-    pub(super) fn new(incoming: Incoming, version: Version, link: Connection, sent: Instant) -> Self {
-        Self { incoming, version, link, sent, read_lag: Duration::ZERO }
+    /// The body of a response with this head.
+    pub(super) fn new(incoming: Incoming, head: &Parts, link: Connection, sent: Instant) -> Self {
+        let (version, headers) = (head.version, &head.headers);
+        let is_framed =
+            headers.contains_key(header::CONTENT_LENGTH) || headers.contains_key(header::TRANSFER_ENCODING);
+        let is_until_close = version != Version::HTTP_2 && !is_framed;
+        Self { incoming, version, is_until_close, link, sent, read_lag: Duration::ZERO }
     }
 
     /// The longest time from the arrival of bytes to their reading.
@@ -61,7 +69,8 @@ impl ResponseBody {
     async fn timed_frame(&mut self) -> (Instant, Option<Result<Frame<Bytes>, CallError>>) {
         let frame = self.frame().await;
         let now = Instant::now();
-        if let Some(Err(_)) = frame {
+        // Neither an error nor the end of a connection has a time of arrival.
+        if matches!(frame, Some(Err(_))) || (frame.is_none() && self.is_until_close) {
             return (now, frame);
         }
         let mark = self.link.last_arrival().min(now).max(self.sent);
@@ -138,6 +147,8 @@ pub(super) async fn read(
             }
             BodyEvent::Timer => {}
         }
+        // An answer that comes at once does not keep other requests waiting.
+        tokio::task::coop::consume_budget().await;
         if body_decoder.ended() {
             return drain(body, body_decoder, deadlines, progress).await;
         }
@@ -202,6 +213,7 @@ async fn drain(
             if let Some(complete) = take(mark, frame, body_decoder, progress) {
                 return complete;
             }
+            tokio::task::coop::consume_budget().await;
         }
     };
     tokio::select! {

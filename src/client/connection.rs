@@ -90,6 +90,7 @@ pub(super) struct Connection {
 }
 
 enum RequestSender {
+    // The sender is dropped first, so that the driver sees that nothing more will be sent.
     Http1(http1::SendRequest<Body>, Http1Driver),
     Http2(http2::SendRequest<Body>, Lease),
 }

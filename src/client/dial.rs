@@ -112,7 +112,7 @@ impl Dialer {
     /// the proxy is attributed to it.
     async fn reach(&self, phases: &mut Phases) -> Result<(Io, Arc<LastArrival>), CallError> {
         let Some(hop) = &self.proxy else {
-            return timed(connect::tcp(&self.peer, &self.resolver, phases).await?);
+            return timed(connect::tcp(&self.peer, &self.resolver, phases).await?).await;
         };
         let stream = connect::tcp(&hop.peer, &self.resolver, phases).await.map_err(
             |CallError { failure, detail }| {
@@ -120,7 +120,7 @@ impl Dialer {
                 CallError::new(failure, format!("proxy: {detail}"))
             },
         )?;
-        let (io, arrival) = timed(stream)?;
+        let (io, arrival) = timed(stream).await?;
         if !hop.tunnel {
             return Ok((io, arrival));
         }
@@ -162,8 +162,9 @@ impl Dialer {
 }
 
 /// A stream that says when its bytes arrived.
-fn timed(stream: TcpStream) -> Result<(Io, Arc<LastArrival>), CallError> {
+async fn timed(stream: TcpStream) -> Result<(Io, Arc<LastArrival>), CallError> {
     let (stream, arrival) = TimedStream::new(stream)
+        .await
         .map_err(|error| classify::set_up(Failure::Connect, "cannot watch the connection", &error))?;
     Ok((Box::new(stream), arrival))
 }

@@ -123,7 +123,7 @@ impl<'a> Exchange<'a> {
     async fn read(mut self, response: Response<Incoming>, link: Connection) -> Answer {
         let (head, incoming) = response.into_parts();
         let sent = self.marks.sent.unwrap_or(self.marks.started);
-        let mut body = ResponseBody::new(incoming, head.version, link, sent);
+        let mut body = ResponseBody::new(incoming, &head, link, sent);
         let mut answer = Answer::failed(Failure::Internal, "", self.marks.clone());
         answer.observed.status = Some(head.status.as_u16());
         answer.observed.limits = rate_limit::limits(&head.headers);

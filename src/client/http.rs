@@ -1,6 +1,7 @@
 //! The client of one target: the state that its requests share.
 
 use super::answer::{Counted, Generated};
+use super::arrival;
 use super::connection::{Connection, Tasks};
 use super::dial::Dialer;
 use super::dialect::{self, Dialect};
@@ -80,6 +81,7 @@ impl Client {
     /// Loads the target's TLS and tokenizer files, without opening a connection. Loading a tokenizer may take a second,
     /// so a running daemon calls this on a blocking thread.
     pub fn new(target: Arc<Target>, cpu_pool: CpuPool, memory: BodyMemory) -> Result<Self, BuildError> {
+        arrival::keep_noting();
         let tasks = Tasks::default();
         let pool = Arc::new(ConnectionPool::new());
         let dialer = Dialer::new(Arc::clone(&target), tasks.clone(), Arc::downgrade(&pool))?;
@@ -113,7 +115,9 @@ impl Client {
     /// Keeps a connection for the next request.
     pub(super) fn keep(&self, link: Connection) {
         if self.pool.put(link) {
-            self.tasks.spawn(ConnectionPool::sweep_idle(Arc::downgrade(&self.pool)));
+            // Without a budget, because each connection that its server has closed would use some of it.
+            self.tasks
+                .spawn(tokio::task::unconstrained(ConnectionPool::sweep_idle(Arc::downgrade(&self.pool))));
         }
     }
 

@@ -20,6 +20,14 @@ pub(super) struct Http1Driver {
     _open: TaskTrackerToken,
 }
 
+/// Says goodbye: hyper shuts a connection down that nobody can send on any more. A TLS server takes anything else for a
+/// truncation (RFC 8446, section 6.1).
+impl Drop for Http1Driver {
+    fn drop(&mut self) {
+        self.poll(&mut Context::from_waker(Waker::noop()));
+    }
+}
+
 impl Http1Driver {
     pub(super) fn new(connection: Http1Connection, open: TaskTrackerToken) -> Self {
         Self { connection: Some(Box::pin(connection)), _open: open }

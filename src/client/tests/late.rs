@@ -38,7 +38,9 @@ async fn what_is_read_late_is_not_late() {
         thread::sleep(BUSY);
         sent
     });
+    // The client makes the kernel note times, which begins a moment later.
     let client = client(crate::client::testing::target(&format!("http://{address}/v1")));
+    thread::sleep(Duration::from_millis(100));
     let answer = call(&client).await;
     let ended = Instant::now();
     let written = neighbour.await.unwrap();
