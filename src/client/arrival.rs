@@ -5,11 +5,15 @@
 
 use std::io::{self, IoSlice, Write as _};
 use std::net::{Ipv4Addr, Shutdown, TcpStream, UdpSocket};
+#[cfg(target_os = "linux")]
+use std::os::fd::{AsFd, AsRawFd as _};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
+#[cfg(target_os = "linux")]
+use std::time::SystemTime;
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
@@ -42,7 +46,7 @@ impl LastArrival {
 /// A TCP connection whose reads say when their bytes arrived.
 pub(super) struct TimedStream {
     socket: AsyncFd<TcpStream>,
-    receiver: receive::Receiver,
+    control: Vec<u8>,
     arrival: Arc<LastArrival>,
     /// No byte that is still to be read arrived before this.
     earliest: Instant,
@@ -52,7 +56,7 @@ impl TimedStream {
     /// Takes over a connected stream, and waits until it is known to be writable, so that its first request does not.
     pub(super) async fn new(stream: tokio::net::TcpStream) -> io::Result<(Self, Arc<LastArrival>)> {
         let stream = stream.into_std()?;
-        let receiver = receive::Receiver::new(&stream);
+        ask(&stream);
         #[expect(
             deprecated,
             reason = "unsound only for types whose descriptor can change, and a `TcpStream` keeps its own"
@@ -60,7 +64,8 @@ impl TimedStream {
         let socket = AsyncFd::new(stream)?;
         socket.writable().await?.retain_ready();
         let arrival = Arc::new(LastArrival::new());
-        let timed = Self { socket, receiver, arrival: Arc::clone(&arrival), earliest: Instant::now() };
+        let timed =
+            Self { socket, control: control(), arrival: Arc::clone(&arrival), earliest: Instant::now() };
         Ok((timed, arrival))
     }
 
@@ -88,7 +93,7 @@ impl AsyncRead for TimedStream {
             let mut ready = ready!(this.socket.poll_read_ready(cx))?;
             let room = buf.initialize_unfilled_to(buf.remaining().min(MAX_READ));
             let began = Instant::now();
-            match this.receiver.receive(ready.get_inner(), room) {
+            match receive(ready.get_inner(), room, &mut this.control) {
                 // The end has no time of its own, and may be read together with what came before it.
                 Ok((0, _)) => return Poll::Ready(Ok(())),
                 Ok((read, age)) => {
@@ -144,79 +149,51 @@ pub(super) fn keep_noting() {
     static ASKS: OnceLock<Option<UdpSocket>> = OnceLock::new();
     ASKS.get_or_init(|| {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).ok()?;
-        receive::ask(&socket);
+        ask(&socket);
         Some(socket)
     });
 }
 
+/// Asks for the times of what a socket receives. Without them, bytes arrive when they are read.
 #[cfg(target_os = "linux")]
-mod receive {
-    use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt::ReceiveTimestampns};
-    use nix::sys::time::TimeSpec;
-    use std::io::{self, IoSliceMut};
-    use std::net::TcpStream;
-    use std::os::fd::{AsFd, AsRawFd as _};
-    use std::time::{Duration, SystemTime};
-
-    /// Asks for the times of what this socket receives. Without them, bytes arrive when they are read.
-    pub(super) fn ask(socket: &impl AsFd) {
-        let _ = setsockopt(socket, ReceiveTimestampns, &true);
-    }
-
-    pub(super) struct Receiver {
-        control: Vec<u8>,
-    }
-
-    impl Receiver {
-        pub(super) fn new(stream: &TcpStream) -> Self {
-            ask(stream);
-            Self { control: nix::cmsg_space!(TimeSpec) }
-        }
-
-        /// Reads what is there. Returns the number of bytes, 0 at the end, and how long ago the last of them arrived.
-        pub(super) fn receive(
-            &mut self,
-            stream: &TcpStream,
-            into: &mut [u8],
-        ) -> io::Result<(usize, Option<Duration>)> {
-            let mut into = [IoSliceMut::new(into)];
-            let flags = MsgFlags::empty();
-            let message = recvmsg::<()>(stream.as_raw_fd(), &mut into, Some(&mut self.control), flags)?;
-            let stamp = message.cmsgs()?.find_map(|it| match it {
-                ControlMessageOwned::ScmTimestampns(at) => Some(Duration::from(at)),
-                _ => None,
-            });
-            let arrived = stamp.and_then(|stamp| SystemTime::UNIX_EPOCH.checked_add(stamp));
-            let age = arrived.and_then(|at| SystemTime::now().duration_since(at).ok());
-            Ok((message.bytes, age))
-        }
-    }
+fn ask(socket: &impl AsFd) {
+    let _ = nix::sys::socket::setsockopt(socket, nix::sys::socket::sockopt::ReceiveTimestampns, &true);
 }
 
-/// Elsewhere, bytes arrive when they are read.
 #[cfg(not(target_os = "linux"))]
-mod receive {
-    use std::io::{self, Read as _};
-    use std::net::TcpStream;
-    use std::time::Duration;
+fn ask<T>(_: &T) {}
 
-    pub(super) fn ask<T>(_: &T) {}
+/// Room for what the kernel says about a read.
+#[cfg(target_os = "linux")]
+fn control() -> Vec<u8> {
+    nix::cmsg_space!(nix::sys::time::TimeSpec)
+}
 
-    pub(super) struct Receiver;
+#[cfg(not(target_os = "linux"))]
+fn control() -> Vec<u8> {
+    Vec::new()
+}
 
-    impl Receiver {
-        pub(super) fn new(_: &TcpStream) -> Self {
-            Self
-        }
+/// Reads what is there. Returns the number of bytes, 0 at the end, and how long ago the last of them arrived, where that
+/// can be known.
+#[cfg(target_os = "linux")]
+fn receive(stream: &TcpStream, into: &mut [u8], control: &mut [u8]) -> io::Result<(usize, Option<Duration>)> {
+    use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 
-        pub(super) fn receive(
-            &mut self,
-            mut stream: &TcpStream,
-            into: &mut [u8],
-        ) -> io::Result<(usize, Option<Duration>)> {
-            Ok((stream.read(into)?, None))
-        }
-    }
+    let mut into = [io::IoSliceMut::new(into)];
+    let message = recvmsg::<()>(stream.as_raw_fd(), &mut into, Some(control), MsgFlags::empty())?;
+    let stamp = message.cmsgs()?.find_map(|it| match it {
+        ControlMessageOwned::ScmTimestampns(at) => Some(Duration::from(at)),
+        _ => None,
+    });
+    let arrived = stamp.and_then(|stamp| SystemTime::UNIX_EPOCH.checked_add(stamp));
+    let age = arrived.and_then(|at| SystemTime::now().duration_since(at).ok());
+    Ok((message.bytes, age))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn receive(mut stream: &TcpStream, into: &mut [u8], _: &mut [u8]) -> io::Result<(usize, Option<Duration>)> {
+    Ok((io::Read::read(&mut stream, into)?, None))
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! The state of a target, end to end: an engine that hangs while its health endpoint says that it is well.
 
-use crate::harness::{Running, Simulator, one, until};
+use crate::harness::{Running, Simulator, one, quick, until};
 use crate::http::get;
 use crate::scrape::Scrape;
+use std::time::Duration;
+use tokenbeat::sim::Options;
 
 fn state(scrape: &Scrape) -> Vec<(&str, f64)> {
     scrape.metric("tokenbeat_target_state").label("target", "t").nonzero("state")
@@ -10,7 +12,8 @@ fn state(scrape: &Scrape) -> Vec<(&str, f64)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_that_hangs_is_told_although_it_says_that_it_is_healthy() {
-    let simulator = Simulator::start();
+    // Tokens that are far enough apart to arrive one by one.
+    let simulator = Simulator::with(Options { step_time: Duration::from_millis(20), ..quick() });
     let target = ", timeouts: { first_token: 300ms }, health: { failing_after: 3, recovered_after: 2 }, \
                   backend: { health: 'http://{SIM}/health' }";
     let profile = "schedule: { continuous: {} }, load: [{ for: 1h, rate: 10/s }], \
