@@ -115,9 +115,7 @@ impl Client {
     /// Keeps a connection for the next request.
     pub(super) fn keep(&self, link: Connection) {
         if self.pool.put(link) {
-            // Without a budget, because each connection that its server has closed would use some of it.
-            self.tasks
-                .spawn(tokio::task::unconstrained(ConnectionPool::sweep_idle(Arc::downgrade(&self.pool))));
+            self.tasks.spawn(ConnectionPool::sweep_idle(Arc::downgrade(&self.pool)));
         }
     }
 

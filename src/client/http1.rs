@@ -24,7 +24,7 @@ pub(super) struct Http1Driver {
 /// truncation (RFC 8446, section 6.1).
 impl Drop for Http1Driver {
     fn drop(&mut self) {
-        self.poll(&mut Context::from_waker(Waker::noop()));
+        self.poll_now();
     }
 }
 
@@ -43,10 +43,21 @@ impl Http1Driver {
         }
     }
 
+    /// Polls once without waiting, and outside of the budget of the task that happens to do it: many connections may be
+    /// dropped or looked at by one task.
+    fn poll_now(&mut self) {
+        let once = std::future::poll_fn(|cx| {
+            self.poll(cx);
+            Poll::Ready(())
+        });
+        let _ =
+            std::pin::pin!(tokio::task::unconstrained(once)).poll(&mut Context::from_waker(Waker::noop()));
+    }
+
     /// Whether an idle connection is still open and free, as far as is known at this moment: a close by the server is
     /// noticed here, because nothing else reads an idle connection.
     pub(super) fn is_ready(&mut self, sender: &SendRequest<Body>) -> bool {
-        self.poll(&mut Context::from_waker(Waker::noop()));
+        self.poll_now();
         sender.is_ready()
     }
 
