@@ -3,8 +3,9 @@
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The instants of one request, on one monotonic clock. A mark is taken when the transport delivers the
-/// bytes, before they are parsed; all events of one frame share its mark.
+/// The instants of one request, on one monotonic clock. A mark of an answer is when its bytes arrived at this
+/// machine: as the kernel says, or where it does not, when they were read, before they are parsed. All events of
+/// one frame share its mark.
 #[derive(Clone, Debug)]
 pub struct Marks {
     /// When the arrival process scheduled it; for a closed-loop user, the end of its think time.
