@@ -52,13 +52,24 @@ class Per:
 
 
 @dataclass(frozen=True)
+class Either:
+    """A metric whose kind or name differs between versions: the reading of newer ones, and that of older ones."""
+
+    new: "Term | Per"
+    old: "Term | Per"
+
+
+Reading = Term | Per | Either
+
+
+@dataclass(frozen=True)
 class Extra:
-    """A panel in addition to the common ones; its lines are terms with a legend."""
+    """A panel in addition to the common ones; its lines are readings with a legend."""
 
     title: str
     unit: str
     says: str
-    lines: tuple[tuple[str, Term | Per], ...]
+    lines: tuple[tuple[str, Reading], ...]
 
 
 @dataclass(frozen=True)
@@ -68,6 +79,7 @@ class Engine:
     role: str  # engine, gateway, gpu
     says: str
     signals: dict[str, Term | Per]
+    phases: dict[str, Term | Per] = field(default_factory=dict)  # what tokenbeat itself also reads, see `PHASES`
     model: str = ""  # the label with the model's name
     match: dict[str, str] = field(default_factory=dict)  # on every term
     extras: tuple[Extra, ...] = ()
@@ -76,16 +88,33 @@ class Engine:
 
     def terms(self) -> Iterator[Term]:
         shown = [term for extra in self.extras for _, term in extra.lines]
-        for term in [*self.signals.values(), *shown]:
-            if isinstance(term, Per):
-                yield term.above
-                yield from term.below
-            else:
-                yield term
+        for reading in [*self.signals.values(), *self.phases.values(), *shown]:
+            yield from terms(reading)
 
     def families(self) -> dict[str, str]:
-        """Each metric and its kind."""
-        return {term.name: term.kind for term in self.terms()}
+        """Each metric and its kind; of one whose kind changed, the newer."""
+        found: dict[str, str] = {}
+        for term in self.terms():
+            found.setdefault(term.name, term.kind)
+        return found
+
+
+def terms(reading: Reading) -> Iterator[Term]:
+    """The metrics of a reading."""
+    if isinstance(reading, Either):
+        yield from terms(reading.new)
+        yield from terms(reading.old)
+    elif isinstance(reading, Per):
+        yield reading.above
+        yield from reading.below
+    else:
+        yield reading
+
+
+def mean(name: str, scale: float = 1, **match: str) -> Per:
+    """The mean of a histogram's values."""
+    above = Term(name, "histogram", match, "_sum", scale)
+    return Per(above, (Term(name, "histogram", match, "_count"),))
 
 
 # Signals and the names of their records; the kind of a term determines its aggregation.
@@ -108,7 +137,11 @@ SIGNALS = {
     "gpu_memory": "gpu_memory_usage",
     "gpu_power": "gpu_power_watts",
     "gpu_tensor": "gpu_tensor_active",
+    "predicted": "predicted_time_to_first_token_seconds",
 }
+
+# Parts of a request at the server that have no record of their own, but are part of the account that tokenbeat reads.
+PHASES = ("prefill", "decode", "prefill_per_token", "decode_per_token")
 
 # Tokenbeat's own GenAI client metrics have the same names as a gateway's: its series have a location.
 NOT_OURS = {"location": "", "job!~": "(.+/)?tokenbeat.*"}
@@ -132,12 +165,40 @@ ENGINES = [
             "requests": C("vllm:request_success_total"),
             "preempted": C("vllm:num_preemptions_total"),
         },
+        phases={"prefill": H("vllm:request_prefill_time_seconds"), "decode": H("vllm:request_decode_time_seconds")},
         extras=(
             Extra("where a request's time goes", "s", "Mean time of each phase: more prefill is due to the prompts, more decode to"
                   " batch size or KV pressure.", (
-                ("queue", Per(Sum("vllm:request_queue_time_seconds"), (Count("vllm:request_queue_time_seconds"),))),
-                ("prefill", Per(Sum("vllm:request_prefill_time_seconds"), (Count("vllm:request_prefill_time_seconds"),))),
-                ("decode", Per(Sum("vllm:request_decode_time_seconds"), (Count("vllm:request_decode_time_seconds"),))),
+                ("queue", mean("vllm:request_queue_time_seconds")),
+                ("prefill", mean("vllm:request_prefill_time_seconds")),
+                ("decode", mean("vllm:request_decode_time_seconds")),
+            )),
+            Extra("waiting, by reason", "short", "`capacity`: the batch or the KV cache is full. `deferred`: the request waits for something"
+                  " else, such as a KV transfer or a LoRA adapter, which more capacity does not cure.", (
+                ("capacity", G("vllm:num_requests_waiting_by_reason", reason="capacity")),
+                ("deferred", G("vllm:num_requests_waiting_by_reason", reason="deferred")),
+            )),
+            Extra("KV transfer between prefill and decode", "s", "Mean time of a NIXL transfer, and of handing it over. Each rank of a"
+                  " tensor-parallel engine counts its own transfers. Only with disaggregated prefill.", (
+                ("transfer", mean("vllm:nixl_xfer_time_seconds")),
+                ("post", mean("vllm:nixl_post_time_seconds")),
+            )),
+            Extra("failed KV transfers", "ops", "Transfers and notifications that failed, and requests whose KV expired at the prefill"
+                  " worker before the decode worker fetched it: these are prefilled again. Counted by each rank.", (
+                ("failed transfers", C("vllm:nixl_num_failed_transfers_total")),
+                ("failed notifications", C("vllm:nixl_num_failed_notifications_total")),
+                ("expired", C("vllm:nixl_num_kv_expired_reqs_total")),
+            )),
+            Extra("KV offload", "Bps", "Bytes per second between the GPU and the offloaded cache. Stores without loads: what is offloaded is"
+                  " never used again.", (
+                ("load", Either(C("vllm:kv_offload_load_bytes_total"),
+                                C("vllm:kv_offload_total_bytes_total", transfer_type="CPU_to_GPU"))),
+                ("store", Either(C("vllm:kv_offload_store_bytes_total"),
+                                 C("vllm:kv_offload_total_bytes_total", transfer_type="GPU_to_CPU"))),
+            )),
+            Extra("prefix cache outside of the GPU", "percentunit", "Share of the prompt tokens that were looked up in the KV connector"
+                  " and found there: in offloaded memory, or at another instance.", (
+                ("external hits", Per(C("vllm:external_prefix_cache_hits_total"), (C("vllm:external_prefix_cache_queries_total"),))),
             )),
             Extra("HTTP answers", "reqps", "Answers of its HTTP server; vLLM has no counter of failed requests.", (
                 ("2xx", C("http_requests_total", status="2xx")),
@@ -171,6 +232,22 @@ ENGINES = [
                 ("decode preallocation", G("sglang:num_decode_prealloc_queue_reqs")),
                 ("decode transfer", G("sglang:num_decode_transfer_queue_reqs")),
             )),
+            Extra("KV transfer between prefill and decode", "s", "Mean time of a transfer; older builds have a gauge with the last one."
+                  " The metric itself is in milliseconds.", (
+                ("transfer", Either(mean("sglang:kv_transfer_latency_ms", 1e-3), G("sglang:kv_transfer_latency_ms", scale=1e-3))),
+            )),
+            Extra("failed KV transfers", "ops", "Requests whose KV transfer failed, or whose prefill and decode worker did not find each"
+                  " other.", (
+                ("failed transfers", C("sglang:num_transfer_failed_reqs_total")),
+                ("failed bootstraps", C("sglang:num_bootstrap_failed_reqs_total")),
+            )),
+            Extra("accepted drafts", "percentunit", "Share of the drafted tokens that speculative decoding accepted. Where it falls, decode"
+                  " becomes slower although the load is the same.", (
+                ("accepted", G("sglang:spec_accept_rate")),
+            )),
+            Extra("accepted length", "short", "Mean number of tokens that a step of speculative decoding yields.", (
+                ("tokens", G("sglang:spec_accept_length")),
+            )),
         ),
     ),
     Engine(
@@ -188,8 +265,7 @@ ENGINES = [
         },
         extras=(
             Extra("mean time per token, including prefill", "s", "Inference time over generated tokens, as TGI defines it.", (
-                ("mean", Per(Sum("tgi_request_mean_time_per_token_duration"),
-                             (Count("tgi_request_mean_time_per_token_duration"),))),
+                ("mean", mean("tgi_request_mean_time_per_token_duration")),
             )),
         ),
     ),
@@ -249,6 +325,10 @@ ENGINES = [
             "prefix": Per(C("llamacpp:prompt_tokens_cached_total"),
                           (C("llamacpp:prompt_tokens_cached_total"), C("llamacpp:prompt_tokens_total"))),
         },
+        phases={
+            "prefill_per_token": Per(C("llamacpp:prompt_seconds_total"), (C("llamacpp:prompt_tokens_total"),)),
+            "decode_per_token": Per(C("llamacpp:tokens_predicted_seconds_total"), (C("llamacpp:tokens_predicted_total"),)),
+        },
         extras=(
             Extra("time per token", "s", "Mean time per token of prefill and of decode.", (
                 ("prefill", Per(C("llamacpp:prompt_seconds_total"), (C("llamacpp:prompt_tokens_total"),))),
@@ -261,7 +341,10 @@ ENGINES = [
     ),
     Engine(
         "dynamo", "Dynamo", "gateway", "Dynamo's frontend; its workers export the metrics of their engines.", model="model",
-        modelless=("dynamo_component_gpu_cache_usage_percent",),
+        modelless=(
+            "dynamo_component_gpu_cache_usage_percent", "dynamo_frontend_stage_duration_seconds",
+            "dynamo_request_plane_queue_seconds", "dynamo_frontend_router_queue_pending_requests",
+        ),
         signals={
             "ttft": H("dynamo_frontend_time_to_first_token_seconds"),
             "itl": H("dynamo_frontend_inter_token_latency_seconds"),
@@ -275,6 +358,17 @@ ENGINES = [
             "requests": C("dynamo_frontend_requests_total"),
             "failed": C("dynamo_frontend_requests_total", status="error"),
         },
+        extras=(
+            Extra("stages of the frontend", "s", "Mean time of each stage, and the time in which the request plane prepares a request before"
+                  " it is sent. `transport_roundtrip` includes the worker: if it alone grows, the frontend is not the cause.", (
+                *((stage, mean("dynamo_frontend_stage_duration_seconds", stage=stage))
+                  for stage in ("preprocess", "route", "transport_roundtrip")),
+                ("request plane", mean("dynamo_request_plane_queue_seconds")),
+            )),
+            Extra("queue of the router", "short", "Requests that the router holds back until a worker has room.", (
+                ("pending", G("dynamo_frontend_router_queue_pending_requests")),
+            )),
+        ),
     ),
     Engine(
         "litellm", "LiteLLM", "gateway", "The LiteLLM proxy. The requested name of a model is the name in the client's request; its"
@@ -292,8 +386,8 @@ ENGINES = [
         },
         extras=(
             Extra("time in the proxy and upstream", "s", "Mean time of the upstream call and of the proxy's own work.", (
-                ("upstream", Per(Sum("litellm_llm_api_latency_metric"), (Count("litellm_llm_api_latency_metric"),))),
-                ("proxy", Per(Sum("litellm_overhead_latency_metric"), (Count("litellm_overhead_latency_metric"),))),
+                ("upstream", mean("litellm_llm_api_latency_metric")),
+                ("proxy", mean("litellm_overhead_latency_metric")),
             )),
             Extra("state of the deployments", "short", "0: healthy, 1: partly failing, 2: down.", (
                 ("state", G("litellm_deployment_state")),
@@ -322,6 +416,7 @@ ENGINES = [
         ),
         signals={
             "ttft": H("llm_d_epp_request_ttft_seconds"),
+            "predicted": H("llm_d_epp_request_predicted_ttft_seconds"),
             "itl": H("llm_d_epp_request_streaming_itl_seconds"),
             "tpot": H("llm_d_epp_request_streaming_tpot_seconds"),
             "duration": H("llm_d_epp_request_duration_seconds"),
@@ -338,6 +433,14 @@ ENGINES = [
             Extra("the pool", "short", "Endpoints that are ready, and the mean queue in front of each.", (
                 ("ready endpoints", G("llm_d_epp_ready_endpoints")),
                 ("mean queue", G("llm_d_epp_average_queue_size")),
+            )),
+            Extra("missed objectives", "reqps", "Requests that missed the objective in their own `x-llm-d-slo-ttft-ms` or"
+                  " `x-llm-d-slo-tpot-ms`; requests without these headers are not judged.", (
+                *((kind, C("llm_d_epp_request_slo_violation_total", type=kind)) for kind in ("ttft", "tpot")),
+            )),
+            Extra("time to predict", "s", "Mean time that the latency predictor takes, which is part of each request's way.", (
+                ("first token", mean("llm_d_epp_request_ttft_prediction_duration_seconds")),
+                ("time per token", mean("llm_d_epp_request_tpot_prediction_duration_seconds")),
             )),
         ),
     ),
@@ -373,12 +476,11 @@ SPELLINGS = {
 }
 
 
-def families() -> dict[str, str]:
-    """Every backend metric that may be used, and its kind."""
-    every: dict[str, str] = {}
+def families() -> dict[str, set[str]]:
+    """Every backend metric that may be used, and its kind; two kinds if it changed from one version to another."""
+    every: dict[str, set[str]] = {}
     for engine in ENGINES:
-        for name, kind in engine.families().items():
-            for spelling in SPELLINGS.get(name, (name,)):
-                if every.setdefault(spelling, kind) != kind:
-                    raise ValueError(f"{spelling} is both {every[spelling]} and {kind}")
+        for term in engine.terms():
+            for spelling in SPELLINGS.get(term.name, (term.name,)):
+                every.setdefault(spelling, set()).add(term.kind)
     return every

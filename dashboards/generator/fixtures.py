@@ -1,7 +1,7 @@
 """Serves pages with the metrics of backends that the machine does not have, for Prometheus to scrape.
 
 usage: fixtures.py PORT [--tokenbeat]
-  /ENGINE has the metrics of that engine (`engines.py`); with --tokenbeat, /tokenbeat/LOCATION has all of tokenbeat's
+  /ENGINE has the metrics of that engine (`engines.py`), /vllm/connector those of vLLM's KV connectors alone; with --tokenbeat, /tokenbeat/LOCATION has all of tokenbeat's
   (`names.py`), to view dashboards without a daemon. Counters grow with time; the values are not measured.
 """
 
@@ -46,10 +46,16 @@ def page(families) -> str:
     return "\n".join(out) + "\n"
 
 
-def engine_page(engine: Engine) -> str:
+# Families of vLLM that a server without a KV connector, and so the simulator, does not have.
+CONNECTOR = ("vllm:nixl_", "vllm:kv_offload_", "vllm:external_", "vllm:num_requests_waiting_by_reason")
+
+
+def engine_page(engine: Engine, prefixes: tuple[str, ...] = ("",)) -> str:
     sets: dict[str, tuple[str, list]] = {}
     for term in engine.terms():
         name = term.name.split("(")[0]
+        if not name.startswith(prefixes):
+            continue
         model = {engine.model: MODEL} if engine.model and name not in engine.modelless else {}
         pairs = {**model, **{key.rstrip("=~!"): value or "other" for key, value in term.match.items()}}
         known = sets.setdefault(name, (term.kind, []))[1]
@@ -102,7 +108,8 @@ class Pages(BaseHTTPRequestHandler):
     def do_GET(self):
         name, _, location = self.path.strip("/").partition("/")
         engine = next((each for each in ENGINES if each.key == name), None)
-        body = engine_page(engine) if engine else our_page(location) if name == "tokenbeat" and self.ours else None
+        only = CONNECTOR if location == "connector" else ("",)
+        body = engine_page(engine, only) if engine else our_page(location) if name == "tokenbeat" and self.ours else None
         self.send_response(200 if body else 404)
         self.send_header("Content-Type", "text/plain; version=0.0.4")
         self.end_headers()

@@ -4,7 +4,7 @@ The upper rows use the records `llm_backend:*`, which are the same for every eng
 row with its own metrics, which needs no rules.
 """
 
-from engines import ENGINES, SIGNALS, Engine, Extra, Per, Term
+from engines import ENGINES, SIGNALS, Engine, Extra, Reading, Term
 from panels import COUNT, REQUESTS, SECONDS, SHARE, TOKENS, Line, Row, chosen, dashboard, lines, prose
 from promql import Theirs
 from shared import PAIR, PAIR_LEGEND, failures, notes, ours, variables
@@ -138,27 +138,27 @@ def extra_panel(engine: Engine, query: Theirs, extra: Extra, legend: str):
     return lines(f"{engine.title}: {extra.title}", extra.says, extra.unit, *shown)
 
 
-def term_lines(query: Theirs, name: str, term: Term | Per, legend: str) -> list[Line]:
-    if isinstance(term, Per):
-        return [Line(query.per(term), f"{name} {legend}")]
-    if term.kind == "histogram" and not term.part:
-        return [Line(query.quantile(q, term), f"{name} p{q * 100:g} {legend}".strip()) for q in (0.5, 0.95)]
-    if term.kind == "gauge":
-        how = "sum" if name in ("running", "waiting") else "avg"
-        return [Line(query.level(term, how), f"{name} {legend}")]
-    return [Line(query.flow(term), f"{name} {legend}")]
+def term_lines(query: Theirs, name: str, reading: Reading, legend: str) -> list[Line]:
+    if isinstance(reading, Term) and reading.kind == "histogram" and not reading.part:
+        return [Line(query.quantile(q, reading), f"{name} p{q * 100:g} {legend}".strip()) for q in (0.5, 0.95)]
+    how = "sum" if name in SUMMED else "avg"
+    return [Line(query.value(reading, how), f"{name} {legend}")]
 
+
+# Numbers of requests, which add up over replicas; shares do not.
+SUMMED = ("running", "waiting", "capacity", "deferred", "pending")
 
 SHORT = {
     "ttft": "server", "itl": "between tokens", "tpot": "per token", "duration": "duration", "queue": "queue", "waiting": "waiting",
     "running": "running", "kv": "KV cache", "prefix": "prefix hits", "input": "input", "output": "output", "requests": "requests",
     "failed": "failed", "preempted": "preempted", "gpu": "utilisation", "gpu_tensor": "tensor cores", "gpu_memory": "memory",
-    "gpu_power": "power",
+    "gpu_power": "power", "predicted": "predicted",
 }  # fmt: skip
 
 # Signals that share a panel: title, description, unit.
 COMMON = [
-    (("ttft",), "time to first token", "The server's metric and the client's median: the difference is network and gateway.", SECONDS),
+    (("ttft", "predicted"), "time to first token", "The server's metric and the client's median: the difference is network and gateway."
+     " A gateway that predicts shows what it expected beside what came.", SECONDS),
     (("itl", "tpot"), "time between tokens", "The server's metric and the client's time per output token.", SECONDS),
     (("queue",), "time in the queue", "Waiting for a place in the batch.", SECONDS),
     (("duration",), "request duration", "Whole requests, as the server reports them.", SECONDS),

@@ -13,7 +13,7 @@ from expressions import selectors
 # Exceptions to the rule for ranges: these use a fixed window or the whole selected range, as their title says.
 FIXED_WINDOWS = ("1h", "6h", "$__range", "$__interval")
 UNITS = set(
-    "none short percentunit percent bytes reqps ops cps s ms d h watt celsius hertz dateTimeFromNow bool_yes_no".split()
+    "none short percentunit percent bytes Bps reqps ops cps s ms d h watt celsius hertz dateTimeFromNow bool_yes_no".split()
 )
 QUERIED = ("stat", "timeseries", "table", "bargauge", "heatmap", "state-timeline")
 

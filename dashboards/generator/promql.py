@@ -1,6 +1,6 @@
 """Builds PromQL: selectors, rates, quantiles. Rejects a metric or label that is not in the tables."""
 
-from engines import Engine, Per, Term
+from engines import Either, Engine, Per, Reading, Term
 from names import COMMON, FAMILIES
 
 RATE = "$__rate_interval"
@@ -132,6 +132,14 @@ class Theirs:
 
     def _scaled(self, term: Term, what: str) -> str:
         return what if term.scale == 1 else f"{term.scale:g} * {what}"
+
+    def value(self, reading: Reading, how: str = "avg") -> str:
+        """One line: a share or a mean, a rate, or the level of a gauge; of what changed, whichever the server has."""
+        if isinstance(reading, Either):
+            return f"{self.value(reading.new, how)} or {self.value(reading.old, how)}"
+        if isinstance(reading, Per):
+            return self.per(reading)
+        return self.level(reading, how) if reading.kind == "gauge" else self.flow(reading)
 
     def per(self, per: Per) -> str:
         below = " + ".join(self.flow(term) for term in per.below)

@@ -64,7 +64,7 @@ def run(t: Session, binary: Path) -> None:
         port = pages.rpartition(":")[2]
         t.start("pages", [sys.executable, "-B", server, port, "--tokenbeat"], lambda: serves(f"{pages}/tgi"))
         scrape = {engine.key: f"{pages}/{engine.key}" for engine in engines.ENGINES}
-        scrape |= {"vllm": f"{simulator}/metrics", "tokenbeat": f"{demo}/metrics", PAGES: f"{pages}/tokenbeat/{PAGES}"}
+        scrape |= {"vllm": f"{simulator}/metrics", "connector": f"{pages}/vllm/connector", "tokenbeat": f"{demo}/metrics", PAGES: f"{pages}/tokenbeat/{PAGES}"}
         scrape[JOURNEYS] = f"{journeys(t, binary)}/metrics"
         prom = prometheus(t, scrape)
         wait_for("all are up", lambda: not prom.query("up == 0") and len(prom.query("up")) == len(scrape), 30)
