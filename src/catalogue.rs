@@ -3,8 +3,10 @@
 //! label names that users may not take, and every rendering. It must not know where the values come from.
 
 pub mod buckets;
+mod detail;
 mod spec;
 
+pub use detail::SeriesExposure;
 pub use spec::{Key, MetricKind, MetricUnit, Spec, Subject, When};
 
 macro_rules! http_codes {

@@ -97,6 +97,7 @@ pub use synthetic::{LONGEST_WORD, PrefixSet, PromptLengths, SyntheticPrompts};
 pub use target::{Identity, Proxy, Target, TlsOptions};
 pub use trace::{MAX_SCALE, MIN_SCALE, TracePlace, TraceReplay};
 
+use crate::vocabulary::TelemetryDetail;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
@@ -173,6 +174,8 @@ pub struct Server {
 /// What is exported, and who is told of incidents.
 #[derive(Clone, Debug)]
 pub struct Telemetry {
+    /// How many series are exported.
+    pub detail: TelemetryDetail,
     /// OTLP export.
     pub otlp: Option<otlp::Otlp>,
     /// Who is told of incidents.

@@ -17,7 +17,7 @@ mod value;
 mod webhook;
 
 pub use export::{Dropped, Signal, Stats};
-pub use exposition::{Error, Exposition, ScrapeResponse, series_count};
+pub use exposition::{Error, Exposition, ScrapeResponse, SeriesCount, series_count};
 pub use lag::watch_runtime_lag;
 pub use markdown::markdown;
 pub use probe::render_probe;

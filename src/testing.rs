@@ -25,6 +25,7 @@ use crate::plan::{
 };
 use crate::secret::{Exposed, Secret, SecretOrigin};
 
+use crate::vocabulary::TelemetryDetail;
 use jiff::tz::TimeZone;
 use serde_json::Map;
 use std::collections::BTreeMap;
@@ -182,6 +183,7 @@ fn assemble(targets: Vec<Arc<Target>>, profiles: Vec<Profile>, in_flight: u32) -
             read_only: false,
         },
         telemetry: Telemetry {
+            detail: TelemetryDetail::Full,
             otlp: None,
             webhook: None,
             exemplars: true,

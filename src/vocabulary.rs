@@ -11,6 +11,7 @@ mod quantity;
 mod reasoning;
 mod record;
 mod search;
+mod telemetry_detail;
 mod tokenizer;
 mod trace;
 
@@ -24,6 +25,7 @@ pub use quantity::Quantity;
 pub use reasoning::ReasoningEffort;
 pub use record::RecordMode;
 pub use search::{SearchProgression, SearchVariable};
+pub use telemetry_detail::TelemetryDetail;
 pub use tokenizer::Tokenizer;
 pub use trace::TraceFormat;
 

@@ -32,6 +32,8 @@ mod connections;
 mod conversations;
 #[path = "integration/daemon.rs"]
 mod daemon;
+#[path = "integration/detail.rs"]
+mod detail;
 #[path = "integration/diagnosis.rs"]
 mod diagnosis;
 #[path = "integration/dialects.rs"]

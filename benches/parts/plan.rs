@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 use tokenbeat::plan;
-use tokenbeat::vocabulary::RecordMode;
+use tokenbeat::vocabulary::{RecordMode, TelemetryDetail};
 
 /// A plan with one stage of this shape.
 pub(crate) fn plan(shape: plan::Shape, scenario: plan::Scenario) -> anyhow::Result<Arc<plan::Plan>> {
@@ -47,6 +47,7 @@ pub(crate) fn plan(shape: plan::Shape, scenario: plan::Scenario) -> anyhow::Resu
             read_only: false,
         },
         telemetry: plan::Telemetry {
+            detail: TelemetryDetail::Standard,
             webhook: None,
             otlp: None,
             exemplars: false,

@@ -7,6 +7,7 @@ mod idle;
 mod reasoning;
 mod samples;
 mod searches;
+mod series;
 
 use super::runtimes::Runtimes;
 use super::{budgets, print, probe, sources};
@@ -15,7 +16,6 @@ use crate::client::TextCounter;
 use crate::plan::{
     Amount, Daily, Estimate, Forecast, InputTokens, Outlook, Plan, Target, forecast, outlooks,
 };
-use crate::telemetry::series_count;
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, Table};
 use jiff::Timestamp;
@@ -44,11 +44,13 @@ pub(super) fn check(options: &CheckOptions) -> anyhow::Result<Exit> {
     let outlooks = outlooks(&loaded.plan, &forecast, now);
     let mut warnings = budgets::warnings(&loaded, &outlooks);
     warnings.extend(idle::warnings(&loaded, now));
+    let (series, many) = series::describe(&loaded.plan)?;
+    warnings.extend(many);
     for warning in &warnings {
         eprintln!("warning: {warning}");
     }
     let plan = Arc::new(loaded.plan);
-    print(&describe(&plan, &forecast, &outlooks, now)?)?;
+    print(&(describe(&plan, &forecast, &outlooks, now) + &series))?;
     if options.strict && !warnings.is_empty() {
         return refused(warnings.len());
     }
@@ -80,12 +82,7 @@ fn counters(plan: &Plan) -> HashMap<Arc<str>, TextCounter> {
     plan.targets.iter().filter_map(load).collect()
 }
 
-fn describe(
-    plan: &Plan,
-    forecast: &Forecast,
-    outlooks: &[Outlook],
-    now: Timestamp,
-) -> anyhow::Result<String> {
+fn describe(plan: &Plan, forecast: &Forecast, outlooks: &[Outlook], now: Timestamp) -> String {
     let table = table(forecast, &plan.agent.currency);
     let mut text = format!("Per day, budgets aside:\n{table}\n");
     text.extend(reasoning::assumption(plan));
@@ -102,8 +99,7 @@ fn describe(
             budgets::sentence(outlook, &plan.agent.currency)
         );
     }
-    let _ = writeln!(text, "{} series on /metrics", series_count(plan)?);
-    Ok(text)
+    text
 }
 
 fn table(forecast: &Forecast, currency: &str) -> Table {

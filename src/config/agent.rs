@@ -4,7 +4,7 @@ use super::currency::Currency;
 use super::otlp::Otlp;
 use super::text::{Address, HostName, Length, ListenAddress, Zone};
 use super::webhook::Webhook;
-use crate::vocabulary::Period;
+use crate::vocabulary::{Period, TelemetryDetail};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -171,6 +171,10 @@ impl Default for Probe {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Telemetry {
+    /// How many series a profile against a target has, by scrape and over OTLP: `lean` at most 120, in few buckets;
+    /// `standard` at most 300, with all that the dashboards, rules and alerts ask for; `full` every series from the
+    /// start, and every bucket. Agents whose histograms are added up should have the same. Default: standard.
+    pub detail: TelemetryDetail,
     /// Settings of the Prometheus exposition.
     pub prometheus: Prometheus,
     /// OTLP export. Default: none, unless the environment names an endpoint (`OTEL_EXPORTER_OTLP_ENDPOINT`).

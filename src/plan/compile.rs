@@ -121,6 +121,7 @@ pub(super) fn compile_beside(
     let webhook = config.telemetry.webhook.as_ref();
     let webhook = webhook.and_then(|written| webhook::compile(written, &agent, &path, &mut findings));
     let telemetry = Telemetry {
+        detail: config.telemetry.detail,
         otlp,
         webhook: webhook.map(Arc::new),
         exemplars: config.telemetry.prometheus.exemplars,

@@ -9,7 +9,7 @@ mod process;
 mod protobuf;
 
 use super::store::Store;
-use crate::catalogue::{Metric, MetricKind};
+use crate::catalogue::{Key, Metric, SeriesExposure, Subject};
 use crate::event::ComparisonVerdict;
 use crate::plan::{Budget, Plan, TargetComparison};
 use accept::ExpositionFormat;
@@ -17,7 +17,7 @@ use bytes::Bytes;
 use collector::{Beyond, StoreCollector};
 use prometheus::proto::{LabelPair, MetricFamily};
 use prometheus::{Encoder, ProtobufEncoder, Registry, TextEncoder};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// The reason why an exposition cannot be set up or written.
@@ -129,14 +129,41 @@ fn label_pair(name: &str, value: &str) -> LabelPair {
     pair
 }
 
-/// The number of series that a plan creates from the start: those in a scrape before the first request, with each
-/// bucket counted as a series, as in Prometheus. Rate limits, certificates and unexpected values in answers can add a
-/// limited number per pair.
-pub fn series_count(plan: &Plan) -> Result<usize, Error> {
-    let exposition = Exposition::new(Store::draft(plan), plan)?;
-    let snapshot = exposition.store.snapshot();
-    let shown = Metric::ALL.iter().filter(|metric| exposition.shown.metric(**metric));
-    let series: usize = shown.map(|metric| snapshot.series(*metric).len() * exposed(*metric)).sum();
+/// Numbers of series, with each bucket counted as a series, as in Prometheus.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SeriesCount {
+    /// Those in a scrape before the first request.
+    pub start: usize,
+    /// Those, and the ones that are exported from their first use on. Rate limits, certificates and unexpected values in
+    /// answers can add a limited number per pair.
+    pub most: usize,
+}
+
+impl SeriesCount {
+    fn add(&mut self, series: usize, shown: SeriesExposure) {
+        self.start += if shown == SeriesExposure::Always { series } else { 0 };
+        self.most += series;
+    }
+}
+
+/// The numbers of series of a plan: in all, and of the profile and target that have the most.
+pub fn series_count(plan: &Plan) -> Result<(SeriesCount, SeriesCount), Error> {
+    let (exposition, detail) = (Exposition::new(Store::draft(plan), plan)?, plan.telemetry.detail);
+    let snapshot = exposition.store.potential();
+    let (mut all, mut pairs) = (SeriesCount::default(), HashMap::<_, SeriesCount>::new());
+    for metric in Metric::ALL.iter().copied().filter(|metric| exposition.shown.metric(*metric)) {
+        // The buckets plus `+Inf`, sum and count.
+        let exposed = metric.bounds(detail).map_or(1, |bounds| bounds.len() + 3);
+        let of_pair = matches!(metric.spec().subject, Subject::Stage | Subject::Step | Subject::Run);
+        for series in snapshot.series(metric) {
+            all.add(exposed, metric.shown(detail));
+            if of_pair {
+                let value = |wanted| series.labels().find(|(key, _)| *key == wanted).map(|(_, value)| value);
+                let pair = pairs.entry((value(Key::Profile), value(Key::Target))).or_default();
+                pair.add(exposed, metric.shown(detail));
+            }
+        }
+    }
     let budgets = plan.agent.budget.iter().chain(plan.profiles.iter().filter_map(|it| it.budget.as_ref()));
     let budgets = if exposition.shown.metric(Metric::BudgetSpent) { budgets.map(parts).sum() } else { 0 };
     let verdicts =
@@ -144,7 +171,8 @@ pub fn series_count(plan: &Plan) -> Result<usize, Error> {
     let verdicts = plan.profiles.iter().filter_map(|it| it.comparison.as_ref()).map(verdicts);
     let verdicts = if exposition.shown.metric(Metric::ComparisonVerdict) { verdicts.sum() } else { 0 };
     let process: usize = exposition.process().iter().map(|family| family.get_metric().len()).sum();
-    Ok(series + budgets + verdicts + process)
+    all.add(budgets + verdicts + process, SeriesExposure::Always);
+    Ok((all, pairs.into_values().max_by_key(|pair| pair.most).unwrap_or_default()))
 }
 
 /// The number of limits of a budget, each of which is a series.
@@ -153,15 +181,6 @@ fn parts(budget: &Budget) -> usize {
         .into_iter()
         .map(usize::from)
         .sum()
-}
-
-/// The number of Prometheus series for one series of this metric.
-fn exposed(metric: Metric) -> usize {
-    match metric.spec().kind {
-        // The buckets plus `+Inf`, sum and count.
-        MetricKind::Histogram(buckets) => buckets.bounds.len() + 3,
-        MetricKind::Counter | MetricKind::Gauge => 1,
-    }
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
 //! The catalogue as Markdown, for `tokenbeat metrics` and the documentation.
 
-use crate::catalogue::{HTTP_CODES, Key, Metric, MetricKind, PROCESS, Subject, buckets::Buckets};
+use crate::catalogue::{
+    HTTP_CODES, Key, Metric, MetricKind, PROCESS, SeriesExposure, Subject, buckets::Buckets,
+};
 use crate::event::{
     BudgetUnit, ConnectionPhase, CountSource, FinishReason, LimitKind, Outcome, RunResult, SearchEnd,
     SkipReason, SkippedRun, TURNS, TargetState, TokenType, UsagePart, UsageReported,
 };
 use crate::telemetry::export::{Dropped, Signal};
-use crate::vocabulary::Quantity;
+use crate::vocabulary::{Quantity, TelemetryDetail};
 use std::fmt::Write as _;
 
 /// Renders the catalogue as Markdown: metrics, label values, buckets.
@@ -15,7 +17,7 @@ pub fn markdown() -> String {
         "# Metrics\n\nEvery series has `location` and the labels of `agent.labels` in addition to those listed here. \
          All series of a plan exist from the start, with value zero, so that `increase()` sees the first failure, \
          except those that cannot occur (streaming times of a profile that does not stream, cost without a \
-         price, tokens of a step that reads none). Requests of a scenario are counted by `step`, and by `turn` \
+         price, tokens of a step that reads none), and those whose detail below says so. Requests of a scenario are counted by `step`, and by `turn` \
          (in buckets) for the steps of a conversation; both labels are empty otherwise, \
          except that a request of a workload that is sent again for a comparison has the step `same_seed` or \
          `same_as_unary`.\n\n## Label sets\n\n| set | labels |\n| --- | --- |\n",
@@ -23,8 +25,13 @@ pub fn markdown() -> String {
     for subject in Subject::ALL {
         let _ = writeln!(out, "| {} | {} |", subject.name(), keys(subject.keys().iter().copied()));
     }
-    out.push_str("\n## Catalogue\n\n| Prometheus | OpenTelemetry (unit) | kind | labels | meaning |\n");
-    out.push_str("| --- | --- | --- | --- | --- |\n");
+    out.push_str(
+        "\n## Catalogue\n\nThe detail is the lowest `telemetry.detail` that exports a metric. A series that is exported \
+         when it is used has no zero before: its first value is all that it has counted since the start. At `full`, \
+         everything is exported from the start.\n\n",
+    );
+    out.push_str("| Prometheus | OpenTelemetry (unit) | kind | labels | detail | meaning |\n");
+    out.push_str("| --- | --- | --- | --- | --- | --- |\n");
     for metric in Metric::ALL {
         let spec = metric.spec();
         let unit = spec.unit.otel();
@@ -36,11 +43,12 @@ pub fn markdown() -> String {
         };
         let _ = writeln!(
             out,
-            "| `{}` | `{}`{unit} | {} | {}{beyond} | {} |",
+            "| `{}` | `{}`{unit} | {} | {}{beyond} | {} | {} |",
             spec.prometheus(),
             spec.name,
             spec.kind.name(),
             spec.subject.name(),
+            detail(*metric),
             spec.help
         );
     }
@@ -49,6 +57,19 @@ pub fn markdown() -> String {
     label_values(&mut out);
     bucket_lists(&mut out);
     out
+}
+
+/// The lowest detail that exports a metric, and where only used series are exported.
+fn detail(metric: Metric) -> String {
+    let levels = TelemetryDetail::ALL.iter().copied();
+    let lowest =
+        levels.clone().find(|level| metric.shown(*level) != SeriesExposure::Never).unwrap_or_default();
+    let used: Vec<_> =
+        levels.filter(|level| metric.shown(*level) == SeriesExposure::Used).map(|it| it.name()).collect();
+    match used.as_slice() {
+        [] => lowest.name().to_owned(),
+        used => format!("{}; {}: when used", lowest.name(), used.join(", ")),
+    }
 }
 
 fn keys(keys: impl Iterator<Item = Key>) -> String {
@@ -99,15 +120,22 @@ fn bucket_lists(out: &mut String) {
         }
     }
     for (buckets, users) in lists {
-        let bounds: Vec<String> = buckets.bounds.iter().map(f64::to_string).collect();
-        let _ = writeln!(
-            out,
-            "\n### {}\n\nFor {}. {}\n\n`{}`",
-            buckets.name,
-            users.join(", "),
-            buckets.why,
-            bounds.join(" ")
-        );
+        let mut lines: Vec<(&str, &[f64])> = Vec::new();
+        for level in TelemetryDetail::ALL.iter().rev() {
+            let bounds = buckets.at(*level);
+            if lines.last().is_none_or(|(_, more)| *more != bounds) {
+                lines.push((level.name(), bounds));
+            }
+        }
+        let _ = writeln!(out, "\n### {}\n\nFor {}. {}\n", buckets.name, users.join(", "), buckets.why);
+        for (level, bounds) in &lines {
+            let bounds = bounds.iter().map(f64::to_string).collect::<Vec<_>>().join(" ");
+            let _ = match (lines.len(), bounds.is_empty()) {
+                (1, _) => writeln!(out, "`{bounds}`"),
+                (_, true) => writeln!(out, "- {level}: none, only sum and count"),
+                (_, false) => writeln!(out, "- {level}: `{bounds}`"),
+            };
+        }
     }
 }
 

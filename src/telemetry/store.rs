@@ -23,6 +23,7 @@ use crate::event::{ComparisonSource, ComparisonVerdict, Ledger, Pair};
 use crate::fact::{Fact, Sink};
 use crate::plan::Plan;
 use crate::plan::otlp::GenAi;
+use crate::vocabulary::TelemetryDetail;
 use cells::{Cells, about, row};
 use pair::PairSeries;
 use registry::Registry;
@@ -151,9 +152,19 @@ impl Store {
         self.read().agent_labels.clone()
     }
 
-    /// The current values of all series.
+    /// The current values of all series that the plan's detail shows.
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::of(self)
+        Snapshot::of(self, false)
+    }
+
+    /// Like [`Store::snapshot`], with the series that are shown from their first use on.
+    pub fn potential(&self) -> Snapshot {
+        Snapshot::of(self, true)
+    }
+
+    /// How many series are shown.
+    fn detail(&self) -> TelemetryDetail {
+        self.read().detail
     }
 
     fn currency(&self) -> Arc<str> {

@@ -198,6 +198,30 @@ impl HistogramSnapshot {
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
+
+    /// Keeps these bounds, which must be among its own: the buckets between two of them become one, with the latest of
+    /// their exemplars.
+    pub(super) fn keep(&mut self, bounds: &'static [f64]) {
+        if bounds.len() == self.bounds.len() {
+            return;
+        }
+        let mut counts = vec![0; bounds.len() + 1];
+        let mut exemplars = vec![None; if self.exemplars.is_empty() { 0 } else { counts.len() }];
+        let mut into = 0;
+        for (slot, count) in self.counts.iter().enumerate() {
+            if let Some(kept) = counts.get_mut(into) {
+                *kept += count;
+            }
+            let exemplar = self.exemplars.get(slot).copied().flatten();
+            if let (Some(exemplar), Some(kept)) = (exemplar, exemplars.get_mut(into)) {
+                let is_later = kept.is_none_or(|before: Exemplar| before.time <= exemplar.time);
+                *kept = if is_later { Some(exemplar) } else { *kept };
+            }
+            // This bucket was the last one below a bound that is kept.
+            into += usize::from(self.bounds.get(slot).is_some() && self.bounds.get(slot) == bounds.get(into));
+        }
+        (self.bounds, self.counts, self.exemplars) = (bounds, counts, exemplars);
+    }
 }
 
 /// Number of buckets of the largest histogram, including `+Inf`.
@@ -390,6 +414,30 @@ mod tests {
         assert_eq!(exemplars.iter().flatten().map(|it| it.value).collect::<Vec<_>>(), [3.0]);
         histogram.observe_all(&[], Some(&trace(2)));
         assert_eq!(histogram.read().count(), 3);
+    }
+
+    #[test]
+    fn fewer_bounds_keep_every_count_and_the_latest_exemplar() {
+        static FINE: Buckets = Buckets { name: "fine", bounds: &[0.1, 0.2, 0.5, 1.0, 2.0], why: "" };
+        let histogram = Histogram::new(&FINE);
+        for (n, value) in [(3, 0.05), (1, 0.15), (2, 0.3), (4, 0.6), (6, 1.5), (5, 9.0)] {
+            histogram.observe(value, Some(&trace(n)));
+        }
+        let kept = |bounds: &'static [f64]| {
+            let mut reading = histogram.read();
+            reading.keep(bounds);
+            let traces =
+                reading.exemplars.iter().map(|it| it.map_or(0, |it| it.trace_id[0])).collect::<Vec<_>>();
+            assert_eq!((reading.bounds, reading.count()), (bounds, 6));
+            (reading.counts, traces)
+        };
+        assert_eq!(kept(&[0.2, 1.0]), (vec![2, 2, 2], vec![3, 4, 6]));
+        assert_eq!(kept(&[2.0]), (vec![5, 1], vec![6, 5]));
+        assert_eq!(kept(&[]), (vec![6], vec![6]));
+        assert_eq!(kept(FINE.bounds).0, [1, 1, 1, 1, 1, 1]);
+        let mut empty = Histogram::new(&FINE).read();
+        empty.keep(&[0.5]);
+        assert_eq!((empty.counts, empty.exemplars.len()), (vec![0, 0], 0));
     }
 
     #[test]

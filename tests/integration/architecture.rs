@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// Each module and what it may import. `app`, `cli` and `main` see everything.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("event", &[]),
-    ("catalogue", &[]),
+    ("catalogue", &["vocabulary"]),
     ("assets", &[]),
     ("files", &[]),
     ("secret", &["files"]),

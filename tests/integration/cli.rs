@@ -566,7 +566,8 @@ async fn the_config_is_found_in_the_working_folder_and_checked_strictly() {
     for arguments in [&["check"][..], &["check", "--strict"], &["check", "-c", "tokenbeat.yaml"]] {
         let ended = checked(&config, arguments).await;
         assert_eq!(ended.code, 0, "{ended:?}");
-        assert!(ended.out.ends_with("series on /metrics\nok\n"), "{}", ended.out);
+        assert!(ended.out.contains(" series on /metrics from the start, at most "), "{}", ended.out);
+        assert!(ended.out.ends_with("(telemetry.detail: standard)\nok\n"), "{}", ended.out);
     }
     let doubtful = config.replace("model: m", "model: m, auth: { bearer: { value: sesame-opens } }");
     let ended = checked(&doubtful, &["check"]).await;

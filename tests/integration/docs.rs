@@ -38,6 +38,10 @@ impl Page {
         blocks.map(|rest| rest.split("\n```").next().unwrap().to_owned() + "\n").collect()
     }
 
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
     pub(crate) fn name(&self) -> String {
         self.path.strip_prefix(root()).unwrap().display().to_string()
     }

@@ -139,10 +139,12 @@ pub(crate) fn quick() -> sim::Options {
     }
 }
 
-/// A plan from text, in which `{SIM}` stands for this address.
+/// A plan from text, in which `{SIM}` stands for this address. Without a `detail`, every series is there from the start.
 pub(crate) fn load(yaml: &str, server: SocketAddr) -> LoadedPlan {
     let text = yaml.replace("{SIM}", &server.to_string());
-    plan::load(&[ConfigSource::Text { name: "test.yaml".to_owned(), text }], [])
+    let full =
+        (!text.contains("detail:")).then(|| ("TOKENBEAT__TELEMETRY__DETAIL".to_owned(), "full".to_owned()));
+    plan::load(&[ConfigSource::Text { name: "test.yaml".to_owned(), text }], full)
         .unwrap_or_else(|errors| panic!("{errors}"))
 }
 

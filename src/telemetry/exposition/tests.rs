@@ -222,7 +222,7 @@ fn the_series_count_is_what_a_scrape_holds() {
 fn assert_counted(plan: &Plan, uses: Vec<BudgetUse>) -> usize {
     let fixture = Fixture::of(plan);
     fixture.store.attach_ledger(Arc::new(Budgets(uses)));
-    let count = series_count(plan).unwrap();
+    let count = series_count(plan).unwrap().0.start;
     assert_eq!(samples(&families(&fixture.text(), ExpositionSyntax::Text)).count(), count);
     assert_eq!(samples(&families(&fixture.open(), ExpositionSyntax::Open)).count(), count);
     count

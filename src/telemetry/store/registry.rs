@@ -11,6 +11,7 @@ use super::stage::{StageFeeds, StageSeries};
 use super::target::TargetSeries;
 use crate::event::{Pair, Place, SeriesKey};
 use crate::plan::{Expect, PairPlan, Plan};
+use crate::vocabulary::TelemetryDetail;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Weak};
 
@@ -20,6 +21,8 @@ pub(super) struct Registry {
     /// `location`, then the agent's own labels.
     pub(super) agent_labels: Vec<(String, String)>,
     pub(super) currency: Arc<str>,
+    /// How many series are shown.
+    pub(super) detail: TelemetryDetail,
     /// Those of the current plan.
     targets: BTreeMap<Arc<str>, Arc<TargetSeries>>,
     pairs: BTreeMap<Pair, Weak<PairSeries>>,
@@ -97,6 +100,7 @@ impl Registry {
         let labels = plan.agent.labels.iter().map(|(key, value)| (key.clone(), value.clone()));
         self.agent_labels.extend(labels);
         self.currency = Arc::clone(&plan.agent.currency);
+        self.detail = plan.telemetry.detail;
         let mut before = std::mem::take(&mut self.targets);
         for target in &plan.targets {
             let series = before.remove(&target.name).unwrap_or_else(|| Arc::new(TargetSeries::of(target)));

@@ -7,10 +7,11 @@ use super::cells::{Copied, row};
 use super::pair::PairSeries;
 use super::place::PlaceSeries;
 use super::stage::StageSeries;
-use crate::catalogue::{Key, Metric};
+use crate::catalogue::{Key, Metric, SeriesExposure};
 use crate::event::Pair;
 use crate::telemetry::native::Native;
 use crate::telemetry::value::{Histogram, HistogramSnapshot};
+use crate::vocabulary::TelemetryDetail;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -73,9 +74,10 @@ impl Series {
 }
 
 impl Snapshot {
-    /// The current values of a store.
-    pub(super) fn of(store: &Store) -> Self {
-        let mut gathering = Gathering::new(store.currency());
+    /// The current values of a store: the series that its detail shows, or with `all` also those that are shown when
+    /// they are used.
+    pub(super) fn of(store: &Store, all: bool) -> Self {
+        let mut gathering = Gathering::new(store.currency(), store.detail(), all);
         store.show(&mut gathering);
         Self { agent_labels: store.agent_labels(), families: gathering.families }
     }
@@ -90,19 +92,26 @@ impl Snapshot {
 pub(super) struct Gathering {
     families: BTreeMap<Metric, Vec<Series>>,
     currency: Arc<str>,
+    detail: TelemetryDetail,
+    /// Whether series are collected that are not used yet.
+    all: bool,
     subject: Arc<[(Key, Arc<str>)]>,
     metric: Metric,
+    shown: SeriesExposure,
     beyond: Vec<LabelValue>,
     created: SystemTime,
 }
 
 impl Gathering {
-    fn new(currency: Arc<str>) -> Self {
+    fn new(currency: Arc<str>, detail: TelemetryDetail, all: bool) -> Self {
         Self {
             families: BTreeMap::new(),
             currency,
+            detail,
+            all,
             subject: Arc::new([]),
             metric: Metric::BuildInfo,
+            shown: SeriesExposure::Always,
             beyond: Vec::new(),
             created: SystemTime::UNIX_EPOCH,
         }
@@ -111,12 +120,18 @@ impl Gathering {
     /// Sets the subject and metric of the following series.
     pub(super) fn of(&mut self, subject: &Arc<[(Key, Arc<str>)]>, metric: Metric) {
         (self.subject, self.metric) = (Arc::clone(subject), metric);
+        self.shown = match metric.shown(self.detail) {
+            SeriesExposure::Used if self.all => SeriesExposure::Always,
+            shown => shown,
+        };
     }
 
     /// Collects the series of a cell.
     pub(super) fn made<C: Cell>(&mut self, made: &Made<C>) {
-        self.created = made.created;
-        made.cell.show(self);
+        if self.shown != SeriesExposure::Never {
+            self.created = made.created;
+            made.cell.show(self);
+        }
     }
 
     /// Adds a series that is read from its owner.
@@ -154,12 +169,20 @@ impl Gathering {
 
     /// Adds a series with a number.
     pub(super) fn number(&mut self, value: f64) {
-        self.series(SeriesValue::Number(value));
+        if self.shown == SeriesExposure::Always || self.shown == SeriesExposure::Used && value > 0.0 {
+            self.series(SeriesValue::Number(value));
+        }
     }
 
     /// Adds a series with a histogram.
     pub(super) fn histogram(&mut self, histogram: &Histogram) {
-        let (classic, native) = histogram.snapshot();
+        let (mut classic, native) = histogram.snapshot();
+        if self.shown == SeriesExposure::Used && classic.count() == 0 {
+            return;
+        }
+        if let Some(bounds) = self.metric.bounds(self.detail) {
+            classic.keep(bounds);
+        }
         self.series(SeriesValue::Histogram(classic, native));
     }
 
