@@ -441,6 +441,12 @@ pub struct SimOptions {
     /// The options of the simulator itself.
     #[command(flatten)]
     pub sim: crate::sim::Options,
+    /// Serve over TLS with this certificate (PEM, the chain after it), HTTP/2 and HTTP/1.1 alike
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// The private key of the certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
 }
 
 /// The exit status of the process. The numbers are a stable interface.

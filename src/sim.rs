@@ -6,12 +6,14 @@
 //!
 //! # Layout
 //!
-//! `text` and `kv` are the basis of `engine`, the pure core, which `driver` runs in real time. `generation` turns what
+//! `text` and `kv` are the basis of `engine`, the pure core, which `driver` runs in real time; with `pacer`, `steady` stands
+//! in for it where each stream is to have a schedule of its own. `generation` turns what
 //! a request asks for into an answer; a dialect (`dialect`, and one file for each: `openai_chat`, `anthropic` and so
 //! on) reads and writes one API, and `app` is an application in front of the model. `faults`, `rules` and `effects`
 //! define what goes wrong; `exchange`, `answer`, `stream` and `wire` apply it to answers, `conn` and `body` to
 //! connections.
 
+mod alarm;
 mod answer;
 mod anthropic;
 mod app;
@@ -39,15 +41,18 @@ mod openai_embeddings;
 mod openai_responses;
 mod options;
 mod output_form;
+mod pacer;
 mod rerank;
 mod routes;
 mod rules;
 mod server;
 mod shared;
+mod steady;
 mod stored;
 mod stream;
 mod text;
 mod tgi;
+mod timing;
 mod truth;
 mod units;
 mod wire;
@@ -65,8 +70,10 @@ pub use faults::{CloseWhen, Fault, ReasoningField, SpecError};
 pub use options::Options;
 pub use routes::help;
 pub use rules::{FaultRule, TooManyRules};
+pub use timing::TimingReport;
 pub use truth::{Chunk, Truth};
 
+use alarm::Alarm;
 use driver::Driver;
 use metrics::Metrics;
 use shared::SimShared;
@@ -144,7 +151,9 @@ impl Sim {
         // Also when this future is dropped: no task outlives it.
         let _stop = shared.stop.clone().drop_guard();
         let engine = Arc::clone(&shared);
-        shared.spawn(async move { engine.driver.run(engine.stop.clone()).await });
+        shared.spawn(async move { engine.driver.run(Alarm::precise(), engine.stop.clone()).await });
+        let paced = Arc::clone(&shared);
+        shared.spawn(async move { paced.pacer.run(paced.stop.clone()).await });
         let serving = server::serve(listener, Arc::clone(&shared));
         let stopping = async {
             stop.cancelled().await;
@@ -174,9 +183,15 @@ impl Handle {
         self.shared.truth.all()
     }
 
-    /// Clears the ground truth recorded so far.
+    /// How late chunks were written, since the ground truth was last cleared.
+    pub fn timing(&self) -> TimingReport {
+        self.shared.timing.report()
+    }
+
+    /// Clears the ground truth and the timing recorded so far.
     pub fn clear_truth(&self) {
         self.shared.truth.clear();
+        self.shared.timing.clear();
     }
 
     /// Connections accepted so far.

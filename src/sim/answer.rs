@@ -11,11 +11,12 @@ use http::StatusCode;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::dialect::{Delta, Dialect, ParsedRequest, Refusal};
+use super::dialect::{Delta, Dialect, ParsedRequest, Refusal, Service};
 use super::effects::Effects;
 use super::exchange::{self, Exchange, Whole};
 use super::generation::{Generation, Planned};
 use super::shared::SimShared;
+use super::steady::{Pace, SteadyBody};
 use super::stream::StreamWriter;
 
 /// Answers a request in a dialect.
@@ -69,6 +70,9 @@ fn recall(shared: &SimShared, read: &mut ParsedRequest) -> Result<(), Refusal> {
 
 /// Has the model answer a request that was read.
 pub(crate) async fn generate(exchange: Exchange, read: ParsedRequest, effects: Effects) -> Response {
+    if let Some(pace) = pace(&exchange, &read, &effects) {
+        return steady(exchange, read, effects, pace).await;
+    }
     match submit(&exchange, &read, &effects).await {
         Ok(generation) if read.ask.stream => stream(exchange, read, effects, generation),
         Ok(generation) => whole(&exchange, read, effects, generation).await,
@@ -76,8 +80,44 @@ pub(crate) async fn generate(exchange: Exchange, read: ParsedRequest, effects: E
     }
 }
 
-/// Checks the request, retrieves what it needs, and puts it in the queue.
-async fn submit(exchange: &Exchange, read: &ParsedRequest, effects: &Effects) -> Result<Generation, Refusal> {
+/// The schedule of an answer that does not come from the engine.
+fn pace(exchange: &Exchange, read: &ParsedRequest, effects: &Effects) -> Option<Pace> {
+    let options = &exchange.shared.options;
+    let plain = effects.plain
+        && read.retrieval.is_none()
+        && read.ask.stored.is_none()
+        && exchange.endpoint.service() == Service::Model;
+    options.pace.filter(|_| plain).map(|next| Pace { first: options.first_token, next })
+}
+
+/// Answers on this schedule.
+async fn steady(exchange: Exchange, read: ParsedRequest, effects: Effects, pace: Pace) -> Response {
+    let (planned, likely) = match plan(&exchange, &read, &effects) {
+        Ok(planned) => planned,
+        Err(refusal) => return exchange.refuse(&refusal),
+    };
+    if !read.ask.stream {
+        let time = pace.whole(planned.usage.output);
+        if !time.is_zero() {
+            tokio::time::sleep_until(exchange.record.arrival() + time).await;
+        }
+        let mut generation = planned.at_once();
+        generation.likely = likely;
+        return whole(&exchange, read, effects, generation).await;
+    }
+    let parts = (Arc::clone(&exchange.shared), exchange.control(), Arc::clone(&exchange.record));
+    let body = SteadyBody::new(parts, (read.answer, read.framing), effects, (pace, planned, likely));
+    let mut response = exchange::head(body, read.framing.content_type(), false);
+    exchange.standard_headers(&mut response, StatusCode::OK);
+    response
+}
+
+/// Checks the request, and plans its answer; with the most likely first tokens, if it asked for them.
+fn plan(
+    exchange: &Exchange,
+    read: &ParsedRequest,
+    effects: &Effects,
+) -> Result<(Planned, Vec<(String, f64)>), Refusal> {
     let shared = &exchange.shared;
     exchange.record.set(|truth| truth.streamed = read.ask.stream);
     if !shared.options.models.contains(&read.ask.model) {
@@ -92,6 +132,13 @@ async fn submit(exchange: &Exchange, read: &ParsedRequest, effects: &Effects) ->
         truth.output_tokens = usage.output;
         truth.reasoning_tokens = usage.reasoning;
     });
+    Ok((planned, likely))
+}
+
+/// Checks the request, retrieves what it needs, and puts it in the queue.
+async fn submit(exchange: &Exchange, read: &ParsedRequest, effects: &Effects) -> Result<Generation, Refusal> {
+    let shared = &exchange.shared;
+    let (planned, likely) = plan(exchange, read, effects)?;
     let mut retrieval = None;
     if let Some(time) = read.retrieval {
         let begun = Instant::now();

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::alarm::Alarm;
 use super::engine::{Engine, Job, JobId, Refused, Settings, Step, Update};
 use super::metrics::{Metrics, Sizes};
 
@@ -21,8 +22,8 @@ const MAX_LAG: Duration = Duration::from_millis(100);
 pub(crate) enum JobUpdate {
     /// It was admitted to the batch.
     Admitted { queued: Duration, cached: usize },
-    /// Its next token; the first one carries the duration of the prefill.
-    Token { prefill: Option<Duration> },
+    /// Its next token, which was due at this instant; the first one carries the duration of the prefill.
+    Token { prefill: Option<Duration>, due: Instant },
 }
 
 /// The receiving end of a job; dropping it cancels the job with the next step.
@@ -72,7 +73,7 @@ impl Driver {
     }
 
     /// Steps the engine until cancelled.
-    pub(crate) async fn run(&self, end: CancellationToken) {
+    pub(crate) async fn run(&self, alarm: Alarm, end: CancellationToken) {
         // The engine's own time: it advances by whole steps, so that late timers do not accumulate.
         let mut time = Duration::ZERO;
         let mut updates = Vec::new();
@@ -95,12 +96,12 @@ impl Driver {
             };
             tokio::select! {
                 () = end.cancelled() => break,
-                () = self.sleep_until(until) => time = until.unwrap_or(time),
+                () = self.sleep_until(&alarm, until) => time = until.unwrap_or(time),
                 () = self.wake.notified(), if joinable => time = time.max(self.origin.elapsed()),
             }
             self.with(|state| {
                 state.engine.complete(time, &mut updates);
-                state.tell(&updates, &self.metrics);
+                state.tell(&updates, self.origin + time, &self.metrics);
                 self.metrics.load(state.engine.load());
             });
             updates.clear();
@@ -108,9 +109,9 @@ impl Driver {
         self.with(|state| state.jobs.clear());
     }
 
-    async fn sleep_until(&self, time: Option<Duration>) {
+    async fn sleep_until(&self, alarm: &Alarm, time: Option<Duration>) {
         match time.and_then(|time| self.origin.checked_add(time)) {
-            Some(deadline) => tokio::time::sleep_until(deadline).await,
+            Some(deadline) => alarm.until(deadline).await,
             None => std::future::pending().await,
         }
     }
@@ -134,14 +135,15 @@ impl DriverState {
         });
     }
 
-    fn tell(&mut self, updates: &[Update], metrics: &Metrics) {
+    /// Hands out the results of a step that ended at `due`.
+    fn tell(&mut self, updates: &[Update], due: Instant, metrics: &Metrics) {
         metrics.step(updates);
         for update in updates {
             match *update {
                 Update::Admitted { id, queued, cached, .. } => {
                     self.send(id, JobUpdate::Admitted { queued, cached });
                 }
-                Update::Token { id, prefill, .. } => self.send(id, JobUpdate::Token { prefill }),
+                Update::Token { id, prefill, .. } => self.send(id, JobUpdate::Token { prefill, due }),
                 Update::Preempted => {}
                 Update::Finished { id, times } => {
                     if let Some((_, label)) = self.jobs.remove(&id) {
@@ -185,7 +187,7 @@ mod tests {
         let stop = CancellationToken::new();
         let running = tokio::spawn({
             let (driver, stop) = (Arc::clone(&driver), stop.clone());
-            async move { driver.run(stop).await }
+            async move { driver.run(Alarm::Runtime, stop).await }
         });
         let start = Instant::now();
         let mut ticket = driver.submit(job(5), label()).unwrap();
@@ -211,7 +213,7 @@ mod tests {
         let stop = CancellationToken::new();
         let running = tokio::spawn({
             let (driver, stop) = (Arc::clone(&driver), stop.clone());
-            async move { driver.run(stop).await }
+            async move { driver.run(Alarm::Runtime, stop).await }
         });
         let ticket = driver.submit(job(1000), label()).unwrap();
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::faults::{CloseWhen, Fault, ReasoningField};
+use super::options::Options;
 
 /// What happens instead of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +86,8 @@ pub(crate) struct StreamFormat {
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a separate fault")]
 pub(crate) struct Effects {
+    /// No fault applies.
+    pub(crate) plain: bool,
     pub(crate) instead: Option<Instead>,
     pub(crate) stall_headers: Option<Duration>,
     pub(crate) slow_down: f64,
@@ -128,9 +131,10 @@ pub(crate) struct Effects {
 }
 
 impl Effects {
-    /// No fault, and this many tokens in each content event.
-    pub(crate) fn none(tokens_per_chunk: usize) -> Self {
+    /// No fault: chunks and writes as the options say.
+    pub(crate) fn none(options: &Options) -> Self {
         Self {
+            plain: true,
             instead: None,
             stall_headers: None,
             slow_down: 1.0,
@@ -150,8 +154,8 @@ impl Effects {
             stall: None,
             role_first: false,
             empty_chunks: 0,
-            tokens_per_chunk: tokens_per_chunk.max(1),
-            events_per_write: 1,
+            tokens_per_chunk: options.tokens_per_chunk.max(1),
+            events_per_write: options.events_per_write.max(1),
             bytes_per_write: None,
             huge_line: None,
             usage: UsageStyle::Own,

@@ -3,6 +3,7 @@
 //! It knows how a request is refused, or answered with something else or a single document, and nothing about its
 //! content.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -118,12 +119,18 @@ impl Exchange {
             met.extend(faults::parse_list(&text).map_err(|error| Refusal::Invalid(error.to_string()))?);
         }
         met.retain(|fault| fault.concerns(service));
-        let mut effects = Effects::none(self.shared.options.tokens_per_chunk);
+        let mut effects = Effects::none(&self.shared.options);
+        effects.plain = met.is_empty();
         for fault in &met {
             effects.add(fault);
         }
         self.record.set(|truth| truth.faults = met.iter().map(Fault::to_string).collect());
         Ok(effects)
+    }
+
+    /// The connection's control.
+    pub(crate) fn control(&self) -> Arc<Control> {
+        Arc::clone(&self.control)
     }
 
     /// The two ends of a body on this connection.
@@ -208,9 +215,12 @@ impl Exchange {
 }
 
 /// An answer with this body.
-pub(crate) fn head(channel: Channel, content_type: &'static str, wrong: bool) -> Response {
+pub(crate) fn head<B>(body: B, content_type: &'static str, wrong: bool) -> Response
+where
+    B: hyper::body::Body<Data = Bytes, Error = Infallible> + Send + 'static,
+{
     let content_type = if wrong { "text/html; charset=utf-8" } else { content_type };
-    ([(CONTENT_TYPE, content_type)], Body::new(channel)).into_response()
+    ([(CONTENT_TYPE, content_type)], Body::new(body)).into_response()
 }
 
 impl Whole {
@@ -233,7 +243,7 @@ impl Whole {
         if let Some((tokens, finish)) = self.generated {
             record.set(|truth| truth.finish_reason = Some(finish.to_owned()));
             if tokens > 0 {
-                marks.push(Mark::Content(tokens));
+                marks.push(Mark::Content { tokens, due: None });
             }
         }
         marks.push(Mark::End);

@@ -10,6 +10,7 @@ use std::time::Duration;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::dialect::{Ending, Refusal};
@@ -129,7 +130,8 @@ pub(crate) struct Planned {
     /// Prompt tokens plus requested output tokens, the way rate limits count.
     pub(crate) billed: usize,
     max_tokens: Option<usize>,
-    logprobs: bool,
+    /// Whether log probabilities are sent.
+    pub(crate) logprobs: bool,
     top_logprobs: usize,
     drift: f64,
     /// The seed of the text.
@@ -159,6 +161,8 @@ pub(crate) struct Generation {
     pub(crate) likely: Vec<(String, f64)>,
     /// The visible text so far.
     pub(crate) text: String,
+    /// When its latest token was due.
+    pub(crate) due: Option<Instant>,
     /// What is stored once it is complete.
     pub(crate) storing: Option<Storing>,
     begun: Instant,
@@ -250,14 +254,29 @@ impl Planned {
         }
     }
 
+    /// What the metrics record of it.
+    pub(crate) fn sizes(&self) -> Sizes {
+        Sizes { prompt: self.usage.input, output: self.usage.output, max_tokens: self.max_tokens }
+    }
+
+    /// All of it at once, without the engine.
+    pub(crate) fn at_once(self) -> Generation {
+        let (sender, ticket) = mpsc::channel(self.pieces.len().max(1));
+        let due = Instant::now();
+        for _ in &self.pieces {
+            // There is room for each.
+            let _ = sender.try_send(JobUpdate::Token { prefill: None, due });
+        }
+        self.generation(ticket)
+    }
+
     /// Submits it to the engine.
-    pub(crate) fn submit(self, driver: &Driver) -> Result<Generation, Refusal> {
-        let sizes =
-            Sizes { prompt: self.usage.input, output: self.usage.output, max_tokens: self.max_tokens };
+    pub(crate) fn submit(mut self, driver: &Driver) -> Result<Generation, Refusal> {
+        let sizes = self.sizes();
         let job = Job {
             prompt: self.usage.input,
             output: self.pieces.len(),
-            hashes: self.hashes,
+            hashes: std::mem::take(&mut self.hashes),
             slow_down: self.slow_down,
         };
         let label = Label { finish: self.finish.name(), sizes };
@@ -265,8 +284,12 @@ impl Planned {
             Refused::QueueFull => Refusal::Overloaded,
             Refused::TooLong => Refusal::Invalid("the request does not fit into the KV cache".to_owned()),
         })?;
+        Ok(self.generation(ticket))
+    }
+
+    fn generation(self, ticket: Ticket) -> Generation {
         let visible = self.pieces.iter().filter(|piece| piece.kind == Kind::Text);
-        Ok(Generation {
+        Generation {
             text: visible.map(|piece| piece.text.as_str()).collect(),
             pieces: self.pieces.into_iter(),
             ticket,
@@ -278,8 +301,9 @@ impl Planned {
             prefill: None,
             retrieval: None,
             storing: None,
+            due: None,
             begun: Instant::now(),
-        })
+        }
     }
 }
 
@@ -292,7 +316,8 @@ impl Generation {
                     self.queued = Some(queued.as_secs_f64());
                     self.usage.cached = cached;
                 }
-                JobUpdate::Token { prefill } => {
+                JobUpdate::Token { prefill, due } => {
+                    self.due = Some(due);
                     self.prefill = self.prefill.or_else(|| prefill.map(|time| time.as_secs_f64()));
                     return self.pieces.next();
                 }

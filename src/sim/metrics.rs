@@ -23,6 +23,7 @@ const LATENCY: [f64; 21] = [
 ];
 const ITERATION: [f64; 13] =
     [1.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0, 8192.0, 16384.0];
+const WRITE_LAG: [f64; 10] = [50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 50e-3, 0.2];
 const FINISHED_REASONS: [&str; 4] = ["stop", "length", "abort", "error"];
 
 /// What the metrics record about a request when it ends.
@@ -62,6 +63,7 @@ pub(crate) struct Metrics {
     params_n: Histogram,
     params_max_tokens: Histogram,
     http_requests: IntCounterVec,
+    write_lag: Histogram,
 }
 
 /// Creates metrics that all have the labels of the single engine.
@@ -160,6 +162,7 @@ impl Metrics {
                 &tokens,
             )?,
             http_requests: make.http_requests(handlers)?,
+            write_lag: make.write_lag()?,
             success,
             labels: make.labels,
             registry,
@@ -238,6 +241,11 @@ impl Metrics {
         self.http_requests.with_label_values(&[handler, method, class]).inc();
     }
 
+    /// How late chunks were written.
+    pub(crate) fn write_lag(&self) -> Histogram {
+        self.write_lag.clone()
+    }
+
     /// The exposition in the Prometheus text format 0.0.4.
     pub(crate) fn text(&self) -> Result<String, prometheus::Error> {
         let mut out = Vec::new();
@@ -307,6 +315,14 @@ impl Maker<'_> {
         self.registry.register(Box::new(info.clone()))?;
         info.with_label_values(&values.each_ref().map(|(_, value)| value.as_str())).set(1.0);
         Ok(())
+    }
+
+    fn write_lag(&self) -> Result<Histogram, prometheus::Error> {
+        let help = "How late the simulator wrote chunks, compared with its own schedule.";
+        let options = HistogramOpts::new("sim_write_lag_seconds", help).buckets(WRITE_LAG.to_vec());
+        let histogram = Histogram::with_opts(options)?;
+        self.registry.register(Box::new(histogram.clone()))?;
+        Ok(histogram)
     }
 
     fn http_requests(&self, handlers: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
@@ -383,6 +399,7 @@ mod tests {
                 format!("vllm:request_success_total{{engine=\"0\",finished_reason=\"{reason}\",{own}}} 0\n");
             assert!(text.contains(&line), "{reason} is missing");
         }
+        assert!(text.contains("\nsim_write_lag_seconds_count 0\n"));
         assert!(text.contains("vllm:cache_config_info{block_size=\"16\""));
         let http = "http_requests_total{handler=\"/v1/chat/completions\",method=\"POST\",status=\"5xx\"} 0\n";
         assert!(text.contains(http));

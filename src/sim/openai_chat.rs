@@ -199,6 +199,21 @@ impl Completion {
         self.chunk(&choice, usage)
     }
 
+    /// A chunk of text without log probabilities, of which a stream has many: the same as [`Self::chunk`] makes.
+    fn text_chunk(&self, field: &str, text: &str) -> String {
+        let mut out = String::with_capacity(self.id.len() + self.model.len() + text.len() + 192);
+        out.extend(["{\"choices\":[{\"delta\":{\"", field, "\":"]);
+        out.push_str(&Value::from(text).to_string());
+        out.push_str("},\"finish_reason\":null,\"index\":0,\"logprobs\":null}],\"created\":");
+        out.push_str(&self.created.to_string());
+        out.push_str(",\"id\":");
+        out.push_str(&Value::from(self.id.as_str()).to_string());
+        out.push_str(",\"model\":");
+        out.push_str(&Value::from(self.model.as_str()).to_string());
+        out.push_str(",\"object\":\"chat.completion.chunk\"}");
+        out
+    }
+
     fn tool_call(&self, arguments: &str) -> Value {
         let function = json!({"name": self.tool, "arguments": arguments});
         json!({"id": format!("call_{}", self.id), "type": "function", "function": function})
@@ -226,6 +241,12 @@ impl Answer for Completion {
     }
 
     fn delta(&self, delta: &Delta) -> Event {
+        if delta.kind != Kind::Arguments && !delta.logprobs {
+            return Event {
+                tokens: delta.tokens,
+                ..Event::plain(self.text_chunk(field(delta.kind), &delta.text))
+            };
+        }
         let content = match delta.kind {
             Kind::Arguments => json!({"tool_calls": [{"index": 0, "function": {"arguments": delta.text}}]}),
             kind => json!({ field(kind): delta.text }),
@@ -455,6 +476,24 @@ mod tests {
     }
 
     #[test]
+    fn the_quick_way_to_write_a_chunk_writes_the_same() {
+        let answer = Completion {
+            id: "a\"b".to_owned(),
+            created: 7,
+            model: "m\\n".to_owned(),
+            include_usage: true,
+            tool: None,
+        };
+        for text in ["word", " \"quoted\"\n", "naïve 🙂 \u{7f}\u{1}", ""] {
+            for kind in [Kind::Text, Kind::Reasoning(crate::sim::ReasoningField::Reasoning)] {
+                let delta = Delta { text: text.to_owned(), tokens: 3, ..Delta::of(kind) };
+                let slow = answer.with_delta(&json!({ field(kind): text }), None, None);
+                assert_eq!(answer.delta(&delta), Event { tokens: 3, ..slow });
+            }
+        }
+    }
+
+    #[test]
     fn usage_has_three_places() {
         let answer = |include_usage| Completion {
             id: "x".into(),
@@ -467,7 +506,7 @@ mod tests {
         let with_usage =
             |events: Vec<Event>| events.iter().map(|event| event.data.contains("usage")).collect::<Vec<_>>();
         let end = Ending { finish: Finish::Stop, usage, retrieval: None, generation: Duration::ZERO };
-        let with = |style| Effects { usage: style, ..Effects::none(1) };
+        let with = |style| Effects { usage: style, ..Effects::none(&crate::sim::Options::default()) };
         let close = |style| with_usage(answer(true).close(&end, &with(style)));
         assert_eq!(close(UsageStyle::Own), [false, true]);
         assert_eq!(close(UsageStyle::OnFinish), [true]);

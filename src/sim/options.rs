@@ -67,6 +67,16 @@ pub struct Options {
     /// Tokens per streamed event.
     #[arg(long, default_value_t = 1, value_name = "TOKENS")]
     pub tokens_per_chunk: usize,
+    /// Streamed events per write to the connection.
+    #[arg(long, default_value_t = 1, value_name = "EVENTS")]
+    pub events_per_write: usize,
+    /// Give each stream a schedule of its own in place of the engine's: a write at this interval; 0s is as fast as the
+    /// client reads. Requests that a fault concerns, and those of the application, still go to the engine.
+    #[arg(long, value_parser = units::duration, value_name = "DURATION")]
+    pub pace: Option<Duration>,
+    /// With --pace, the time from the arrival of a request to its first token.
+    #[arg(long, default_value = "0s", value_parser = units::duration, requires = "pace", value_name = "DURATION")]
+    pub first_token: Duration,
     /// Requests per minute, enforced with 429 and reported in `x-ratelimit-*` headers.
     #[arg(long, value_name = "REQUESTS")]
     pub rate_limit_requests: Option<u32>,
@@ -126,6 +136,9 @@ impl Default for Options {
             output_median: 128.0,
             output_sigma: 0.5,
             tokens_per_chunk: 1,
+            events_per_write: 1,
+            pace: None,
+            first_token: Duration::ZERO,
             rate_limit_requests: None,
             rate_limit_tokens: None,
             keep_alive: Duration::from_secs(65),

@@ -29,6 +29,7 @@ use super::rerank::Rerank;
 use super::rules::FaultRule;
 use super::shared::SimShared;
 use super::tgi::Tgi;
+use super::timing::TimingReport;
 use super::truth::Truth;
 
 /// Every dialect and its path; a path may have parameters in braces.
@@ -65,7 +66,7 @@ pub(crate) const DIALECTS: [(&str, &dyn Dialect); 28] = [
 
 /// Other paths that have a label value of their own in the metrics; the rest is `none`, so that the number of series is
 /// bounded.
-const OTHERS: [&str; 5] = ["/v1/models", "/health", "/metrics", "/sim/truth", "/sim/faults"];
+const OTHERS: [&str; 6] = ["/v1/models", "/health", "/metrics", "/sim/truth", "/sim/timing", "/sim/faults"];
 
 /// Selects the ground truths to return.
 #[derive(Debug, Deserialize)]
@@ -86,6 +87,7 @@ pub(crate) fn router(shared: Arc<SimShared>) -> Router {
         .route("/health", get(StatusCode::OK))
         .route("/metrics", get(metrics))
         .route("/sim/truth", get(truth).delete(clear_truth))
+        .route("/sim/timing", get(timing))
         .route("/sim/faults", get(faults).post(inject).delete(clear_faults))
         .fallback(not_found)
         .with_state(shared)
@@ -154,8 +156,13 @@ async fn truth(State(shared): State<Arc<SimShared>>, Query(wanted): Query<TruthQ
     Json(all.split_off(skipped))
 }
 
+async fn timing(State(shared): State<Arc<SimShared>>) -> Json<TimingReport> {
+    Json(shared.timing.report())
+}
+
 async fn clear_truth(State(shared): State<Arc<SimShared>>) -> StatusCode {
     shared.truth.clear();
+    shared.timing.clear();
     StatusCode::NO_CONTENT
 }
 

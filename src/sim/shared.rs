@@ -14,8 +14,10 @@ use super::driver::Driver;
 use super::limits::{LimitHeadroom, Limits};
 use super::metrics::Metrics;
 use super::options::Options;
+use super::pacer::Pacer;
 use super::rules::Rules;
 use super::stored::StoredAnswers;
+use super::timing::Timing;
 use super::truth::Ring;
 
 /// Headers that may carry the API key, with the scheme in front of it.
@@ -33,6 +35,10 @@ pub(crate) struct SimShared {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) rules: Rules,
     pub(crate) truth: Ring,
+    /// How late chunks were written.
+    pub(crate) timing: Arc<Timing>,
+    /// Wakes the streams that have a schedule of their own.
+    pub(crate) pacer: Pacer,
     pub(crate) app: Arc<App>,
     pub(crate) stored: Arc<StoredAnswers>,
     /// Number of request ids assigned so far.
@@ -51,10 +57,13 @@ pub(crate) struct SimShared {
 
 impl SimShared {
     pub(crate) fn new(options: Options, driver: Driver, metrics: Arc<Metrics>) -> Self {
+        let timing = Arc::new(Timing::new(options.pace.is_some(), metrics.write_lag()));
         Self {
             limits: Mutex::new(Limits::new(options.rate_limit_requests, options.rate_limit_tokens)),
             rules: Rules::new(options.seed),
-            truth: Ring::new(options.truth_capacity),
+            truth: Ring::new(options.truth_capacity, Arc::clone(&timing)),
+            timing,
+            pacer: Pacer::default(),
             app: Arc::new(App::new(&options)),
             stored: Arc::default(),
             requests: AtomicU64::new(0),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::body::{Gone, Outlet};
 use super::conn::Order;
@@ -43,6 +44,8 @@ pub(crate) struct StreamWriter {
     kind: Option<Kind>,
     usage: Usage,
     contents: usize,
+    /// When the content that is being written was due.
+    due: Option<Instant>,
 }
 
 /// Events that are held back to be written together.
@@ -79,6 +82,7 @@ impl StreamWriter {
             kind: None,
             usage: Usage::default(),
             contents: 0,
+            due: None,
         }
     }
 
@@ -113,6 +117,8 @@ impl StreamWriter {
             self.record.set(|truth| generation.report(truth));
             self.usage = generation.ending(&self.effects).usage;
             let Some(piece) = piece else { break };
+            // What a fault holds back is late by intention.
+            self.due = generation.due.filter(|_| self.effects.plain);
             if let Some(mut delta) =
                 grouped(&mut group, &piece, self.effects.tokens_per_chunk, generation.logprobs)
             {
@@ -186,7 +192,11 @@ impl StreamWriter {
         self.held.events += 1;
         self.held.bytes.extend(self.framer.frame(event, last));
         if event.tokens > 0 {
-            self.held.marks.push(Mark::Content(event.tokens));
+            // Of what is written together, the last has not waited for others.
+            if let Some(Mark::Content { due, .. }) = self.held.marks.last_mut() {
+                *due = None;
+            }
+            self.held.marks.push(Mark::Content { tokens: event.tokens, due: self.due });
         }
     }
 
@@ -286,7 +296,12 @@ pub(crate) async fn break_off(
 }
 
 /// Adds a token to the group, and returns the group once it is full or the token is of another kind.
-fn grouped(group: &mut Option<Delta>, piece: &Piece, size: usize, logprobs: bool) -> Option<Delta> {
+pub(super) fn grouped(
+    group: &mut Option<Delta>,
+    piece: &Piece,
+    size: usize,
+    logprobs: bool,
+) -> Option<Delta> {
     // Hidden tokens, and the token that only ends an answer, take time and produce no output.
     if piece.kind == Kind::Hidden || piece.text.is_empty() {
         return None;

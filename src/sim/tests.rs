@@ -10,3 +10,4 @@ mod forms;
 mod openai;
 mod protocol;
 mod serving;
+mod steady;

@@ -10,6 +10,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::timing::Timing;
+
 /// The ground truth of one request. Offsets are seconds from its arrival.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Truth {
@@ -42,6 +44,10 @@ pub struct Truth {
     pub first_token: Option<f64>,
     /// When each content event was handed to the socket.
     pub chunks: Vec<Chunk>,
+    /// How late the latest of them was handed to the socket, in seconds; `None` if none had a schedule (they were held
+    /// back by a fault, say).
+    #[serde(default)]
+    pub late_seconds: Option<f64>,
     /// When the end of the answer was handed to the socket.
     pub finished: Option<f64>,
     /// Number of prompt tokens.
@@ -72,8 +78,13 @@ pub struct Chunk {
 /// What a write to the socket contained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mark {
-    /// A content event with this many tokens.
-    Content(usize),
+    /// A content event.
+    Content {
+        /// Number of tokens in it.
+        tokens: usize,
+        /// When it was due, if it had a schedule.
+        due: Option<Instant>,
+    },
     /// The end of the answer.
     End,
 }
@@ -83,12 +94,14 @@ pub(crate) enum Mark {
 pub(crate) struct Record {
     arrival: Instant,
     truth: Mutex<Truth>,
+    timing: Arc<Timing>,
 }
 
 /// The most recent records.
 #[derive(Debug)]
 pub(crate) struct Ring {
     capacity: usize,
+    timing: Arc<Timing>,
     records: Mutex<VecDeque<Arc<Record>>>,
 }
 
@@ -103,11 +116,21 @@ impl Record {
         self.truth.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// When the head of the request was read.
+    pub(crate) fn arrival(&self) -> Instant {
+        self.arrival
+    }
+
     /// Records that `mark` was handed to the socket at `when`.
     pub(crate) fn mark(&self, mark: Mark, when: Instant) {
         let at = self.since_arrival(when).as_secs_f64();
         self.set(|truth| match mark {
-            Mark::Content(tokens) => {
+            Mark::Content { tokens, due } => {
+                if let Some(due) = due {
+                    let late = when.saturating_duration_since(due);
+                    self.timing.count(late);
+                    truth.late_seconds = Some(truth.late_seconds.unwrap_or(0.0).max(late.as_secs_f64()));
+                }
                 truth.first_token.get_or_insert(at);
                 truth.chunks.push(Chunk { at, tokens });
             }
@@ -123,13 +146,17 @@ impl Record {
 }
 
 impl Ring {
-    pub(crate) fn new(capacity: usize) -> Self {
-        Self { capacity, records: Mutex::new(VecDeque::new()) }
+    pub(crate) fn new(capacity: usize, timing: Arc<Timing>) -> Self {
+        Self { capacity, timing, records: Mutex::new(VecDeque::new()) }
     }
 
     /// Opens the record of a request that arrived now; drops the oldest record if there is no room.
     pub(crate) fn open(&self, truth: Truth) -> Arc<Record> {
-        let record = Arc::new(Record { arrival: Instant::now(), truth: Mutex::new(truth) });
+        let record = Arc::new(Record {
+            arrival: Instant::now(),
+            truth: Mutex::new(truth),
+            timing: Arc::clone(&self.timing),
+        });
         let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
         while records.len() >= self.capacity.max(1) {
             records.pop_front();
@@ -178,17 +205,20 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_ring_keeps_the_newest_and_marks_count_from_arrival() {
-        let ring = Ring::new(2);
+        let metric = prometheus::Histogram::with_opts(prometheus::HistogramOpts::new("lag", "lag")).unwrap();
+        let ring = Ring::new(2, Arc::new(Timing::new(false, metric.clone())));
         for id in ["a", "b", "c"] {
             let record = ring.open(Truth { request_id: id.to_owned(), ..Truth::default() });
             tokio::time::advance(Duration::from_millis(250)).await;
-            record.mark(Mark::Content(2), Instant::now());
+            let due = Instant::now() - Duration::from_millis(2);
+            record.mark(Mark::Content { tokens: 2, due: Some(due) }, Instant::now());
             record.mark(Mark::End, Instant::now());
         }
         let all = ring.all();
         assert_eq!(all.iter().map(|truth| truth.request_id.as_str()).collect::<Vec<_>>(), ["b", "c"]);
         assert_eq!(all[0].chunks, [Chunk { at: 0.25, tokens: 2 }]);
         assert_eq!((all[0].first_token, all[0].finished), (Some(0.25), Some(0.25)));
+        assert_eq!((all[0].late_seconds, metric.get_sample_count()), (Some(0.002), 3));
         ring.clear();
         assert!(ring.all().is_empty());
     }

@@ -17,14 +17,14 @@ fn text_of(planned: &Planned) -> String {
 
 #[test]
 fn max_tokens_gives_exactly_that_many_and_the_template_is_counted() {
-    let planned = plan(&Ask { max_tokens: Some(20), ..ask() }, &Effects::none(1));
+    let planned = plan(&Ask { max_tokens: Some(20), ..ask() }, &Effects::none(&Options::default()));
     assert_eq!((planned.usage.input, planned.usage.output), (4 + 3, 20));
     assert_eq!(planned.finish, Finish::Length);
 }
 
 #[test]
 fn the_same_request_gets_the_same_text_and_another_seed_another() {
-    let none = Effects::none(1);
+    let none = Effects::none(&Options::default());
     let first = text_of(&plan(&ask(), &none));
     assert_eq!(first, text_of(&plan(&ask(), &none)));
     assert_ne!(first, text_of(&plan(&Ask { seed: 1, ..ask() }, &none)));
@@ -34,8 +34,8 @@ fn the_same_request_gets_the_same_text_and_another_seed_another() {
 #[test]
 fn a_stop_sequence_ends_the_text_before_it() {
     let long = Ask { max_tokens: Some(200), ..ask() };
-    let whole = text_of(&plan(&long, &Effects::none(1)));
-    let stopped = plan(&Ask { stop: vec![".".to_owned()], ..long }, &Effects::none(1));
+    let whole = text_of(&plan(&long, &Effects::none(&Options::default())));
+    let stopped = plan(&Ask { stop: vec![".".to_owned()], ..long }, &Effects::none(&Options::default()));
     assert_eq!(stopped.finish, Finish::Stop);
     assert_eq!(text_of(&stopped), whole.split('.').next().unwrap());
     assert!(stopped.usage.output < 200);
@@ -43,7 +43,8 @@ fn a_stop_sequence_ends_the_text_before_it() {
 
 #[test]
 fn reasoning_lies_inside_the_output() {
-    let effects = Effects { reasoning: Some(Reasoning::Hidden { tokens: 8 }), ..Effects::none(1) };
+    let effects =
+        Effects { reasoning: Some(Reasoning::Hidden { tokens: 8 }), ..Effects::none(&Options::default()) };
     let planned = plan(&Ask { max_tokens: Some(20), ..ask() }, &effects);
     assert_eq!((planned.usage.output, planned.usage.reasoning), (20, 8));
     let all = plan(&Ask { max_tokens: Some(5), ..ask() }, &effects);
@@ -52,7 +53,7 @@ fn reasoning_lies_inside_the_output() {
 
 #[test]
 fn an_early_finish_yields_to_ignore_eos() {
-    let effects = Effects { early_finish: Some(3), ..Effects::none(1) };
+    let effects = Effects { early_finish: Some(3), ..Effects::none(&Options::default()) };
     let early = plan(&Ask { max_tokens: Some(20), ..ask() }, &effects);
     assert_eq!((early.usage.output, early.finish), (3, Finish::Stop));
     let full = plan(&Ask { max_tokens: Some(20), ignore_eos: true, ..ask() }, &effects);
@@ -62,13 +63,13 @@ fn an_early_finish_yields_to_ignore_eos() {
 #[test]
 fn what_does_not_fit_the_context_is_refused() {
     let too_long = Ask { max_tokens: Some(32_768), ..ask() };
-    let refusal = Planned::new(&too_long, &Effects::none(1), &Options::default());
+    let refusal = Planned::new(&too_long, &Effects::none(&Options::default()), &Options::default());
     assert!(matches!(refusal, Err(Refusal::TooLong { longest: 32_768, input: 7, .. })));
 }
 
 #[test]
 fn the_next_turn_finds_the_blocks_of_the_answer_before() {
-    let none = Effects::none(1);
+    let none = Effects::none(&Options::default());
     let first = plan(&Ask { max_tokens: Some(64), ..ask() }, &none);
     let mut turns = ask().turns;
     turns.push(Turn { role: "assistant".to_owned(), text: text_of(&first) });
@@ -85,12 +86,12 @@ fn documents_and_arguments_end_with_themselves_or_are_cut() {
     let call = Ask { form: OutputForm::Call(tool), ..ask() };
     for (ask, kind, finish) in [(json, Kind::Text, Finish::Stop), (call, Kind::Arguments, Finish::ToolCalls)]
     {
-        let whole = plan(&ask, &Effects::none(1));
+        let whole = plan(&ask, &Effects::none(&Options::default()));
         let text: String = whole.pieces.iter().map(|piece| piece.text.as_str()).collect();
         assert!(serde_json::from_str::<serde_json::Value>(&text).unwrap()["city"].is_string(), "{text}");
         assert!(whole.pieces.iter().all(|piece| piece.kind == kind));
         assert_eq!((whole.finish, whole.usage.reasoning), (finish, 0));
-        let cut = plan(&Ask { max_tokens: Some(3), ..ask }, &Effects::none(1));
+        let cut = plan(&Ask { max_tokens: Some(3), ..ask }, &Effects::none(&Options::default()));
         assert_eq!((cut.pieces.len(), cut.finish), (3, Finish::Length));
     }
 }
@@ -98,7 +99,7 @@ fn documents_and_arguments_end_with_themselves_or_are_cut() {
 #[test]
 fn what_is_asked_for_is_ignored_where_a_fault_says_so() {
     let of = |fault: &str, ask: &Ask| {
-        let mut effects = Effects::none(1);
+        let mut effects = Effects::none(&Options::default());
         effects.add(&fault.parse().unwrap());
         plan(ask, &effects)
     };
@@ -109,7 +110,7 @@ fn what_is_asked_for_is_ignored_where_a_fault_says_so() {
     assert!(text(&of("ignore_stop", &stopped)).contains('.'));
     assert_ne!(text(&of("ignore_seed", &short)), text(&of("ignore_seed", &short)));
     assert!(!of("no_logprobs", &Ask { logprobs: true, ..ask() }).logprobs);
-    let plain = text(&plan(&short, &Effects::none(1)));
+    let plain = text(&plan(&short, &Effects::none(&Options::default())));
     assert_eq!(text(&of("stream_differs", &short)), plain);
     let streamed = of("stream_differs", &Ask { stream: true, ..short.clone() });
     assert!(plain.starts_with(&text(&streamed)) && text(&streamed).len() < plain.len());
