@@ -24,6 +24,7 @@ SUITES = {
     "native": "the binary; Debian's prometheus",
     "otlp": "the binary; PyPI's rotel and oteltap",
     "soak": "the binary",
+    "bench": "the binary; Debian's wrk and openssl",
     "lineup": "the binary; Debian's prometheus; Node.js, and from npm and PyPI Grafana's schema types and SDK",
     "alerting": "the binary; Debian's prometheus and prometheus-alertmanager; PyPI's PyYAML",
     "helm": "the binary; PyPI's helm-python-sdk and kubernetes-validate; npm's kubernetes-models and typescript",
@@ -32,20 +33,31 @@ SUITES = {
     "real-engine": "the binary; PyPI's xllamacpp and litellm (750 MB on disk); Debian's prometheus",
 }
 
+# The parts of `bench`; `full` is all of them.
+BENCH = ("full", "server", "cost", "accuracy", "neighbour", "protocols", "dispatch")
+
 
 def main(arguments: list[str]) -> int:
     if "--list" in arguments:
         print(listing())
         return 0
     if {"--help", "-h"} & set(arguments):
-        print(f"usage: tests/run [--list] [SUITE...] [TIME]\n\n{listing()}")
+        print(f"usage: tests/run [--list] [SUITE...] [TIME] [full|server|cost|accuracy|neighbour|protocols|dispatch] [--markdown]\n\n{listing()}")
         return 0
     # A time belongs to the suite `soak`.
     times = [word for word in arguments if re.fullmatch(r"\d+[smh]", word)]
     if times:
         os.environ["TOKENBEAT_SOAK"] = times[-1]
         arguments = [word for word in arguments if word not in times]
-    elif arguments == ["soak"]:
+    # What `bench` measures, and how it shows it: they belong to it alone.
+    parts = [word for word in arguments if word in BENCH]
+    if "bench" in arguments and parts:
+        os.environ["TOKENBEAT_BENCH"] = ",".join(parts)
+        arguments = [word for word in arguments if word not in parts]
+    if "--markdown" in arguments:
+        os.environ["TOKENBEAT_BENCH_MARKDOWN"] = "1"
+        arguments = [word for word in arguments if word != "--markdown"]
+    if not times and arguments == ["soak"]:
         os.environ.setdefault("TOKENBEAT_SOAK", "5m")
     if unknown := [name for name in arguments if name not in SUITES]:
         print(f"unknown suite: {', '.join(unknown)}; there are\n{listing()}", file=sys.stderr)
