@@ -181,6 +181,8 @@ macro_rules! rows {
             "Changes of the target's state, by the new state.";
         BackendHealthy = "tokenbeat.backend_healthy", None, OptionalGauge, Target [], Always,
             "Whether the server says that it is healthy, at backend.health; absent without that setting, and if it does not answer.";
+        BackendReads = "tokenbeat.backend_reads", None, Counter, Target [Result: BackendReadResult], ReadBackends,
+            "Readings of the server's own metrics, at backend.metrics, by how they ended: ok, restarted (read, but its counters began anew), unreachable, refused, too_large, not_metrics or unknown_engine.";
         ComparisonRatio = "tokenbeat.comparison", Ratio, ReadGauge, Agent [Profile: Read, Quantity: Read, Bound: Read], Always,
             "The treatment divided by the control, as far as the pairs tell: the estimate (mid) and an interval around it (low, high). For failures, 1 plus the difference of the shares. Absent as long as there is no bound.";
         ComparisonVerdict = "tokenbeat.comparison_verdict", None, ReadGauge, Agent [Profile: Read, Quantity: Read, Verdict: Read], Always,

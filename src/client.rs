@@ -64,7 +64,7 @@ use crate::exchange::{Ask, Call, ToolCall};
 use crate::plan::{AnswerMapping, StatusSet};
 use crate::secret::Exposed;
 use crate::words::WordList;
-use ::http::HeaderMap;
+use ::http::{HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
@@ -102,6 +102,8 @@ pub struct CallOptions {
     pub record: RecordScope,
     /// The prompt of a fingerprint that is sent: what its answer shows about the model is kept.
     pub fingerprint: Option<u32>,
+    /// Headers besides the target's own, such as the latency that is expected.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Values to redact: secrets in the request, and what was extracted from earlier answers.
     pub hidden: Vec<Exposed>,
 }

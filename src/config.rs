@@ -84,7 +84,7 @@ pub use schedule::{Days, Nothing, Schedule, Window};
 pub use schema::schema;
 pub use search::{CapacitySearch, SearchLoad};
 pub use sensitive::{HeaderText, Hidden, SecretSource, UrlText, VariableName, names_a_credential};
-pub use target::{Proxy, Target, Tls};
+pub use target::{Proxy, Target, TargetBackend, Tls};
 pub(crate) use text::show_duration;
 pub use text::{
     Address, Clock, CronExpression, HostName, Length, ListenAddress, Percentage, Share, ThinkTime, TimeLimit,

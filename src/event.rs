@@ -4,6 +4,7 @@
 //! [`crate::fact`] is responsible for delivering them. This module knows nothing about configuration, HTTP or
 //! metrics, and imports nothing else from this crate.
 
+mod backend;
 mod budget;
 mod clock;
 mod comparison;
@@ -21,6 +22,9 @@ mod search;
 mod target_state;
 mod tokens;
 
+pub use backend::{
+    AccountLevel, AccountQuantile, AccountTimes, BackendReadResult, RunAccount, ServerAccount, SlowPart,
+};
 pub use budget::{BudgetRefusal, BudgetScope, BudgetUnit, BudgetUse, Exhausted, Hold, Ledger, Spend};
 pub use clock::WallClock;
 pub use comparison::{ComparisonReport, ComparisonSource, ComparisonVerdict, QuantityComparison};

@@ -16,8 +16,8 @@ pub use offered::OfferedRequest;
 pub use watched::{StandingRegression, WatchedRun, WatchedSeries};
 
 use crate::event::{
-    ComparisonReport, Journey, ModelObservation, Pair, Place, Request, RunRef, RunSummary, SkipReason,
-    SkippedRun, TargetStateChange,
+    BackendReadResult, ComparisonReport, Journey, ModelObservation, Pair, Place, Request, RunAccount, RunRef,
+    RunSummary, SkipReason, SkippedRun, TargetStateChange,
 };
 use crate::plan::Plan;
 use crate::tally::{Distribution, RequestValues, RunTally, Tally};
@@ -126,6 +126,15 @@ pub enum Fact {
         /// Whether it said so; `None` if there was no answer.
         healthy: Option<bool>,
     },
+    /// The metrics of a server were read, or could not be read.
+    BackendRead {
+        /// The target whose server was asked.
+        target: Arc<str>,
+        /// How it ended.
+        result: BackendReadResult,
+    },
+    /// What a server said of itself over a run that has ended; after [`Fact::RunEnded`].
+    BackendAccounted(Arc<RunAccount>),
     /// What is known about the runs of a pair, after one of them has ended or the plan has changed.
     PairWatched(Arc<WatchedRun>),
 }

@@ -94,7 +94,7 @@ pub use search::CapacitySearch;
 pub use slo::{Bound, Objective};
 pub use stage::{Ramp, Shape, Stage, StageBounds, StageLimit, Think};
 pub use synthetic::{LONGEST_WORD, PrefixSet, PromptLengths, SyntheticPrompts};
-pub use target::{Identity, Proxy, Target, TlsOptions};
+pub use target::{BackendOptions, Identity, Proxy, Target, TlsOptions};
 pub use trace::{MAX_SCALE, MIN_SCALE, TracePlace, TraceReplay};
 
 use crate::vocabulary::TelemetryDetail;

@@ -16,6 +16,7 @@ mod merge;
 mod result_file;
 mod result_pair;
 mod search;
+mod server_account;
 mod stage;
 mod summary_table;
 mod sums;
@@ -34,6 +35,9 @@ pub use result_file::{
     SavedResult,
 };
 pub use result_pair::{ResultObjective, ResultPair, ResultPart, ResultRun};
+pub use server_account::{
+    AccountRow, ServerHealthAnswers, account_rows, account_sentence, levels, named_sentence,
+};
 pub use stage::StageTotals;
 pub use summary_table::{TerminalStyle, rate};
 pub use tables::{counts, seconds, table_of};
@@ -80,6 +84,8 @@ struct PairSummary {
     stages: Vec<StageSummary>,
     runs: Mutex<VecDeque<RunView>>,
     trail: Mutex<RequestTrail>,
+    /// What its server said of its health; `None` if it was not asked.
+    health: Mutex<Option<ServerHealthAnswers>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -163,6 +169,7 @@ impl PairSummary {
             stages: stage::stages(plan),
             runs: Mutex::default(),
             trail: Mutex::default(),
+            health: Mutex::default(),
         }
     }
 
@@ -218,7 +225,20 @@ impl Sink for Summary {
             | Fact::TargetStateChanged(_)
             | Fact::ModelObserved(_)
             | Fact::PairWatched(_)
-            | Fact::BackendHealth { .. } => {}
+            | Fact::BackendRead { .. } => {}
+            Fact::BackendHealth { target, healthy } => {
+                for pair in self.pairs.iter().filter(|pair| pair.plan.pair.target == *target) {
+                    lock(&pair.health).get_or_insert_default().take(*healthy);
+                }
+            }
+            Fact::BackendAccounted(accounted) => {
+                if let Some(pair) = self.pair(&accounted.run.pair) {
+                    let mut runs = lock(&pair.runs);
+                    if let Some(run) = runs.iter_mut().find(|run| run.id == accounted.run.id) {
+                        run.server = Some(Arc::clone(&accounted.account));
+                    }
+                }
+            }
         }
     }
 }

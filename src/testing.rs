@@ -18,10 +18,10 @@ pub(crate) use reserved_port::ReservedPort;
 pub(crate) use trace::{replay, trace};
 
 use crate::plan::{
-    Agent, Api, Arrivals, AskStep, Auth, BaselineThresholds, Bound, Budget, Cache, Check, ConnectionMode,
-    Expect, HttpVersion, LoadCurve, Objective, Overlap, PairPlan, Period, Plan, Price, Profile, RecordMode,
-    Rule, Scenario, Schedule, Server, Shape, SloMetric, Stage, StageBounds, StepAction, Target, TargetHealth,
-    Telemetry, Timeouts, TlsOptions, Tokenizer, Trigger,
+    Agent, Api, Arrivals, AskStep, Auth, BackendOptions, BaselineThresholds, Bound, Budget, Cache, Check,
+    ConnectionMode, Expect, HttpVersion, LoadCurve, Objective, Overlap, PairPlan, Period, Plan, Price,
+    Profile, RecordMode, Rule, Scenario, Schedule, Server, Shape, SloMetric, Stage, StageBounds, StepAction,
+    Target, TargetHealth, Telemetry, Timeouts, TlsOptions, Tokenizer, Trigger,
 };
 use crate::secret::{Exposed, Secret, SecretOrigin};
 
@@ -47,6 +47,7 @@ pub(crate) fn target(name: &str) -> Target {
         connection: ConnectionMode::Warm,
         proxy: None,
         propagate: crate::plan::Propagate::W3c,
+        slo_headers: crate::vocabulary::SloHeaders::None,
         timeouts: Timeouts {
             connect: Duration::from_secs(5),
             first_token: Duration::from_secs(30),
@@ -62,7 +63,7 @@ pub(crate) fn target(name: &str) -> Target {
         mark: Map::new(),
         mark_headers: Vec::new(),
         health: TargetHealth::default(),
-        health_url: None,
+        backend: BackendOptions::default(),
     }
 }
 

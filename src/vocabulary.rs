@@ -509,6 +509,36 @@ pub enum Propagate {
     None,
 }
 
+/// Headers in which an endpoint is told the latency that is expected of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SloHeaders {
+    /// None.
+    #[default]
+    None,
+    /// Those of llm-d's endpoint picker: `x-llm-d-slo-ttft-ms` and `x-llm-d-slo-tpot-ms`.
+    LlmD,
+}
+
+impl SloHeaders {
+    /// Whether it is none, which need not be written.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+    pub const fn is_none(&self) -> bool {
+        matches!(self, Self::None)
+    }
+
+    /// The headers, and the metric whose objective each one states, in milliseconds.
+    pub const fn names(self) -> &'static [(&'static str, SloMetric)] {
+        match self {
+            Self::None => &[],
+            Self::LlmD => &[
+                ("x-llm-d-slo-ttft-ms", SloMetric::TimeToFirstToken),
+                ("x-llm-d-slo-tpot-ms", SloMetric::TimePerOutputToken),
+            ],
+        }
+    }
+}
+
 /// Which failed requests become spans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

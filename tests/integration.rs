@@ -16,6 +16,8 @@ mod architecture;
 mod asked;
 #[path = "integration/authority.rs"]
 mod authority;
+#[path = "integration/backend_accounts.rs"]
+mod backend_accounts;
 #[path = "integration/baselines.rs"]
 mod baselines;
 #[path = "integration/canaries.rs"]
@@ -92,6 +94,8 @@ mod requests;
 mod reserved_port;
 #[path = "integration/scrape.rs"]
 mod scrape;
+#[path = "integration/slo_headers.rs"]
+mod slo_headers;
 #[path = "integration/state.rs"]
 mod state;
 #[path = "integration/synthetic.rs"]

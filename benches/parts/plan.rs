@@ -83,7 +83,7 @@ fn target() -> anyhow::Result<plan::Target> {
     let second = Duration::from_secs(1);
     Ok(plan::Target {
         health: plan::TargetHealth::default(),
-        health_url: None,
+        backend: plan::BackendOptions::default(),
         name: "target".into(),
         api: plan::Api::OpenAiChat,
         base_url: "http://127.0.0.1:1/v1".parse()?,
@@ -95,6 +95,7 @@ fn target() -> anyhow::Result<plan::Target> {
         connection: plan::ConnectionMode::Warm,
         proxy: None,
         propagate: plan::Propagate::W3c,
+        slo_headers: tokenbeat::vocabulary::SloHeaders::None,
         timeouts: plan::Timeouts { connect: second, first_token: second, stall: second, total: second },
         stall_threshold: None,
         price: None,

@@ -88,6 +88,9 @@ def board():
               Line(mine.rate("tokenbeat_telemetry_export_failures_total", ("signal",), how="increase"), "{{signal}}")),
         lines("Dropped telemetry", "Spans, logs, metric points and messages of the webhook that were dropped, by reason.",
               COUNT, Line(mine.rate("tokenbeat_telemetry_dropped_total", ("signal", "reason"), how="increase"), "{{signal}} {{reason}}")),
+        lines("Readings of servers", "Readings of the servers' own metrics around runs (`backend.metrics`) that gave no account, by"
+              " result. `restarted`: the counters began anew, or several replicas answer at the address.", COUNT,
+              Line(mine.rate("tokenbeat_backend_reads_total", ("target", "result"), how="increase", **{"result!=": "ok"}), "{{target}} {{result}}")),
         bars("Budgets", "Spent share of each budget in its current period.", SHARE,
              Line(mine.gauge("max", "tokenbeat_budget_spent_ratio", ("location", "scope", "unit")), "{{scope}} {{unit}} {{location}}",
                   instant=True), marks=SPENT_SHARE, top=1),

@@ -285,6 +285,7 @@ ENGINES = [
             "requests": C("trtllm_request_success_total"),
             "failed": C("trtllm_request_error_total"),
         },
+        phases={"prefill": H("trtllm_request_prefill_time_seconds"), "decode": H("trtllm_request_decode_time_seconds")},
     ),
     Engine(
         "triton", "TensorRT-LLM on Triton", "engine", "Triton's TensorRT-LLM backend. Without opt-in it has no histograms:"

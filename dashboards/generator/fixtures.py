@@ -68,7 +68,7 @@ VALUES = {
     "profile": ["chat", "rag", "cache", "ladder-short", "ladder-long"], "target": ["engine"], "model": [MODEL], "stage": [""], "outcome": OUTCOMES,
     "step": ["", "login", "talk", "cold", "warm"], "turn": ["", "1", "2", "3-4"],
     "code": ["200", "429"], "reason": ["budget", "in_flight", "overrun", "overlap"], "type": ["input", "output"], "source": ["usage"],
-    "currency": ["usd"], "phase": ["dns", "connect", "tls"], "result": ["ok", "failed", "cancelled"], "revision": ["1a2b"],
+    "currency": ["usd"], "phase": ["dns", "connect", "tls"], "result": ["ok", "failed", "cancelled", "unreachable"], "revision": ["1a2b"],
     "end": ["found", "at_least", "prober_limited"],
     "quantity": ["time_to_first_token", "failures", "all"], "bound": ["low", "mid", "high"], "verdict": ["worse", "same", "better", "unknown"],
     "schedule": ["every"], "api": ["openai-chat"], "provider": ["vllm"], "server": ["uvicorn"], "slo": ["all", "ttft", "availability"],

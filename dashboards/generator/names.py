@@ -81,6 +81,7 @@ target_info                                 gauge      T  api provider server
 target_state                                gauge      T  state
 target_state_changes_total                  counter    T  to
 backend_healthy                             gauge      T
+backend_reads_total                         counter    T  result
 comparison_ratio                            gauge      -  profile quantity bound
 comparison_verdict                          gauge      -  profile quantity verdict
 slo_events_total                            counter    R  slo

@@ -5,7 +5,7 @@ use super::commands;
 use super::open_files;
 use super::reload::{ConfigOrigin, Parts, Reloader, Started};
 use super::signals::ProcessSignals;
-use crate::backend::HealthPoller;
+use crate::backend::{AccountReader, AccountTask, HealthPoller};
 use crate::comparison::Comparisons;
 use crate::config::ListenAddress;
 use crate::engine::{self, Engine};
@@ -65,6 +65,7 @@ pub struct Daemon {
     states: Arc<TargetStates>,
     regressions: Arc<RegressionWatch>,
     health: Arc<HealthPoller>,
+    accounts: AccountTask,
     keeper: Option<Arc<StateKeeper>>,
     export: Option<(Arc<otlp::Export>, otlp::ExportTasks)>,
     webhook: (Arc<IncidentWebhook>, WebhookTask),
@@ -120,6 +121,7 @@ impl Daemon {
         let diagnosis = DiagnosisRecorder::of_daemon(&plan);
         let events = Arc::new(Events::default());
         let health = HealthPoller::new(Arc::clone(&plan));
+        let (account_reader, accounts) = AccountReader::new(Arc::clone(&plan));
         let mut sinks: Vec<Arc<dyn Sink>> = vec![
             Arc::<BudgetLedger>::clone(&ledger),
             Arc::<Store>::clone(&store),
@@ -130,6 +132,7 @@ impl Daemon {
             Arc::<Timeline>::clone(&timeline),
             Arc::<IncidentWebhook>::clone(&webhook.0),
             Arc::<HealthPoller>::clone(&health),
+            account_reader,
         ];
         sinks.extend(keeper.iter().map(|keeper| -> Arc<dyn Sink> { Arc::<StateKeeper>::clone(keeper) }));
         sinks.extend(export.as_ref().map(|(export, _)| export.sink()));
@@ -194,6 +197,7 @@ impl Daemon {
             states,
             regressions,
             health,
+            accounts,
             keeper,
             export,
             webhook,
@@ -232,6 +236,7 @@ impl Daemon {
             states,
             regressions,
             health,
+            accounts,
             keeper,
             export,
             webhook: (webhook, telling),
@@ -247,6 +252,9 @@ impl Daemon {
         let _end = ended.clone().drop_guard();
         let lag = traffic.spawn(watch_runtime_lag(store, ended.clone()));
         let polling = tokio::spawn(health.run(Arc::<TargetStates>::clone(&states), ended.clone()));
+        let accounted = CancellationToken::new();
+        let _accounted = accounted.clone().drop_guard();
+        let accounting = tokio::spawn(accounts.run(Arc::<TargetStates>::clone(&states), accounted.clone()));
         let silence = tokio::spawn(states.watch_silence(ended.clone()));
         let compared = CancellationToken::new();
         let _compared = compared.clone().drop_guard();
@@ -275,6 +283,8 @@ impl Daemon {
         let stragglers = engine.shutdown(grace, &stop.now).await;
         tracing::info!(cancelled_runs = stragglers.len(), "drained");
         // After the last run, and before the state file is closed.
+        accounted.cancel();
+        accounting.await.context("the reader of the servers' metrics died")?;
         compared.cancel();
         comparing.await.context("the comparison of runs died")?;
         if let Some(keeper) = keeper {

@@ -1,5 +1,6 @@
 //! `tokenbeat run`: runs profiles once, now, one after the other, so that they do not affect each other's measurements.
 
+mod backends;
 mod verdict;
 
 pub(super) use verdict::reasons;
@@ -23,6 +24,7 @@ use crate::report::{ResultComparison, Summary, comparison_tables};
 use crate::schedule::off_grid;
 use crate::state::{StateError, StateKeeper};
 use anstream::eprintln;
+use backends::Backends;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,19 +71,23 @@ pub(super) fn run(options: &RunOptions) -> anyhow::Result<Exit> {
     let remembers = keeper.is_some();
     let models = ModelChanges::new(&plan, &models, Arc::new(Fanout::new(sinks)));
     let comparisons = Comparisons::new(&plan, Arc::<ModelChanges>::clone(&models));
+    let backends = Backends::new(&plan, Arc::<Comparisons>::clone(&comparisons));
     let runtimes = Runtimes::start()?;
     let traffic = runtimes.traffic();
     let ended = runtimes.block_on(async {
         let cpu_pool = assembly::cpu_pool()?;
         let callers = assembly::callers(&plan, &cpu_pool)?;
-        let sink: Arc<dyn Sink> = Arc::<Comparisons>::clone(&comparisons);
+        let sink = backends.sink();
         let engine = assembly::engine(Arc::clone(&plan), sink, ledger, callers, cpu_pool, traffic, OVERRUN)?;
         let stop = ProcessSignals::default();
         let signals = Signals::install()?.watch(stop.clone());
-        tokio::select! {
+        let reading = backends.start().await;
+        let ended = tokio::select! {
             ended = play(&engine, &pairs, (options.time, &replay), &progress, &stop) => ended,
             never = signals => match never {},
-        }
+        };
+        reading.finish().await;
+        ended
     })?;
     if let Some(keeper) = keeper
         && !keeper.stop(GRACE)

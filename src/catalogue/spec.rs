@@ -243,6 +243,8 @@ pub enum When {
     Always,
     /// If runs search for capacity.
     Searches,
+    /// If the metrics of the target's server are read.
+    ReadBackends,
     /// If the answers to fixed prompts are compared from run to run.
     Fingerprints,
     /// In warm-up stages.

@@ -76,6 +76,9 @@ impl Composer {
         for (name, value) in &self.target.mark_headers {
             headers.put(name.clone(), value.clone());
         }
+        for (name, value) in &context.options.headers {
+            headers.put(name.clone(), value.clone());
+        }
         for secret in credentials.iter().flat_map(|issued| issued.secrets()) {
             redactor.add(secret);
         }

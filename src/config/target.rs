@@ -5,8 +5,8 @@ use super::mark::TrafficMark;
 use super::sensitive::{HeaderText, UrlText, masked_headers};
 use super::text::Length;
 use crate::vocabulary::{
-    Api, ChatTemplate, ConnectionMode, HttpVersion, Price, Propagate, ReasoningEffort, TargetHealth,
-    Timeouts, Tokenizer,
+    Api, ChatTemplate, ConnectionMode, HttpVersion, Price, Propagate, ReasoningEffort, SloHeaders,
+    TargetHealth, Timeouts, Tokenizer,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -50,6 +50,11 @@ pub struct Target {
     /// Default: w3c.
     #[serde(default)]
     pub propagate: Propagate,
+    /// Whether requests state the latency that their profile expects, from its objectives, so that a router can choose an
+    /// endpoint by it. `llm-d` sends `x-llm-d-slo-ttft-ms` with the bound of the strictest objective on
+    /// `time_to_first_token`, and `x-llm-d-slo-tpot-ms` with that on `time_per_output_token`. Default: none.
+    #[serde(default, skip_serializing_if = "SloHeaders::is_none")]
+    pub slo_headers: SloHeaders,
     /// Timeouts of a request.
     #[serde(default)]
     pub timeouts: Timeouts<Length>,
@@ -92,9 +97,20 @@ pub struct Target {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TargetBackend {
+    /// URL of the server's own metrics in Prometheus' text format, such as `http://llm.example.net:8000/metrics`. They are
+    /// read at the start and end of each run and every 15 seconds between, and become part of its record. Known are
+    /// vLLM, SGLang, TGI, TensorRT-LLM, Triton, NIM, llama.cpp, Dynamo, LiteLLM, Envoy AI Gateway and llm-d.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<UrlText>,
     /// URL that answers with a 2xx status while the server considers itself healthy, such as
-    /// `http://llm.example.net:8000/health`. It is read every 15 seconds, without credentials.
-    pub health: UrlText,
+    /// `http://llm.example.net:8000/health`. It is read every 15 seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<UrlText>,
+    /// Headers for both URLs, such as a key for the metrics. A value is text or a secret. The credentials and headers of
+    /// the target itself are not sent.
+    #[serde(default, serialize_with = "masked_headers", skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 100))]
+    pub headers: BTreeMap<String, HeaderText>,
 }
 
 /// TLS settings of a target.

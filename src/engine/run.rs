@@ -273,8 +273,16 @@ impl PairRuntime {
             StepAction::Http(_) => None,
         };
         let record = record_scope(self.plan.profile.record, !step.take.is_empty());
-        let options =
-            CallOptions { status, timeout, tool_calls, record, fingerprint, ..CallOptions::default() };
+        let headers = self.plan.slo_headers(&step.name);
+        let options = CallOptions {
+            status,
+            timeout,
+            tool_calls,
+            record,
+            fingerprint,
+            headers,
+            ..CallOptions::default()
+        };
         Ok(Sending { call, options })
     }
 

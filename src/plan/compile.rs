@@ -110,6 +110,7 @@ pub(super) fn compile_beside(
     }
     pairing::check_all(config, &mut findings);
     health::check_all(config, broken, &mut findings);
+    health::check_stated(config, broken, &mut findings);
     effort::check_all(config, &mut findings);
     budget::check_all(config, &mut findings);
     stage::check_in_flight(config, &mut findings);

@@ -1,12 +1,13 @@
 //! A profile: what is sent, when, and what is expected of the answers.
 
 use super::{
-    Api, BaselineThresholds, CapacitySearch, ComparedWith, Detection, Objective, ReasoningEffort, Scenario,
-    Schedule, Stage, Step, StepAction, StopSequences, Target, TargetComparison, Think, Trigger, asked_params,
-    compose_patches, effort, next_occurrence, output_cap, serialize,
+    Api, BaselineThresholds, Bound, CapacitySearch, ComparedWith, Detection, Objective, ReasoningEffort,
+    Scenario, Schedule, Stage, Step, StepAction, StopSequences, Target, TargetComparison, Think, Trigger,
+    asked_params, compose_patches, effort, next_occurrence, output_cap, serialize,
 };
 use crate::event::{Failure, Pair, Place, SeriesKey, TURNS, turn_bucket};
-use crate::vocabulary::{Period, RecordMode};
+use crate::vocabulary::{Period, RecordMode, SloMetric};
+use http::{HeaderName, HeaderValue};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
@@ -156,6 +157,26 @@ pub struct StepPlaces {
 }
 
 impl PairPlan {
+    /// The headers in which a request of a step states the latency that is expected of it; none unless the target wants
+    /// them. A bound that grows with the prompt is not stated.
+    pub fn slo_headers(&self, step: &str) -> Vec<(HeaderName, HeaderValue)> {
+        let expected = |metric| {
+            let its =
+                self.profile.slos.iter().filter(|slo| slo.metric == metric && slo.judges_requests_of(step));
+            let bounds = its.filter_map(|slo| match slo.bound? {
+                Bound::Below(seconds) => Some(seconds),
+                Bound::BelowByPrompt { .. } | Bound::Above(_) => None,
+            });
+            bounds.min_by(f64::total_cmp)
+        };
+        let header = |(name, metric): &(&'static str, SloMetric)| {
+            // Whole milliseconds, and at least one: 0 would mean that nothing is expected.
+            let millis = (expected(*metric)? * 1e3).round().max(1.0);
+            Some((HeaderName::from_static(name), HeaderValue::try_from(format!("{millis:.0}")).ok()?))
+        };
+        self.target.slo_headers.names().iter().filter_map(header).collect()
+    }
+
     /// Combines a profile with a target, and creates the places of everything that it may send. Stages without a name
     /// share their series, and therefore their places.
     pub fn new(profile: Arc<Profile>, target: Arc<Target>, revision: Arc<str>) -> Self {

@@ -3,8 +3,8 @@
 use super::{Auth, serialize};
 use crate::secret::Secret;
 use crate::vocabulary::{
-    Api, ChatTemplate, ConnectionMode, HttpVersion, Price, Propagate, ReasoningEffort, TargetHealth,
-    Timeouts, Tokenizer,
+    Api, ChatTemplate, ConnectionMode, HttpVersion, Price, Propagate, ReasoningEffort, SloHeaders,
+    TargetHealth, Timeouts, Tokenizer,
 };
 use http::{HeaderName, HeaderValue};
 use serde::Serialize;
@@ -41,6 +41,9 @@ pub struct Target {
     pub proxy: Option<Proxy>,
     /// Whether W3C trace context is sent with each request.
     pub propagate: Propagate,
+    /// Headers that state the latency that a profile expects.
+    #[serde(skip_serializing_if = "SloHeaders::is_none")]
+    pub slo_headers: SloHeaders,
     /// Its timeouts.
     pub timeouts: Timeouts,
     /// A chunk gap longer than this is a stall; for the default, see [`crate::event::Gaps::stalls`].
@@ -63,9 +66,20 @@ pub struct Target {
     /// How its state follows from requests.
     #[serde(skip)] // Does not affect what a run does.
     pub health: TargetHealth,
-    /// The URL at which its server says whether it is healthy, if any.
+    /// Where its server speaks of itself.
     #[serde(skip)] // Does not affect what a run does.
-    pub health_url: Option<Url>,
+    pub backend: BackendOptions,
+}
+
+/// Where a server speaks of itself.
+#[derive(Debug, Default)]
+pub struct BackendOptions {
+    /// The URL of its metrics in Prometheus' text format, if it is read.
+    pub metrics: Option<Url>,
+    /// The URL at which it says whether it is healthy, if it is asked.
+    pub health: Option<Url>,
+    /// Headers for both.
+    pub headers: Vec<(HeaderName, Arc<Secret>)>,
 }
 
 /// TLS options beyond the defaults (system roots, verification on, TLS 1.2 and 1.3).

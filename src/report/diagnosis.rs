@@ -4,6 +4,7 @@
 
 #![cfg_attr(test, allow(clippy::float_cmp, reason = "the tests compare numbers that are exact"))]
 
+mod account;
 mod across;
 mod evidence;
 mod generation;
@@ -88,6 +89,10 @@ pub enum DiagnosisPattern {
     BadTarget,
     /// Reasoning used up the limit on the output.
     ReasoningAteLimit,
+    /// By the server's own account, the time to first token is lost on the way to it.
+    SlowWay,
+    /// By the server's own account, requests wait in its queue.
+    ServerQueue,
 }
 
 impl DiagnosisPattern {
@@ -199,6 +204,7 @@ impl Sink for DiagnosisRecorder {
         match fact {
             Fact::PlanChanged(plan) => self.plan_changed(plan),
             Fact::RunStarted { run, .. } => self.take(&run.pair, fact),
+            Fact::BackendAccounted(accounted) => self.take(&accounted.run.pair, fact),
             Fact::Offered { place, .. } | Fact::Skipped { place, .. } | Fact::Ended { place, .. } => {
                 self.take(&place.pair, fact);
             }
@@ -210,7 +216,7 @@ impl Sink for DiagnosisRecorder {
 /// Looks at one pair.
 type PairRule = fn(&PairRequests) -> Option<Diagnosis>;
 
-const OF_A_PAIR: [PairRule; 11] = [
+const OF_A_PAIR: [PairRule; 13] = [
     load::prober_limited,
     load::queueing,
     load::errors_before_saturation,
@@ -222,6 +228,8 @@ const OF_A_PAIR: [PairRule; 11] = [
     network::proxy_buffering,
     tokens::output_length_drift,
     tokens::reasoning_ate_limit,
+    account::slow_way,
+    account::server_queue,
 ];
 
 /// Applies all rules. A search overloads its target on purpose, so its requests show nothing.

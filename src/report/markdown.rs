@@ -3,6 +3,7 @@
 
 use super::result_file::{ResultVerdict, SavedResult};
 use super::result_pair::ResultPair;
+use super::server_account::named_sentence;
 use super::tables::{ABSENT, name, percent, seconds, with_parts};
 use super::view::{DistributionSummary, PairReport, StageReport};
 use crate::detect::change::ChangeVerdict;
@@ -22,6 +23,7 @@ impl SavedResult {
         failures(&mut out, self);
         comparisons(&mut out, self);
         diagnosis(&mut out, self);
+        servers(&mut out, self);
         changes(&mut out, self);
         stages(&mut out, &views);
         origin(&mut out, self);
@@ -129,6 +131,17 @@ fn diagnosis(out: &mut String, result: &SavedResult) {
         format!("{} on {}{step}: {pattern}: {} ({})", it.profile, it.target, it.summary, it.numbers())
     });
     list(out, "Diagnosis", &lines.collect::<Vec<_>>());
+}
+
+/// What the servers say of themselves.
+fn servers(out: &mut String, result: &SavedResult) {
+    let lines = result.pairs.iter().flat_map(|pair| {
+        let account = pair.runs.iter().find_map(|run| run.server.as_ref());
+        let account = account.map(|account| format!("{}: {}", pair.name(), named_sentence(account)));
+        let health = pair.server_health.map(|answers| format!("{}: {}", pair.name(), answers.sentence()));
+        account.into_iter().chain(health)
+    });
+    list(out, "What the servers say", &lines.collect::<Vec<_>>());
 }
 
 fn changes(out: &mut String, result: &SavedResult) {

@@ -170,6 +170,9 @@ impl ResultPair {
             }
         }
         self.requests.add(&other.requests);
+        if let Some(theirs) = other.server_health {
+            self.server_health.get_or_insert_default().add(theirs);
+        }
         // They are judged anew, as a whole.
         self.reasons.clear();
         Ok(())

@@ -4,8 +4,8 @@ use super::stage::{StageTotals, StepTotals, TurnTotals};
 use super::sums::{self, Load, Name, ReportJourneyTally, ReportTally};
 use super::trail::RequestTrail;
 use super::view::{ObjectiveResult, PairReport, StageReport};
-use super::{PairSummary, ResultEnvironment, lock};
-use crate::event::{RunResult, SearchReport};
+use super::{PairSummary, ResultEnvironment, ServerHealthAnswers, lock};
+use crate::event::{RunResult, SearchReport, ServerAccount};
 use crate::plan::{Bound, Objective, Profile, STATUS_CHECK};
 use crate::state::{RunView, Time};
 use crate::vocabulary::Quantity;
@@ -42,6 +42,9 @@ pub struct ResultPair {
     /// The stages, in order, warm-ups included.
     #[serde(default)]
     pub stages: Vec<StageTotals>,
+    /// What its server said of its health; absent if it was not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_health: Option<ServerHealthAnswers>,
     /// The requests over time, and a sample of them.
     #[serde(default)]
     pub requests: RequestTrail,
@@ -91,6 +94,9 @@ pub struct ResultRun {
     /// Requests that were offered and ended as `ok`.
     #[serde(default)]
     pub ok: u64,
+    /// The server's own account of the time; absent if it was not read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<Arc<ServerAccount>>,
 }
 
 /// An objective of a profile.
@@ -140,6 +146,7 @@ impl ResultPair {
             objectives: slos.iter().map(ResultObjective::of).collect(),
             checks: checks(&plan.profile),
             stages: pair.stages.iter().map(super::StageSummary::totals).collect(),
+            server_health: *lock(&pair.health),
             requests: lock(&pair.trail).clone(),
             parts: Vec::new(),
         }
@@ -235,6 +242,7 @@ impl ResultPair {
             objectives: self.judged(&tally),
             total,
             stages: self.stages.iter().map(|stage| stage.view(apart)).collect(),
+            server_health: self.server_health,
         }
     }
 
@@ -300,6 +308,7 @@ impl ResultRun {
             offered: run.offered,
             skipped: run.skipped,
             ok: run.ok,
+            server: run.server.clone(),
         }
     }
 
@@ -321,6 +330,7 @@ impl ResultRun {
             offered: self.offered,
             skipped: self.skipped,
             ok: self.ok,
+            server: self.server.clone(),
         }
     }
 }

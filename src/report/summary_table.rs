@@ -3,6 +3,7 @@
 //! leaves out is in [`Report::tables`].
 
 use super::search;
+use super::server_account::named_sentence;
 use super::tables::{ABSENT, counts, failures, seconds, table_of};
 use super::view::{DistributionSummary, PairReport, Report, StageReport};
 use crate::detect::quantile::{CONFIDENCE, needed};
@@ -67,6 +68,15 @@ impl Report {
             let step = if found.step.is_empty() { String::new() } else { format!(", step {}", found.step) };
             let (profile, target, pattern) = (&found.profile, &found.target, found.pattern.label());
             let _ = writeln!(out, "diagnosis: {profile} on {target}{step}: {pattern}: {}", found.summary);
+        }
+        for pair in &self.pairs {
+            let name = format!("{} on {}", pair.profile, pair.target);
+            if let Some(account) = pair.runs.iter().find_map(|run| run.server.as_ref()) {
+                let _ = writeln!(out, "server: {name}: {}", named_sentence(account));
+            }
+            if let Some(answers) = pair.server_health {
+                let _ = writeln!(out, "server: {name}: {}", answers.sentence());
+            }
         }
         out
     }

@@ -1,5 +1,6 @@
 //! A summary as data. Durations are in seconds; missing values are `null`.
 
+use super::ServerHealthAnswers;
 use super::diagnosis::Diagnosis;
 use crate::detect::quantile::carried;
 use crate::state::RunView;
@@ -38,6 +39,8 @@ pub struct PairReport {
     pub total: StageReport,
     /// The individual stages; stages of the same name are merged.
     pub stages: Vec<StageReport>,
+    /// What its server said of its health; absent if it was not asked.
+    pub server_health: Option<ServerHealthAnswers>,
 }
 
 /// The result for an objective.

@@ -115,6 +115,8 @@ impl Sink for Events {
             Fact::PlanChanged(_)
             | Fact::Compared { .. }
             | Fact::BackendHealth { .. }
+            | Fact::BackendRead { .. }
+            | Fact::BackendAccounted(_)
             | Fact::JourneyStarted { .. }
             | Fact::Offered { .. }
             | Fact::Skipped { .. }

@@ -21,6 +21,7 @@ pub use watches::SavedWatch;
 
 use super::budget::SavedBudget;
 use super::timeline::{EarlierEvents, TimelineEvent, WantedEvents};
+use crate::event::RunAccount;
 use crate::fact::WatchedRun;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction};
 use std::path::{Path, PathBuf};
@@ -104,6 +105,8 @@ pub(super) struct WriteBatch {
     pub(super) budgets: Option<Vec<SavedBudget>>,
     /// Runs that have ended.
     pub(super) runs: Vec<SavedRun>,
+    /// What servers said of themselves over runs that ended before.
+    pub(super) accounts: Vec<Arc<RunAccount>>,
     /// Completed minutes.
     pub(super) minutes: Vec<SavedMinute>,
     /// What is known about models, as far as it changed.
@@ -121,6 +124,7 @@ impl WriteBatch {
     pub(super) fn is_empty(&self) -> bool {
         self.budgets.is_none()
             && self.runs.is_empty()
+            && self.accounts.is_empty()
             && self.minutes.is_empty()
             && self.models.is_empty()
             && self.watched.is_empty()
@@ -235,6 +239,7 @@ fn write(db: &mut Connection, batch: &WriteBatch) -> rusqlite::Result<()> {
         budgets::save(&transaction, budgets)?;
     }
     runs::save(&transaction, &batch.runs)?;
+    runs::account(&transaction, &batch.accounts)?;
     series::save(&transaction, &batch.minutes)?;
     models::save(&transaction, &batch.models)?;
     watches::save(&transaction, &batch.watched)?;

@@ -200,8 +200,13 @@ impl Sink for StateKeeper {
     fn record(&self, fact: &Fact) {
         let pair = match fact {
             Fact::RunEnded { summary, tally } => {
-                let run = SavedRun { summary: Arc::clone(summary), tally: Arc::clone(tally) };
+                let run = SavedRun { summary: Arc::clone(summary), tally: Arc::clone(tally), server: None };
                 self.shared.queue().add_run(run);
+                self.thread.unpark();
+                return;
+            }
+            Fact::BackendAccounted(accounted) => {
+                self.shared.queue().add_account(Arc::clone(accounted));
                 self.thread.unpark();
                 return;
             }

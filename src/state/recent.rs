@@ -18,7 +18,7 @@ pub use view::{
 
 use self::detail::RememberedRequest;
 use super::{SavedRun, Time};
-use crate::event::{Failure, Outcome, Pair, Request, RunRef, SeriesKey};
+use crate::event::{Failure, Outcome, Pair, Request, RunAccount, RunRef, SeriesKey};
 use crate::fact::{Fact, Sink};
 use crate::plan::{PairPlan, Plan};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -170,7 +170,7 @@ impl Recent {
     pub fn restore(&self, runs: &[SavedRun]) {
         let mut inner = self.lock();
         for run in runs.iter().take(RUNS) {
-            let view = Arc::new(RunView::of(&run.summary));
+            let view = Arc::new(RunView { server: run.server.clone(), ..RunView::of(&run.summary) });
             if let Some(entry) = inner.pairs.get_mut(&run.summary.run.pair) {
                 entry.last_run.get_or_insert_with(|| Arc::clone(&view));
             }
@@ -290,6 +290,19 @@ impl Recent {
         });
     }
 
+    /// A server's account comes after the end of its run.
+    fn accounted(&self, accounted: &RunAccount) {
+        let is_its = |view: &&mut Arc<RunView>| view.id == accounted.run.id;
+        let mut inner = self.lock();
+        let Some(view) = inner.runs.iter_mut().find(is_its) else { return };
+        Arc::make_mut(view).server = Some(Arc::clone(&accounted.account));
+        let view = Arc::clone(view);
+        let entry = inner.pairs.get_mut(&accounted.run.pair);
+        if let Some(last) = entry.and_then(|entry| entry.last_run.as_mut()).filter(is_its) {
+            *last = view;
+        }
+    }
+
     fn ended(&self, request: &Request) {
         // Built before taking the lock.
         let remembered = Arc::new(RememberedRequest::of(request));
@@ -324,7 +337,9 @@ impl Sink for Recent {
             | Fact::ComparisonChanged(_)
             | Fact::TargetStateChanged(_)
             | Fact::ModelObserved(_)
+            | Fact::BackendRead { .. }
             | Fact::BackendHealth { .. } => {}
+            Fact::BackendAccounted(accounted) => self.accounted(accounted),
             Fact::RunStarted { run, lag } => self.at(&run.pair, |entry| entry.run_started(run, *lag)),
             Fact::RunEnded { summary, .. } => {
                 let view = Arc::new(RunView::of(summary));

@@ -287,6 +287,13 @@ impl Sink for Store {
                 self.at_pair(&observed.pair, |series| series.model_observed(observed));
             }
             Fact::PairWatched(run) => self.at_pair(&run.pair, |series| series.watched(run)),
+            // Records of runs are no metrics.
+            Fact::BackendAccounted(_) => {}
+            Fact::BackendRead { target, result } => {
+                if let Some(series) = self.target(target) {
+                    series.backend_read(*result);
+                }
+            }
             Fact::BackendHealth { target, healthy } => {
                 if let Some(series) = self.target(target) {
                     series.backend_health(*healthy);

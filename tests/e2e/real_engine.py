@@ -67,12 +67,14 @@ def config(t: Session, engine: str, gateway: servers.Gateway) -> Path:
                 model: {servers.MODEL}
                 auth: none
                 price: {{ input: 0.15, cached_input: 0.075, output: 0.60 }}
+                backend: {{ metrics: "{engine}/metrics", health: "{engine}/v1/models" }}
               gateway:
                 api: openai-chat
                 base_url: {gateway.url}/v1
                 model: {servers.MODEL}
                 auth: {{ bearer: {{ file: {key} }} }}
                 price: {{ input: 0.15, cached_input: 0.075, output: 0.60 }}
+                backend: {{ metrics: "{gateway.url}/metrics/" }}
             profiles:
               chat:
                 targets: [engine, gateway]
@@ -124,10 +126,29 @@ def run(t: Session, binary: Path) -> None:
     time.sleep(max(0.0, started + HEALTHY - time.monotonic()))
     healthy(t, prom)
     accounts(t, f"{url}/metrics", f"{engine.url}/metrics", before)
+    servers_accounts(t, url)
     outage(t, prom, engine, url)
     recovered(t, prom, started)
     kept_secret(t, url, daemon, gateway.key)
     drained(t, daemon, engine.process, url)
+
+
+def servers_accounts(t: Session, url: str) -> None:
+    """What engine and gateway say of themselves is in the record of each run, in their own terms."""
+    with t.check("the servers' own accounts are in the records of runs"):
+        runs = [run for run in fetch(f"{url}/api/v1/runs").json()["runs"] if run["profile"] == "chat" and run["server"]]
+        found = {run["target"]: run["server"] for run in reversed(runs)}
+        titles = {target: account["engine"] for target, account in found.items()}
+        equal(titles, {"engine": "llama.cpp", "gateway": "LiteLLM"}, "who speaks")
+        engine, gateway = found["engine"], found["gateway"]
+        for target, account in found.items():
+            equal((account["failed_readings"], account["restarts"]), ({}, 0), f"troubles of {target}")
+            expect(account["readings"] >= 2 and account["covered_seconds"] > 5, f"{target} was read too seldom: {account}")
+        # llama.cpp has neither a time to first token nor histograms, and says what a token takes.
+        equal(engine["time_to_first_token_seconds"], None, "the engine's time to first token")
+        expect(0 < engine["decode_seconds_per_token"] < 1, f"time per token: {engine}")
+        expect(engine["running"]["max"] >= 0 and engine["waiting"]["max"] >= 0, f"levels: {engine}")
+        expect(gateway["time_to_first_token_seconds"]["count"] > 0, f"the gateway's first tokens: {gateway}")
 
 
 def at_zero(t: Session, prom: Prometheus) -> None:

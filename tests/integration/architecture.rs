@@ -143,7 +143,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("comparison", &["detect", "event", "fact", "plan", "tally", "vocabulary"]),
     ("model_changes", &["detect", "event", "fact", "plan"]),
     ("regression", &["detect", "event", "fact", "plan", "state", "tally", "vocabulary"]),
-    ("backend", &["fact", "plan", "unmeasured"]),
+    ("backend", &["event", "fact", "plan", "tally", "unmeasured"]),
     ("sim", &["framing"]),
     ("top", &["report", "tls", "unmeasured"]),
 ];

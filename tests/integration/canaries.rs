@@ -108,6 +108,15 @@ fn config(planter: &mut Planter, echo: SocketAddr) -> String {
         target("bearer", format!("auth: {{ bearer: {} }}, connection: cold", planter.secret())),
         target("basic", format!("auth: {{ basic: {{ username: me, password: {} }} }}", planter.secret())),
         target("header", format!("auth: {{ header: {{ name: api-key, value: {} }} }}", planter.secret())),
+        target(
+            "own-account",
+            format!(
+                "backend: {{ metrics: 'http://{echo}/app/metrics', health: 'http://{echo}/app/health', \
+                 headers: {{ Authorization: {}, X-Auth-Token: {} }} }}",
+                planter.secret(),
+                planter.literal()
+            ),
+        ),
         target("second", format!("http: '2', auth: {{ bearer: {} }}", planter.secret())),
         target(
             "headers",
@@ -157,7 +166,7 @@ fn config(planter: &mut Planter, echo: SocketAddr) -> String {
     ];
     let chat = |stream: bool| {
         format!(
-            "targets: [bearer, basic, header, second, headers, proxied], schedule: {ONCE}, record: all, \
+            "targets: [bearer, basic, header, own-account, second, headers, proxied], schedule: {ONCE}, record: all, \
              load: [{{ users: 1, requests: {} }}], \
              workload: {{ prompts: [Say hi], output_tokens: 8, stream: {stream} }}, \
              expect: {{ finish_reason: [stop], text: {{ not_matches: [a] }} }}",

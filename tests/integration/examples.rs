@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 /// Placeholder hosts in the examples.
-const HOSTS: [&str; 5] = [
+const HOSTS: [&str; 7] = [
     "https://llm.example.net",
     "https://gateway.example.net",
     "https://internal.example.net",
     "https://app.example.net",
+    "http://prev-llama-predictor.models.example.com/openai",
+    "http://latest-llama-predictor.models.example.com/openai",
     "http://127.0.0.1:8000",
 ];
 /// The secrets of the examples in the environment; the simulator's application has this password.

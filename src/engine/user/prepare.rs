@@ -128,6 +128,7 @@ impl ScenarioUser {
             now: clock::shown_at(&runtime.shared.wall, due),
             caller: runtime.caller(),
             record: runtime.plan.profile.record,
+            slo_headers: runtime.plan.slo_headers(&at.step.name),
         }
     }
 

@@ -6,6 +6,7 @@ use crate::event::Failure;
 use crate::plan::{RecordMode, StepAction};
 use crate::scenario::{Continuation, Draft, JourneyStep, Unbuildable, UserSession};
 use crate::workload::RequestNumber;
+use http::{HeaderName, HeaderValue};
 use jiff::Timestamp;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -23,6 +24,8 @@ pub(super) struct RenderJob {
     pub(super) caller: Arc<dyn Caller>,
     /// Of which requests the content is recorded.
     pub(super) record: RecordMode,
+    /// The headers that state the latency which is expected.
+    pub(super) slo_headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// A request that was rendered, or why it could not be.
@@ -88,10 +91,19 @@ impl RenderJob {
             StepAction::Ask(_) => AnswerForm::Dialect,
         };
         let (status, timeout) = (step.expect.status.clone(), step.timeout);
+        let headers = self.slo_headers.clone();
         let (hidden, tool_calls) = (outgoing.hidden, step.expect.wants_tool_calls());
         let record = record_scope(self.record, self.at.set_up || !step.take.is_empty());
-        let options =
-            CallOptions { form, status, timeout, tool_calls, record, hidden, ..CallOptions::default() };
+        let options = CallOptions {
+            form,
+            status,
+            timeout,
+            tool_calls,
+            record,
+            hidden,
+            headers,
+            ..CallOptions::default()
+        };
         Ok((Sending { call, options }, continuation))
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Findings;
 use crate::config::{BrokenParts, Config, KeyPath, Length, nearest};
-use crate::vocabulary::TargetHealth;
+use crate::vocabulary::{SloMetric, TargetHealth};
 
 /// Compiles the rules of one target.
 pub(super) fn compile(
@@ -18,6 +18,29 @@ pub(super) fn compile(
         recovered_after: written.recovered_after,
         slow: written.slow.clone(),
         unknown_after: written.unknown_after.map(|time| time.0),
+    }
+}
+
+/// Warns of a target that states objectives which no profile has.
+pub(super) fn check_stated(config: &Config, broken: &BrokenParts, findings: &mut Findings) {
+    if broken.unread || !broken.profiles.is_empty() {
+        return;
+    }
+    for (name, target) in config.targets.iter().filter(|(_, target)| !target.slo_headers.is_none()) {
+        let users = config.profiles.values().filter(|profile| profile.target_names().any(|it| it == name));
+        let mut objectives = users.flat_map(|profile| &profile.slo);
+        let stated = |metric: SloMetric| target.slo_headers.names().iter().any(|(_, it)| *it == metric);
+        if !objectives.any(|slo| stated(slo.metric)) {
+            let metrics: Vec<_> =
+                target.slo_headers.names().iter().map(|(_, it)| format!("`{}`", it.name())).collect();
+            findings.warn(
+                &KeyPath::of(["targets", name, "slo_headers"]),
+                format!(
+                    "does nothing: no profile that uses this target has an objective on {}",
+                    metrics.join(" or ")
+                ),
+            );
+        }
     }
 }
 

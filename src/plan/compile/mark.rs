@@ -105,7 +105,7 @@ fn headers(
         let Some(name) = wire::header_name(name, &path, findings) else { continue };
         let same = |other: &String| name.as_str().eq_ignore_ascii_case(other);
         if wire::set_elsewhere(target, &name) {
-            findings.error(&path, "is set by `auth` or `propagate` already");
+            findings.error(&path, "is set by `auth`, `propagate` or `slo_headers` already");
         } else if target.headers.keys().any(same) {
             findings.error(&path, "is set by the target's `headers` already");
         } else if name == TAGS_HEADER && !target.mark.tags.is_empty() {

@@ -93,7 +93,8 @@ fn of_scenario(
         for header in step.headers.0.keys() {
             let Ok(parsed) = HeaderName::from_bytes(header.as_bytes()) else { continue };
             if let Some((name, _)) = targets.iter().find(|(_, target)| wire::set_elsewhere(target, &parsed)) {
-                let message = format!("is set by `auth` or `propagate` of the target `{name}` already");
+                let message =
+                    format!("is set by `auth`, `propagate` or `slo_headers` of the target `{name}` already");
                 findings.error(&path.key("headers").key(header), message);
             }
         }

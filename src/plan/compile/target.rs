@@ -2,7 +2,7 @@
 
 use super::{Findings, auth, health, mark, wire, workload};
 use crate::config::{self, KeyPath, Length, UrlText};
-use crate::plan::{Api, Proxy, Target, Timeouts, Tokenizer};
+use crate::plan::{Api, BackendOptions, Proxy, Target, Timeouts, Tokenizer};
 use std::net::IpAddr;
 use url::{Host, Url};
 
@@ -39,9 +39,7 @@ pub(super) fn compile(
         findings.error(&path.key("stall_threshold"), "must be more than 0s");
     }
     let health = health::compile(&written.health, &path.key("health"), findings);
-    let at_health = path.key("backend").key("health");
-    let account = written.backend.as_ref();
-    let health_url = account.map(|it| address(&it.health, &["http", "https"], "auth", &at_health, findings));
+    let backend = written.backend.as_ref().map(|it| backend(it, &path.key("backend"), findings));
     if let Some(url) = &base_url {
         in_the_clear(written, url, path, findings);
     }
@@ -60,6 +58,7 @@ pub(super) fn compile(
         connection: written.connection,
         proxy: proxy.flatten(),
         propagate: written.propagate,
+        slo_headers: written.slo_headers,
         timeouts,
         stall_threshold: written.stall_threshold.map(|threshold| threshold.0),
         price: written.price,
@@ -70,8 +69,34 @@ pub(super) fn compile(
         mark,
         mark_headers,
         health,
-        health_url: health_url.flatten(),
+        backend: backend.unwrap_or_default(),
     })
+}
+
+/// Where the server speaks of itself.
+fn backend(written: &config::TargetBackend, path: &KeyPath, findings: &mut Findings) -> BackendOptions {
+    let mut url = |key: &str, text: Option<&UrlText>| {
+        let (text, at) = (text?, path.key(key));
+        let mut url = address(text, &["http", "https"], "headers", &at, findings)?;
+        if text.0.ends_with('/') && !url.path().ends_with('/') {
+            // A page may be there only: redirects are not followed.
+            let path = format!("{}/", url.path());
+            url.set_path(&path);
+        }
+        let header = written.headers.iter().find(|(name, value)| value.is_credential(name));
+        if let Some((name, _)) = header.filter(|_| is_plain(&url)) {
+            findings.warn(&at, format!("is plain http: the header `{name}` goes out in the clear"));
+        }
+        Some(url)
+    };
+    let (metrics, health) =
+        (url("metrics", written.metrics.as_ref()), url("health", written.health.as_ref()));
+    if written.metrics.is_none() && written.health.is_none() {
+        findings
+            .error(path, "must have `metrics` or `health`, the URLs at which the server speaks of itself");
+    }
+    let headers = wire::headers(&written.headers, |_| false, &path.key("headers"), findings);
+    BackendOptions { metrics, health, headers }
 }
 
 /// A base URL may have a query, which is added to each request: Azure's has the API version there.

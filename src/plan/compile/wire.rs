@@ -84,7 +84,7 @@ pub(super) fn headers(
         let path = path.key(name);
         let Some(name) = header_name(name, &path, findings) else { continue };
         if taken(&name) {
-            findings.error(&path, "is set by `auth` or `propagate` already");
+            findings.error(&path, "is set by `auth`, `propagate` or `slo_headers` already");
         }
         if !seen.insert(name.clone()) {
             findings.error(&path, "stands here twice: the case of a header's name does not count");
@@ -136,7 +136,8 @@ pub(super) fn set_elsewhere(target: &config::Target, name: &HeaderName) -> bool 
             own || (authorization && name == http::header::AUTHORIZATION)
         }
     };
-    by_auth || (target.propagate == Propagate::W3c && name == "traceparent")
+    let by_slo = target.slo_headers.names().iter().any(|(header, _)| name == header);
+    by_auth || by_slo || (target.propagate == Propagate::W3c && name == "traceparent")
 }
 
 /// Compiles the TLS options. The files are read once here, so that an invalid one is found now.

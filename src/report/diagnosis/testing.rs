@@ -65,7 +65,7 @@ impl Requests {
             sample
         });
         let samples = samples.collect();
-        PairRequests { plan: Arc::clone(&self.plan), samples, counts }
+        PairRequests { plan: Arc::clone(&self.plan), samples, counts, account: None }
     }
 }
 

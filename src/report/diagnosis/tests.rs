@@ -118,7 +118,7 @@ fn noise_with_memory_is_no_pattern() {
 #[test]
 fn labels_are_distinct_and_each_pattern_is_documented() {
     let labels: BTreeSet<_> = DiagnosisPattern::ALL.iter().map(|it| it.label()).collect();
-    assert_eq!(labels.len(), 14);
+    assert_eq!(labels.len(), 16);
     let json = serde_json::to_value(DiagnosisPattern::ALL).unwrap();
     assert!(labels.iter().all(|label| json.as_array().unwrap().contains(&(*label).into())));
     let page = include_str!("../../../docs/diagnosis.md");

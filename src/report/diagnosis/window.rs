@@ -2,7 +2,7 @@
 //! what is concluded from them.
 
 use super::sample::{RequestSample, SamplePlace};
-use crate::event::{Failure, Outcome, Request, SeriesKey, SkipReason};
+use crate::event::{Failure, Outcome, Request, SeriesKey, ServerAccount, SkipReason};
 use crate::fact::Fact;
 use crate::plan::{PairPlan, Step};
 use enum_map::EnumMap;
@@ -57,6 +57,8 @@ pub(super) struct RequestWindow {
     slots: VecDeque<RequestSlot>,
     /// When each stage of the present run began.
     stage_starts: Vec<Option<Instant>>,
+    /// The server's account of the last run that has one.
+    account: Option<Arc<ServerAccount>>,
 }
 
 /// The requests of a pair within the window.
@@ -66,6 +68,8 @@ pub(super) struct PairRequests {
     /// In the order in which they were due.
     pub(super) samples: Vec<RequestSample>,
     pub(super) counts: RequestCounts,
+    /// The server's account of the last run that has one.
+    pub(super) account: Option<Arc<ServerAccount>>,
 }
 
 impl RequestCounts {
@@ -106,7 +110,7 @@ impl RequestCounts {
 impl RequestWindow {
     pub(super) fn new(plan: &Arc<PairPlan>, retention: Retention) -> Self {
         let stage_starts = vec![None; plan.profile.stages.len()];
-        Self { plan: Arc::clone(plan), retention, slots: VecDeque::new(), stage_starts }
+        Self { plan: Arc::clone(plan), retention, slots: VecDeque::new(), stage_starts, account: None }
     }
 
     /// Whether the requests of a pair can be compared with those in this window.
@@ -123,6 +127,7 @@ impl RequestWindow {
     pub(super) fn take(&mut self, fact: &Fact, began: Instant) {
         match fact {
             Fact::RunStarted { .. } => self.stage_starts.fill(None),
+            Fact::BackendAccounted(accounted) => self.account = Some(Arc::clone(&accounted.account)),
             Fact::Offered { place, warm_up } => {
                 let stage = self.stage_of(place).and_then(|stage| self.stage_starts.get_mut(stage));
                 if let Some(start) = stage {
@@ -192,7 +197,7 @@ impl RequestWindow {
         self.slots.iter().for_each(|slot| counts.add(&slot.counts));
         let mut samples: Vec<_> = self.slots.iter().flat_map(|slot| slot.samples.iter().copied()).collect();
         samples.sort_by(|a, b| a.at.total_cmp(&b.at));
-        PairRequests { plan: Arc::clone(&self.plan), samples, counts }
+        PairRequests { plan: Arc::clone(&self.plan), samples, counts, account: self.account.clone() }
     }
 }
 

@@ -4,6 +4,7 @@ use crate::event::{LoadUnit, LoadVerdict};
 use crate::report::cases::{CaseEnd, CaseGroup};
 use crate::report::result_file::SavedResult;
 use crate::report::result_pair::ResultPair;
+use crate::report::server_account::{account_rows, account_sentence, levels};
 use crate::report::tables::{ABSENT, counts, name, percent, seconds, with_parts};
 use crate::report::view::{DistributionSummary, PairReport, StageReport};
 use serde::Serialize;
@@ -121,9 +122,9 @@ pub(super) fn of_pair(
         journeys(view, currency),
         search(pair),
         account(pair),
-        runs(pair),
     ];
-    tables.into_iter().flatten().collect()
+    let tables = tables.into_iter().chain(server_accounts(pair)).chain([runs(pair)]);
+    tables.flatten().collect()
 }
 
 fn judged(group: &CaseGroup) -> Option<HtmlTable> {
@@ -321,7 +322,29 @@ fn account(pair: &ResultPair) -> Option<HtmlTable> {
             format!("{least} of {of}"),
         );
     }
+    if let Some(answers) = pair.server_health {
+        row("asked for its health, it".to_owned(), answers.sentence());
+    }
     HtmlTable::new("What the server says", 1, &["", ""], rows)
+}
+
+/// The server's own account of each run, beside what its client measured.
+fn server_accounts(pair: &ResultPair) -> impl Iterator<Item = Option<HtmlTable>> {
+    pair.runs.iter().filter_map(|run| Some((run, run.server.as_ref()?))).map(|(run, account)| {
+        let rows = account_rows(account).into_iter();
+        let mut rows: Vec<Vec<String>> =
+            rows.map(|row| vec![row.what.to_owned(), row.count, row.mean, row.p50, row.p95]).collect();
+        let blank = || vec![String::new(); 4];
+        rows.extend(
+            levels(account).into_iter().map(|level| [vec![format!("server: {level}")], blank()].concat()),
+        );
+        if rows.is_empty() {
+            rows.push([vec!["nothing".to_owned()], blank()].concat());
+        }
+        let engine = if account.engine.is_empty() { "the server" } else { &account.engine };
+        let caption = format!("Account of {engine} over the run {}: {}", run.id, account_sentence(account));
+        HtmlTable::new(caption, 1, &["", "count", "average", "p50", "p95"], rows)
+    })
 }
 
 fn runs(pair: &ResultPair) -> Option<HtmlTable> {

@@ -2,6 +2,7 @@
 
 use super::{Dated, PageContext, between, since};
 use crate::event::{Ledger, Pair, SearchReport};
+use crate::report::{AccountRow, account_rows, account_sentence, levels};
 use crate::server::Views;
 use crate::server::budgets::{BudgetRow, rows};
 use crate::server::chart::Charts;
@@ -31,7 +32,19 @@ pub(super) struct PairView {
     failures: Vec<Dated<Arc<RequestView>>>,
     budgets: Vec<BudgetRow>,
     search: Option<Arc<SearchReport>>,
+    server: Option<ServerSection>,
     facts: ChartFacts,
+}
+
+/// The server's own account of the last run that has one.
+#[derive(Debug, Serialize)]
+struct ServerSection {
+    engine: String,
+    run: String,
+    ended: Time,
+    sentence: String,
+    rows: Vec<AccountRow>,
+    levels: Vec<String>,
 }
 
 /// What is drawn into the charts besides the history.
@@ -87,6 +100,7 @@ impl PairView {
         let runs = views.recent.runs_of(pair, RUNS);
         let search = runs.iter().find_map(|run| run.search.clone());
         let search = search.or_else(|| status.last_run.as_ref()?.search.clone());
+        let server = runs.iter().find_map(|run| ServerSection::of(run));
         let target = views.states.view().remove(&pair.target);
         let regressions = status.regressions.clone();
         let baselines = status.baselines.clone();
@@ -125,7 +139,22 @@ impl PairView {
             budgets: rows(&*views.ledger).into_iter().filter(is_for_us).collect(),
             card,
             search,
+            server,
             facts,
+        })
+    }
+}
+
+impl ServerSection {
+    fn of(run: &RunView) -> Option<Self> {
+        let account = run.server.as_deref()?;
+        Some(Self {
+            engine: account.engine.clone(),
+            run: run.id.clone(),
+            ended: run.ended,
+            sentence: account_sentence(account),
+            rows: account_rows(account),
+            levels: levels(account),
         })
     }
 }

@@ -1,8 +1,9 @@
 //! Runs in the state file.
 
-use crate::event::{Pair, RunRef, RunResult, RunSummary, SearchReport};
+use crate::event::{Pair, RunAccount, RunRef, RunResult, RunSummary, ServerAccount};
 use crate::tally::RunTally;
 use rusqlite::{Connection, Row, Transaction, params};
+use serde::Serialize;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -13,10 +14,12 @@ pub struct SavedRun {
     pub summary: Arc<RunSummary>,
     /// The totals of its requests.
     pub tally: Arc<RunTally>,
+    /// The server's own account of its time; it comes later than the rest.
+    pub server: Option<Arc<ServerAccount>>,
 }
 
 const COLUMNS: &str = "id, profile, target, seed, scheduled_ms, started_ms, ended_ms, result, reason, offered, \
-                       skipped, ok, tally, degraded, search";
+                       skipped, ok, tally, degraded, search, server";
 
 pub(super) fn load(db: &Connection, limit: usize) -> rusqlite::Result<Vec<SavedRun>> {
     let mut statement =
@@ -50,15 +53,18 @@ fn run(row: &Row<'_>) -> rusqlite::Result<Option<SavedRun>> {
         skipped: count(10)?,
         ok: count(11)?,
     };
-    Ok(Some(SavedRun { summary: Arc::new(summary), tally: Arc::new(tally) }))
+    // The same holds for the account of its server.
+    let server = row.get::<_, Option<String>>(15)?.and_then(|text| serde_json::from_str(&text).ok());
+    let server = server.map(Arc::new);
+    Ok(Some(SavedRun { summary: Arc::new(summary), tally: Arc::new(tally), server }))
 }
 
 pub(super) fn save(transaction: &Transaction<'_>, runs: &[SavedRun]) -> rusqlite::Result<()> {
     let insert = format!(
-        "INSERT OR REPLACE INTO runs ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        "INSERT OR REPLACE INTO runs ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
     );
     let mut statement = transaction.prepare_cached(&insert)?;
-    for SavedRun { summary, tally } in runs {
+    for SavedRun { summary, tally, server } in runs {
         let RunRef { pair, id, seed, scheduled } = &*summary.run;
         statement.execute(params![
             id,
@@ -76,13 +82,25 @@ pub(super) fn save(transaction: &Transaction<'_>, runs: &[SavedRun]) -> rusqlite
             super::series::json(tally)?,
             summary.degraded,
             summary.search.as_deref().map(json).transpose()?,
+            server.as_deref().map(json).transpose()?,
         ])?;
     }
     Ok(())
 }
 
-fn json(report: &SearchReport) -> rusqlite::Result<String> {
-    serde_json::to_string(report).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+/// Adds the accounts of servers to runs that are in the file; one of a run that is not is dropped.
+pub(super) fn account(transaction: &Transaction<'_>, accounts: &[Arc<RunAccount>]) -> rusqlite::Result<()> {
+    let mut statement = transaction
+        .prepare_cached("UPDATE runs SET server = ? WHERE id = ? AND profile = ? AND target = ?")?;
+    for RunAccount { run, account } in accounts.iter().map(|it| &**it) {
+        let pair = &run.pair;
+        statement.execute(params![json(&**account)?, run.id, &*pair.profile, &*pair.target])?;
+    }
+    Ok(())
+}
+
+fn json(value: &impl Serialize) -> rusqlite::Result<String> {
+    serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
 }
 
 fn signed(n: u64) -> i64 {

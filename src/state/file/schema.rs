@@ -98,10 +98,12 @@ pub(super) const MIGRATIONS: &[&str] = &["
         alive_ms INTEGER NOT NULL,
         stopped INTEGER NOT NULL
     );
+","
+    ALTER TABLE runs ADD COLUMN server TEXT;
 "];
 
 /// The schema version that this program writes.
-pub(super) const VERSION: i64 = 6;
+pub(super) const VERSION: i64 = 7;
 
 /// Checks that the database is ours and intact, and brings its schema up to date.
 pub(super) fn prepare(db: &mut Connection, path: &Path) -> Result<(), StateError> {

@@ -1,7 +1,7 @@
 //! What is written is read back by the next process, and what cannot be read is reported.
 
 use super::*;
-use crate::event::{BudgetScope, Pair, RunRef, RunResult, RunSummary};
+use crate::event::{BudgetScope, Pair, RunRef, RunResult, RunSummary, ServerAccount};
 use crate::state::TimelineKind;
 use crate::state::budget::Amounts;
 use crate::tally::RunTally;
@@ -50,7 +50,7 @@ fn run(number: u64, ended: u64) -> SavedRun {
     let mut tally = RunTally::default();
     tally.offered(false);
     tally.load_active(Duration::from_secs(30));
-    SavedRun { summary: Arc::new(summary), tally: Arc::new(tally) }
+    SavedRun { summary: Arc::new(summary), tally: Arc::new(tally), server: None }
 }
 
 fn minute(minute: i64) -> SavedMinute {
@@ -111,6 +111,24 @@ fn what_is_written_is_read_by_the_next_process() {
     assert_eq!(file.minutes(&before(7, Some(1))).unwrap()[0].minute, 6, "the newest ones");
     assert_eq!(file.minutes(&of("chat", "llama")).unwrap().len(), 2);
     assert_eq!(file.minutes(&of("chat", "other")).unwrap().len(), 0);
+}
+
+#[test]
+fn the_account_of_a_server_is_added_to_its_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let account = |number: u64, engine: &str| {
+        let account = ServerAccount { engine: engine.to_owned(), readings: 3, ..ServerAccount::default() };
+        Arc::new(RunAccount { run: Arc::clone(&run(number, 1_000).summary.run), account: Arc::new(account) })
+    };
+    // It comes with its run, later, or for a run that is gone.
+    let (runs, accounts) = (vec![run(1, 1_000), run(2, 2_000)], vec![account(1, "vLLM")]);
+    write(dir.path(), &WriteBatch { runs, accounts, ..WriteBatch::default() });
+    let later = vec![account(2, "TGI"), account(9, "SGLang")];
+    write(dir.path(), &WriteBatch { accounts: later, ..WriteBatch::default() });
+    let runs = StateFile::open(dir.path(), KEPT).unwrap().runs(10).unwrap();
+    let engines: Vec<_> = runs.iter().map(|run| run.server.as_ref().unwrap().engine.as_str()).collect();
+    assert_eq!(engines, ["TGI", "vLLM"]);
+    assert_eq!(runs[0].server.as_ref().unwrap().readings, 3);
 }
 
 #[test]

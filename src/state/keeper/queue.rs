@@ -1,6 +1,6 @@
 //! What waits for the keeper's thread: data to write, and readers. Everything is bounded; the oldest is dropped first.
 
-use crate::event::Pair;
+use crate::event::{Pair, RunAccount};
 use crate::fact::WatchedRun;
 use crate::state::file::{SavedMinute, SavedModel, SavedRun, WantedMinutes, WriteBatch};
 use crate::state::timeline::{TimelineEvent, WantedEvents};
@@ -15,6 +15,7 @@ pub(super) const WAITING: usize = 1_000;
 #[derive(Default)]
 pub(super) struct WriteQueue {
     runs: VecDeque<SavedRun>,
+    accounts: VecDeque<Arc<RunAccount>>,
     pub(super) minutes: VecDeque<SavedMinute>,
     /// What is known about models and is not written yet; bounded by the number of pairs.
     pub(super) models: BTreeMap<Pair, SavedModel>,
@@ -37,6 +38,10 @@ pub(super) enum PendingRead {
 impl WriteQueue {
     pub(super) fn add_run(&mut self, run: SavedRun) {
         self.lost += push(&mut self.runs, run);
+    }
+
+    pub(super) fn add_account(&mut self, account: Arc<RunAccount>) {
+        self.lost += push(&mut self.accounts, account);
     }
 
     pub(super) fn add_watched(&mut self, run: Arc<WatchedRun>) {
@@ -67,6 +72,7 @@ impl WriteQueue {
         WriteBatch {
             budgets: None,
             runs: self.runs.drain(..).collect(),
+            accounts: self.accounts.drain(..).collect(),
             minutes: self.minutes.drain(..).collect(),
             models: std::mem::take(&mut self.models).into_values().collect(),
             watched: self.watched.drain(..).collect(),
@@ -77,7 +83,7 @@ impl WriteQueue {
 
     /// Puts what could not be written back at the front.
     pub(super) fn put_back(&mut self, batch: WriteBatch) {
-        let WriteBatch { runs, minutes, watched, models, events, .. } = batch;
+        let WriteBatch { runs, accounts, minutes, watched, models, events, .. } = batch;
         for model in models {
             // What came meanwhile is newer.
             self.models.entry(model.pair.clone()).or_insert(model);
@@ -85,6 +91,8 @@ impl WriteQueue {
         let newer = (std::mem::take(&mut self.runs), std::mem::take(&mut self.minutes));
         runs.into_iter().chain(newer.0).for_each(|run| self.add_run(run));
         minutes.into_iter().chain(newer.1).for_each(|minute| self.add_minute(minute));
+        let newer = std::mem::take(&mut self.accounts);
+        accounts.into_iter().chain(newer).for_each(|account| self.add_account(account));
         let newer = (std::mem::take(&mut self.watched), std::mem::take(&mut self.events));
         watched.into_iter().chain(newer.0).for_each(|run| self.add_watched(run));
         events.into_iter().chain(newer.1).for_each(|event| self.add_event(event));

@@ -2,7 +2,7 @@
 //! secrets and without the content of requests or answers.
 
 use crate::detect::UsualLevel;
-use crate::event::{CountSource, Journey, Outcome, Request, RunSummary, SearchReport};
+use crate::event::{CountSource, Journey, Outcome, Request, RunSummary, SearchReport, ServerAccount};
 use crate::fact::WatchedRun;
 use crate::state::Time;
 use crate::vocabulary::Quantity;
@@ -298,6 +298,8 @@ pub struct RunView {
     pub skipped: u64,
     /// Requests that were offered and ended as `ok`.
     pub ok: u64,
+    /// The server's own account of the time of the run; `null` if it was not read.
+    pub server: Option<Arc<ServerAccount>>,
 }
 
 impl RunView {
@@ -318,6 +320,7 @@ impl RunView {
             offered: summary.offered,
             skipped: summary.skipped,
             ok: summary.ok,
+            server: None,
         }
     }
 }

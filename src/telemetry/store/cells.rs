@@ -6,8 +6,8 @@ use super::cell::{By, ByCode, Cell, Info, Made, Modality, Money, NamedCells, Out
 use super::snapshot::{Gathering, LabelValue};
 use crate::catalogue::{Key, Metric, Subject, When, rows};
 use crate::event::{
-    ConnectionPhase, CountSource, FinishReason, LimitKind, Outcome, RunResult, SearchEnd, SkipReason,
-    SkippedRun, TargetState, TokenType, UsagePart, UsageReported,
+    BackendReadResult, ConnectionPhase, CountSource, FinishReason, LimitKind, Outcome, RunResult, SearchEnd,
+    SkipReason, SkippedRun, TargetState, TokenType, UsagePart, UsageReported,
 };
 use crate::telemetry::value::{Counter, Gauge, Histogram, Level, OptionalGauge, TimeCounter};
 use crate::vocabulary::Quantity;

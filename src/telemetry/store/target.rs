@@ -3,7 +3,7 @@
 use super::cell::OTHER;
 use super::cells::{Cells, about, row};
 use crate::catalogue::When;
-use crate::event::{Request, TargetState};
+use crate::event::{BackendReadResult, Request, TargetState};
 use crate::plan::Target;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -42,7 +42,10 @@ impl TargetSeries {
         let mut info = self.info.write().unwrap_or_else(PoisonError::into_inner);
         (info.api, info.provider) = (target.api.name().into(), target.api.provider().into());
         self.say(&info);
-        info.asked = target.health_url.is_some();
+        info.asked = target.backend.health.is_some();
+        if target.backend.metrics.is_some() {
+            self.cells.prepare(|when| when == When::ReadBackends);
+        }
         if !info.asked
             && let Some(healthy) = self.cells.made(row::BackendHealthy)
         {
@@ -56,6 +59,11 @@ impl TargetSeries {
         state[from].set(0.0);
         state[to].set(1.0);
         self.cells.get(row::TargetStateChanges)[to].add(1);
+    }
+
+    /// Counts a reading of the server's metrics.
+    pub(super) fn backend_read(&self, result: BackendReadResult) {
+        self.cells.get(row::BackendReads)[result].add(1);
     }
 
     /// Records what the server says of its own health. An answer that comes when it is asked no more counts no more.
