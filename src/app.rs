@@ -12,6 +12,7 @@ mod init;
 mod open_files;
 mod output_file;
 mod probe;
+mod program_pages;
 mod progress;
 mod reload;
 mod replay;

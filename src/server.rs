@@ -26,6 +26,7 @@ mod read_only;
 mod readiness;
 mod requests;
 mod static_files;
+mod streamed;
 mod targets;
 mod time_range;
 mod timeline;
@@ -47,6 +48,7 @@ use crate::model_changes::ModelChanges;
 use crate::report::DiagnosisRecorder;
 use crate::state::{Events, HistoryRecorder, Recent, StateKeeper, Timeline};
 use crate::target_state::TargetStates;
+use crate::telemetry::{Error as ExpositionError, Exposition};
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -55,6 +57,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use connections::Connections;
 use listen::Acceptor;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -70,7 +73,7 @@ pub enum Error {
         /// The address that was configured.
         address: SocketAddr,
         /// The error of the operating system.
-        source: std::io::Error,
+        source: io::Error,
     },
 }
 
@@ -211,14 +214,16 @@ fn privileged(views: &Views) -> Router<Views> {
 async fn metrics(State(views): State<Views>, headers: HeaderMap) -> Response {
     let (exposition, scrapes) = (views.current().exposition, &views.scrapes);
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let render = move || match exposition.render(accept.as_deref()) {
-        Ok(rendered) => ([(header::CONTENT_TYPE, rendered.content_type)], rendered.body).into_response(),
+    let content_type = Exposition::content_type(accept.as_deref());
+    let write = move |sink: &mut dyn io::Write| match exposition.write(accept.as_deref(), sink) {
+        Ok(()) => Ok(()),
+        Err(ExpositionError::Write(error)) => Err(error),
         Err(error) => {
             tracing::error!(%error, "cannot render the metrics");
-            (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response()
+            Err(io::Error::other(error))
         }
     };
-    scrapes.make(&headers, render).await
+    scrapes.stream(&headers, content_type, write).await
 }
 
 async fn healthy() -> &'static str {

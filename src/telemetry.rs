@@ -21,6 +21,8 @@ pub use exposition::{Error, Exposition, ScrapeResponse, SeriesCount, series_coun
 pub use lag::watch_runtime_lag;
 pub use markdown::markdown;
 pub use probe::render_probe;
-pub use store::{Series, SeriesValue, Snapshot, Store};
+pub use store::{
+    LabelForm, SampleValue, Series, SeriesSample, SeriesValue, Snapshot, Store, StoreReading, SubjectLabels,
+};
 pub use value::{Exemplar, Histogram, HistogramSnapshot};
 pub use webhook::{IncidentWebhook, WebhookTask};

@@ -17,7 +17,11 @@ pub(super) fn raise_limit() {
         return;
     }
     match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
-        Ok(()) => tracing::debug!(from = current, to = maximum, "raised the limit of open files"),
+        Ok(()) => tracing::info!(
+            from = current,
+            to = maximum.map_or_else(|| "unlimited".to_owned(), |most| most.to_string()),
+            "raised the limit of open files from the soft to the hard one"
+        ),
         Err(error) => tracing::warn!(%error, limit = current, "cannot raise the limit of open files"),
     }
 }

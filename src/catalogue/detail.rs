@@ -72,11 +72,12 @@ impl Metric {
     pub fn shown(self, detail: TelemetryDetail) -> SeriesExposure {
         let few = matches!(self.spec().subject, Subject::Target | Subject::Agent | Subject::Endpoint);
         match detail {
-            TelemetryDetail::Full => SeriesExposure::Always,
             TelemetryDetail::Lean if !few && !LEAN.contains(&self) => SeriesExposure::Never,
             TelemetryDetail::Lean if LEAN_USED.contains(&self) => SeriesExposure::Used,
             TelemetryDetail::Standard if USED.contains(&self) => SeriesExposure::Used,
-            TelemetryDetail::Lean | TelemetryDetail::Standard => SeriesExposure::Always,
+            TelemetryDetail::Lean | TelemetryDetail::Standard | TelemetryDetail::Full => {
+                SeriesExposure::Always
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 //! are held, are bounded, however many callers there are and however slowly they read.
 
 use super::activity::SendWithin;
-use super::compress;
+use super::{compress, streamed};
 use crate::log_throttle::LogThrottle;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, response};
@@ -11,6 +11,7 @@ use futures_util::FutureExt as _;
 use http_body_util::BodyExt as _;
 use hyper::body::{Frame, SizeHint};
 use std::convert::Infallible;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -29,7 +30,7 @@ const MAKING: usize = 2;
 /// How many units of bytes of finished answers are held at a time: 256 MB. A single answer may be larger.
 const MAX_HELD: u32 = 4096;
 /// A unit, which is also what is handed to a connection at once.
-const UNIT: usize = 64 << 10;
+pub(super) const UNIT: usize = 64 << 10;
 
 /// Makes answers of one kind.
 #[derive(Clone)]
@@ -76,6 +77,39 @@ impl AnswerLimiter {
         let Ok(Ok(held)) = held else { return self.refuse() };
         drop(turn);
         let mut answer = Response::from_parts(parts, Body::new(Slices { rest, _held: held }));
+        answer.extensions_mut().insert(SendWithin(within));
+        answer
+    }
+
+    /// Like [`AnswerLimiter::make`], but the body is sent while it is written, so that little of it is held if its reader
+    /// keeps up. If it cannot be completed, the connection is broken off, so that nobody takes a part for the whole.
+    pub(super) async fn stream(
+        &self,
+        headers: &HeaderMap,
+        content_type: &'static str,
+        write: impl FnOnce(&mut dyn io::Write) -> io::Result<()> + Send + 'static,
+    ) -> Response {
+        let within = scrape_timeout(headers).unwrap_or(WAIT_WITHIN).min(MAX_WAIT);
+        let until = Instant::now() + within;
+        let turn = timeout_at(until, Arc::clone(&self.0.making).acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else { return self.refuse() };
+        // Room for the first piece. Who has none gets an answer that says so.
+        let room = timeout_at(until, Arc::clone(&self.0.held).acquire_owned()).await;
+        let Ok(Ok(room)) = room else { return self.refuse() };
+        let (pieces, body) = streamed::channel(Arc::clone(&self.0.held), room, until);
+        let gzip = compress::accepts_gzip(headers);
+        tokio::task::spawn_blocking(move || {
+            // A caller that went away, or took too long, is no fault: there is nobody to tell.
+            let _ = pieces.write(gzip, write);
+            drop(turn);
+        });
+        let mut answer = Response::new(Body::new(body));
+        let head = answer.headers_mut();
+        head.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        head.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+        if gzip {
+            head.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
         answer.extensions_mut().insert(SendWithin(within));
         answer
     }
@@ -185,6 +219,79 @@ mod tests {
         }
         assert!(most.load(Ordering::SeqCst) <= MAKING);
         assert_eq!(answers.0.held.available_permits(), MAX_HELD as usize);
+    }
+
+    #[tokio::test]
+    async fn a_streamed_answer_is_whole_with_and_without_compression() {
+        let text = "tokenbeat_requests_total{profile=\"chat\"} 1\n".repeat(UNIT / 10);
+        for accepts in ["identity", "gzip"] {
+            let headers =
+                [(header::ACCEPT_ENCODING, HeaderValue::from_static(accepts))].into_iter().collect();
+            let (answers, written) = (AnswerLimiter::default(), text.clone());
+            let answer =
+                answers.stream(&headers, "text/plain", move |sink| sink.write_all(written.as_bytes()));
+            let answer = answer.await;
+            assert_eq!(answer.headers()[header::VARY], "accept-encoding");
+            assert_eq!(answer.headers()[header::CONTENT_TYPE], "text/plain");
+            assert!(answer.extensions().get::<SendWithin>().is_some());
+            let is_gzip = answer.headers().contains_key(header::CONTENT_ENCODING);
+            let bytes = answer.into_body().collect().await.unwrap().to_bytes();
+            let mut read = String::new();
+            if is_gzip {
+                io::Read::read_to_string(&mut flate2::read::GzDecoder::new(&*bytes), &mut read).unwrap();
+            } else {
+                read = String::from_utf8(bytes.into()).unwrap();
+            }
+            assert_eq!((is_gzip, read == text), (accepts == "gzip", true));
+            assert_eq!(answers.0.held.available_permits(), MAX_HELD as usize);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_streamed_answer_that_fails_is_broken_off() {
+        let answers = AnswerLimiter::default();
+        let fails = |sink: &mut dyn io::Write| -> io::Result<()> {
+            sink.write_all(&vec![b'x'; UNIT * 2])?;
+            Err(io::Error::other("the end"))
+        };
+        let answer = answers.stream(&HeaderMap::new(), "text/plain", fails).await;
+        assert!(answer.into_body().collect().await.is_err());
+        let panics = |_: &mut dyn io::Write| -> io::Result<()> { panic!("on purpose") };
+        let answer = answers.stream(&HeaderMap::new(), "text/plain", panics).await;
+        assert!(answer.into_body().collect().await.is_err());
+    }
+
+    /// A reader that does not read holds memory, but no turn, until there is no more memory for it.
+    #[tokio::test]
+    async fn who_does_not_read_a_streamed_answer_holds_no_turn() {
+        let answers = AnswerLimiter::default();
+        let large = |sink: &mut dyn io::Write| -> io::Result<()> { sink.write_all(&vec![b'x'; UNIT * 8]) };
+        let mut unread = Vec::new();
+        for _ in 0..3 * MAKING {
+            unread.push(answers.stream(&timeout("60"), "text/plain", large).await);
+        }
+        assert_eq!(unread.len(), 3 * MAKING);
+        for answer in unread {
+            assert_eq!(answer.into_body().collect().await.unwrap().to_bytes().len(), UNIT * 8);
+        }
+        assert_eq!(answers.0.held.available_permits(), MAX_HELD as usize);
+    }
+
+    #[tokio::test]
+    async fn a_streamed_answer_for_which_there_is_no_room_ends() {
+        let answers = AnswerLimiter::default();
+        let most = Arc::clone(&answers.0.held).acquire_many_owned(MAX_HELD - 3).await.unwrap();
+        let endless = |sink: &mut dyn io::Write| -> io::Result<()> {
+            loop {
+                sink.write_all(&vec![b'x'; UNIT])?;
+            }
+        };
+        let answer = answers.stream(&timeout("0.2"), "text/plain", endless).await;
+        // Nobody reads; the writer gives up in time, and what it wrote is dropped with the answer.
+        let turns = Arc::clone(&answers.0.making).acquire_many_owned(2).await.unwrap();
+        drop((answer, turns));
+        assert_eq!(answers.0.held.available_permits(), 3);
+        drop(most);
     }
 
     /// An answer that takes this part of what may be held.

@@ -149,7 +149,9 @@ async fn exchange(
         async move {
             let answer: Response<_> = answer.await?;
             let within = answer.extensions().get::<SendWithin>().copied();
-            activity.responding(within, answer.body().size_hint().exact().is_none());
+            // A scrape says within which time it ends, though not with how many bytes.
+            let is_endless = within.is_none() && answer.body().size_hint().exact().is_none();
+            activity.responding(within, is_endless);
             let observed = |body| ObservedBody { body, activity: Arc::clone(activity) };
             Ok::<_, Infallible>(answer.map(observed))
         }

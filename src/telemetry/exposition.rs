@@ -2,11 +2,10 @@
 //! It must not know who scrapes, nor where values come from.
 
 mod accept;
-mod collector;
-mod openmetrics;
 #[cfg(target_os = "linux")]
 mod process;
 mod protobuf;
+mod text;
 
 use super::store::Store;
 use crate::catalogue::{Key, Metric, SeriesExposure, Subject};
@@ -14,16 +13,28 @@ use crate::event::ComparisonVerdict;
 use crate::plan::{Budget, Plan, TargetComparison};
 use accept::ExpositionFormat;
 use bytes::Bytes;
-use collector::{Beyond, StoreCollector};
+use prometheus::core::Desc;
 use prometheus::proto::{LabelPair, MetricFamily};
 use prometheus::{Encoder, ProtobufEncoder, Registry, TextEncoder};
+use protobuf::FamilyMessage;
 use std::collections::{BTreeSet, HashMap};
+use std::io::Write;
 use std::sync::Arc;
+use text::{FamilyWriter, TextSyntax, write_labels};
+
+/// Bytes of text that are written at once.
+const PIECE: usize = 32 << 10;
 
 /// The reason why an exposition cannot be set up or written.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot expose the metrics: {0}")]
-pub struct Error(#[from] prometheus::Error);
+pub enum Error {
+    /// A label of the agent is no label name, or the metrics of the process cannot be written.
+    #[error("cannot expose the metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// Its reader went away.
+    #[error("cannot write the metrics: {0}")]
+    Write(#[from] std::io::Error),
+}
 
 /// The response to a scrape.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,11 +63,8 @@ impl MetricFilter {
 /// of the same store.
 pub struct Exposition {
     store: Arc<Store>,
-    shown: Arc<MetricFilter>,
-    /// Families of the store, for the text format.
-    text: Registry,
-    /// Families of the store, with the data that only protobuf can carry.
-    protobuf: Registry,
+    shown: MetricFilter,
+    has_native: bool,
     /// Families of the process.
     process: Registry,
 }
@@ -65,43 +73,89 @@ impl Exposition {
     /// Creates an exposition of `store` without the metrics that the plan disables. Native histograms are exposed if
     /// the plan enables them and the store keeps them. Fails if an agent label is not a valid label name.
     pub fn new(store: Arc<Store>, plan: &Plan) -> Result<Self, Error> {
-        let shown = Arc::new(MetricFilter(plan.telemetry.disable.iter().cloned().collect()));
-        let registry = |beyond| {
-            let registry = Registry::new();
-            registry.register(Box::new(StoreCollector::new(Arc::clone(&store), &shown, beyond)?))?;
-            Ok::<_, prometheus::Error>(registry)
-        };
-        let text = registry(Beyond::Nothing)?;
-        let native = plan.telemetry.native_histograms;
-        let protobuf = registry(if native { Beyond::ExemplarsAndNative } else { Beyond::Exemplars })?;
+        let labels = store.agent_labels().into_iter().map(|(name, _)| name).collect();
+        Desc::new("labels".to_owned(), "Their names.".to_owned(), labels, HashMap::new())?;
+        let shown = MetricFilter(plan.telemetry.disable.iter().cloned().collect());
         let process = Registry::new();
         #[cfg(target_os = "linux")]
         process.register(Box::new(process::ProcessMetrics::new()))?;
-        Ok(Self { store, shown, text, protobuf, process })
+        Ok(Self { store, shown, has_native: plan.telemetry.native_histograms, process })
     }
 
-    /// Renders the metrics in the format requested by `accept` (the value of the `Accept` header), or in text 0.0.4 if
-    /// no supported format is requested.
-    ///
-    /// This is CPU-bound (tens of milliseconds for hundreds of pairs), so do not call it on the traffic runtime.
+    /// Renders the metrics as [`Exposition::write`] writes them, in memory.
     pub fn render(&self, accept: Option<&str>) -> Result<ScrapeResponse, Error> {
-        let format = accept::negotiate(accept);
-        let body = match format {
-            ExpositionFormat::Text => self.encoded(&self.text, &TextEncoder::new())?,
-            ExpositionFormat::Protobuf => self.encoded(&self.protobuf, &ProtobufEncoder::new())?,
-            ExpositionFormat::OpenMetrics => {
-                openmetrics::render(&self.store.snapshot(), &self.shown, &self.process()).into()
-            }
-        };
-        Ok(ScrapeResponse { content_type: format.content_type(), body })
+        let mut body = Vec::new();
+        self.write(accept, &mut body)?;
+        Ok(ScrapeResponse { content_type: Self::content_type(accept), body: body.into() })
     }
 
-    fn encoded(&self, ours: &Registry, encoder: &impl Encoder) -> Result<Bytes, Error> {
-        let mut families = ours.gather();
-        families.extend(self.process());
-        let mut body = Vec::new();
-        encoder.encode(&families, &mut body)?;
-        Ok(body.into())
+    /// The content type of what [`Exposition::write`] writes.
+    pub fn content_type(accept: Option<&str>) -> &'static str {
+        accept::negotiate(accept).content_type()
+    }
+
+    /// Writes the metrics in the format requested by `accept` (the value of the `Accept` header), or in text 0.0.4 if no
+    /// supported format is requested. It holds one piece of text, or one family in protobuf, however many there are.
+    ///
+    /// This is CPU-bound (tens of milliseconds for hundreds of pairs) and waits for its reader, so do not call it on the
+    /// traffic runtime.
+    pub fn write(&self, accept: Option<&str>, mut sink: &mut dyn Write) -> Result<(), Error> {
+        match accept::negotiate(accept) {
+            ExpositionFormat::Text => {
+                self.text(TextSyntax::Prometheus, sink)?;
+                TextEncoder::new().encode(&self.process(), &mut sink)?;
+            }
+            ExpositionFormat::Protobuf => {
+                self.protobuf(sink)?;
+                ProtobufEncoder::new().encode(&self.process(), &mut sink)?;
+            }
+            ExpositionFormat::OpenMetrics => {
+                self.text(TextSyntax::OpenMetrics, sink)?;
+                let mut rest = String::new();
+                self.process().iter().for_each(|family| text::write_process(&mut rest, family));
+                rest.push_str("# EOF\n");
+                sink.write_all(rest.as_bytes())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn shown(&self) -> impl Iterator<Item = Metric> {
+        Metric::ALL.iter().copied().filter(|metric| self.shown.metric(*metric))
+    }
+
+    fn text(&self, syntax: TextSyntax, sink: &mut dyn Write) -> std::io::Result<()> {
+        let reading = self.store.reading();
+        let (mut agent, mut out) = (String::new(), String::with_capacity(2 * PIECE));
+        write_labels(&mut agent, borrowed(&reading.agent_labels));
+        for metric in self.shown() {
+            let mut family = FamilyWriter::new(syntax, metric, reading.bounds(metric), &agent);
+            let mut written = Ok(());
+            reading.family(metric, &mut |sample| {
+                if written.is_err() {
+                    return;
+                }
+                family.write(&mut out, sample);
+                if out.len() >= PIECE {
+                    written = sink.write_all(out.as_bytes());
+                    out.clear();
+                }
+            });
+            written?;
+        }
+        sink.write_all(out.as_bytes())
+    }
+
+    fn protobuf(&self, sink: &mut dyn Write) -> std::io::Result<()> {
+        let reading = self.store.reading();
+        let mut agent = Vec::new();
+        protobuf::labels(&mut agent, borrowed(&reading.agent_labels));
+        for metric in self.shown() {
+            let mut message = FamilyMessage::new(metric, self.has_native, &agent);
+            reading.family(metric, &mut |sample| message.add(sample));
+            message.write(sink)?;
+        }
+        Ok(())
     }
 
     /// The families of the process, with the agent's labels so that they can be joined with the others.
@@ -118,15 +172,18 @@ impl Exposition {
     }
 }
 
-fn label_pairs(labels: &[(String, String)]) -> Vec<LabelPair> {
-    labels.iter().map(|(name, value)| label_pair(name, value)).collect()
+fn borrowed(labels: &[(String, String)]) -> impl Iterator<Item = (&str, &str)> {
+    labels.iter().map(|(name, value)| (name.as_str(), value.as_str()))
 }
 
-fn label_pair(name: &str, value: &str) -> LabelPair {
-    let mut pair = LabelPair::default();
-    pair.set_name(name.to_owned());
-    pair.set_value(value.to_owned());
-    pair
+fn label_pairs(labels: &[(String, String)]) -> Vec<LabelPair> {
+    let pair = |(name, value): &(String, String)| {
+        let mut pair = LabelPair::default();
+        pair.set_name(name.clone());
+        pair.set_value(value.clone());
+        pair
+    };
+    labels.iter().map(pair).collect()
 }
 
 /// Numbers of series, with each bucket counted as a series, as in Prometheus.
@@ -151,7 +208,7 @@ pub fn series_count(plan: &Plan) -> Result<(SeriesCount, SeriesCount), Error> {
     let (exposition, detail) = (Exposition::new(Store::draft(plan), plan)?, plan.telemetry.detail);
     let snapshot = exposition.store.potential();
     let (mut all, mut pairs) = (SeriesCount::default(), HashMap::<_, SeriesCount>::new());
-    for metric in Metric::ALL.iter().copied().filter(|metric| exposition.shown.metric(*metric)) {
+    for metric in exposition.shown() {
         // The buckets plus `+Inf`, sum and count.
         let exposed = metric.bounds(detail).map_or(1, |bounds| bounds.len() + 3);
         let of_pair = matches!(metric.spec().subject, Subject::Stage | Subject::Step | Subject::Run);

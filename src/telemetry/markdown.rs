@@ -64,8 +64,10 @@ fn detail(metric: Metric) -> String {
     let levels = TelemetryDetail::ALL.iter().copied();
     let lowest =
         levels.clone().find(|level| metric.shown(*level) != SeriesExposure::Never).unwrap_or_default();
-    let used: Vec<_> =
-        levels.filter(|level| metric.shown(*level) == SeriesExposure::Used).map(|it| it.name()).collect();
+    let used: Vec<_> = levels
+        .filter(|level| metric.shown(*level) == SeriesExposure::Used)
+        .map(TelemetryDetail::name)
+        .collect();
     match used.as_slice() {
         [] => lowest.name().to_owned(),
         used => format!("{}; {}: when used", lowest.name(), used.join(", ")),

@@ -7,18 +7,22 @@ mod counting;
 mod genai;
 mod pair;
 mod place;
+mod reading;
 mod registry;
 mod request;
+mod sample;
 mod settings;
 mod snapshot;
 mod stage;
 mod target;
 
+pub use reading::StoreReading;
+pub use sample::{LabelForm, SampleValue, SeriesSample, SubjectLabels};
 pub use snapshot::{Series, SeriesValue, Snapshot};
 
 use super::export::{Dropped, Signal, Stats};
 use crate::build;
-use crate::catalogue::When;
+use crate::catalogue::{Metric, When};
 use crate::event::{ComparisonSource, ComparisonVerdict, Ledger, Pair};
 use crate::fact::{Fact, Sink};
 use crate::plan::Plan;
@@ -26,9 +30,10 @@ use crate::plan::otlp::GenAi;
 use crate::vocabulary::TelemetryDetail;
 use cells::{Cells, about, row};
 use pair::PairSeries;
-use registry::Registry;
+use reading::Gathering;
+use registry::{RegisteredSeries, Registry};
+use sample::LabelValue;
 use settings::Settings;
-use snapshot::{Gathering, LabelValue, show_pairs};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, SystemTime};
@@ -162,29 +167,31 @@ impl Store {
         Snapshot::of(self, true)
     }
 
-    /// How many series are shown.
-    fn detail(&self) -> TelemetryDetail {
-        self.read().detail
+    /// Begins to read the current values, family by family.
+    pub fn reading(&self) -> StoreReading<'_> {
+        StoreReading::of(self, false)
     }
 
-    fn currency(&self) -> Arc<str> {
-        Arc::clone(&self.read().currency)
+    /// All existing series, and the detail, currency and agent labels of the plan. The series are shared, so that a slow
+    /// reader does not hold a lock that a plan change waits for.
+    fn registered(&self) -> (RegisteredSeries, TelemetryDetail, Arc<str>, Vec<(String, String)>) {
+        let registry = self.read();
+        (registry.held(), registry.detail, Arc::clone(&registry.currency), registry.agent_labels.clone())
     }
 
-    /// Collects every series.
-    fn show(&self, out: &mut Gathering) {
-        self.agent.show(out, &[]);
-        self.show_budgets(out);
-        self.show_export(out);
-        self.show_comparisons(out);
-        // The series are shared, so that a slow reader does not hold a lock that a plan change waits for.
-        let held = self.read().held();
-        held.targets.iter().for_each(|target| target.cells.show(out, &[]));
-        show_pairs(&held.pairs, &held.stages, &held.places, out);
-        held.endpoints.iter().for_each(|endpoint| endpoint.show(out, &[]));
+    /// Collects the series of a metric of the agent.
+    fn show_agent<'a>(&'a self, metric: Metric, out: &mut Gathering<'a>) {
+        match metric {
+            Metric::BudgetSpent => self.show_budgets(out),
+            Metric::ExportFailures => self.show_export_failures(out),
+            Metric::Dropped => self.show_dropped(out),
+            Metric::ComparisonVerdict => self.show_verdicts(out),
+            Metric::ComparisonRatio => self.show_ratios(out),
+            metric => self.agent.one(metric, out),
+        }
     }
 
-    fn show_budgets(&self, out: &mut Gathering) {
+    fn show_budgets<'a>(&'a self, out: &mut Gathering<'a>) {
         for it in self.ledger.get().map(|ledger| ledger.uses()).unwrap_or_default() {
             // A budget of zero is always fully spent.
             let ratio = if it.limit > 0.0 { it.spent / it.limit } else { 1.0 };
@@ -193,20 +200,28 @@ impl Store {
         }
     }
 
-    fn show_export(&self, out: &mut Gathering) {
-        let stats = &self.export;
-        for &signal in Signal::ALL.iter().filter(|signal| stats.is_shown(**signal)) {
-            let label = LabelValue::Fixed(signal.label());
-            let failures = stats.failures(signal) as f64;
-            self.agent.show_read(row::ExportFailures, [label.clone()], failures, out);
+    fn exported(&self) -> impl Iterator<Item = (Signal, LabelValue)> {
+        let shown = Signal::ALL.iter().copied().filter(|signal| self.export.is_shown(*signal));
+        shown.map(|signal| (signal, LabelValue::Fixed(signal.label())))
+    }
+
+    fn show_export_failures<'a>(&'a self, out: &mut Gathering<'a>) {
+        for (signal, label) in self.exported() {
+            let failures = self.export.failures(signal) as f64;
+            self.agent.show_read(row::ExportFailures, [label], failures, out);
+        }
+    }
+
+    fn show_dropped<'a>(&'a self, out: &mut Gathering<'a>) {
+        for (signal, label) in self.exported() {
             for &reason in Dropped::ALL {
                 let labels = [label.clone(), LabelValue::Fixed(reason.label())];
-                self.agent.show_read(row::Dropped, labels, stats.dropped(signal, reason) as f64, out);
+                self.agent.show_read(row::Dropped, labels, self.export.dropped(signal, reason) as f64, out);
             }
         }
     }
 
-    fn show_comparisons(&self, out: &mut Gathering) {
+    fn show_verdicts<'a>(&'a self, out: &mut Gathering<'a>) {
         for report in self.comparisons.get().map(|source| source.comparisons()).unwrap_or_default() {
             let profile = LabelValue::Shared(Arc::clone(&report.profile));
             let verdicts = report.quantities.iter().map(|it| (it.quantity, it.verdict));
@@ -218,6 +233,12 @@ impl Store {
                     self.agent.show_read(row::ComparisonVerdict, labels, value, out);
                 }
             }
+        }
+    }
+
+    fn show_ratios<'a>(&'a self, out: &mut Gathering<'a>) {
+        for report in self.comparisons.get().map(|source| source.comparisons()).unwrap_or_default() {
+            let profile = LabelValue::Shared(Arc::clone(&report.profile));
             for it in &report.quantities {
                 for (bound, value) in [("low", it.low), ("mid", it.mid), ("high", it.high)] {
                     let Some(value) = value else { continue };

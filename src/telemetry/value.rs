@@ -181,7 +181,7 @@ pub struct Histogram {
 }
 
 /// The contents of a histogram.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct HistogramSnapshot {
     /// Upper bounds without `+Inf`.
     pub bounds: &'static [f64],
@@ -205,22 +205,26 @@ impl HistogramSnapshot {
         if bounds.len() == self.bounds.len() {
             return;
         }
-        let mut counts = vec![0; bounds.len() + 1];
-        let mut exemplars = vec![None; if self.exemplars.is_empty() { 0 } else { counts.len() }];
         let mut into = 0;
-        for (slot, count) in self.counts.iter().enumerate() {
-            if let Some(kept) = counts.get_mut(into) {
-                *kept += count;
-            }
-            let exemplar = self.exemplars.get(slot).copied().flatten();
-            if let (Some(exemplar), Some(kept)) = (exemplar, exemplars.get_mut(into)) {
-                let is_later = kept.is_none_or(|before: Exemplar| before.time <= exemplar.time);
-                *kept = if is_later { Some(exemplar) } else { *kept };
+        for slot in 0..self.counts.len() {
+            if slot > into {
+                let count = self.counts.get_mut(slot).map_or(0, std::mem::take);
+                if let Some(kept) = self.counts.get_mut(into) {
+                    *kept += count;
+                }
+                let exemplar = self.exemplars.get_mut(slot).and_then(Option::take);
+                if let (Some(exemplar), Some(kept)) = (exemplar, self.exemplars.get_mut(into))
+                    && kept.is_none_or(|before| before.time <= exemplar.time)
+                {
+                    *kept = Some(exemplar);
+                }
             }
             // This bucket was the last one below a bound that is kept.
             into += usize::from(self.bounds.get(slot).is_some() && self.bounds.get(slot) == bounds.get(into));
         }
-        (self.bounds, self.counts, self.exemplars) = (bounds, counts, exemplars);
+        self.counts.truncate(bounds.len() + 1);
+        self.exemplars.truncate(bounds.len() + 1);
+        self.bounds = bounds;
     }
 }
 
@@ -323,8 +327,16 @@ impl Histogram {
     /// The current contents in both forms. They contain the same values if the base-2 buckets were enabled before the
     /// first value.
     pub fn snapshot(&self) -> (HistogramSnapshot, Option<Native>) {
+        let mut reading = HistogramSnapshot::default();
+        let native = self.snapshot_into(&mut reading);
+        (reading, native)
+    }
+
+    /// Like [`Histogram::snapshot`], into memory that may have been used before.
+    pub(super) fn snapshot_into(&self, reading: &mut HistogramSnapshot) -> Option<Native> {
         let native = self.lock_native();
-        (self.read(), native.as_deref().cloned())
+        self.read_into(reading);
+        native.as_deref().cloned()
     }
 
     /// The base-2 buckets, if they are enabled.
@@ -350,13 +362,19 @@ impl Histogram {
 
     /// The current contents.
     pub fn read(&self) -> HistogramSnapshot {
-        let exemplars = self.exemplars.lock().unwrap_or_else(PoisonError::into_inner).to_vec();
-        HistogramSnapshot {
-            bounds: self.bounds,
-            counts: self.counts.iter().map(|count| count.load(Relaxed)).collect(),
-            sum: self.sum.get(),
-            exemplars,
-        }
+        let mut reading = HistogramSnapshot::default();
+        self.read_into(&mut reading);
+        reading
+    }
+
+    fn read_into(&self, reading: &mut HistogramSnapshot) {
+        reading.bounds = self.bounds;
+        reading.counts.clear();
+        reading.counts.extend(self.counts.iter().map(|count| count.load(Relaxed)));
+        reading.sum = self.sum.get();
+        let exemplars = self.exemplars.lock().unwrap_or_else(PoisonError::into_inner);
+        reading.exemplars.clear();
+        reading.exemplars.extend_from_slice(&exemplars);
     }
 }
 

@@ -58,7 +58,26 @@ pub(crate) async fn exchange(
     let text = String::from_utf8(bytes).map_err(|_| std::io::ErrorKind::InvalidData)?;
     let (head, body) = text.split_once("\r\n\r\n").ok_or(std::io::ErrorKind::UnexpectedEof)?;
     let head = head.to_ascii_lowercase();
-    assert!(!head.contains("transfer-encoding"), "a page has a length: {head}");
+    // A scrape is sent while it is written.
+    let body = if head.contains("transfer-encoding: chunked") {
+        joined(body).ok_or(std::io::ErrorKind::UnexpectedEof)?
+    } else {
+        body.to_owned()
+    };
     let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap();
-    Ok(Reply { status, head, body: body.to_owned() })
+    Ok(Reply { status, head, body })
+}
+
+/// The chunks of a body (RFC 9112, section 7.1); `None` if its end is missing.
+fn joined(mut rest: &str) -> Option<String> {
+    let mut body = String::new();
+    loop {
+        let (length, after) = rest.split_once("\r\n")?;
+        let length = usize::from_str_radix(length, 16).ok()?;
+        if length == 0 {
+            return (after == "\r\n").then_some(body);
+        }
+        body.push_str(after.get(..length)?);
+        rest = after.get(length..)?.strip_prefix("\r\n")?;
+    }
 }

@@ -10,7 +10,6 @@ use crate::testing::{
     ObservedCounts, budget, change_plan, plan, play, profile, rag_plan, rag_plan_of, small_plan, stage,
     while_requests_move,
 };
-use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -255,6 +254,63 @@ fn steps_and_journeys_are_in_the_series_count() {
     assert_eq!(count(rag_plan(), &[]) - whole, 7 * (6 + 2 + 1) + 26 + 1);
 }
 
+/// Notes the sizes of what is written.
+#[derive(Default)]
+struct WrittenSizes {
+    largest: usize,
+    all: usize,
+}
+
+impl Write for WrittenSizes {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.largest = self.largest.max(bytes.len());
+        self.all += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_scrape_of_any_size_is_written_in_pieces_of_one_size() {
+    let names: Vec<String> = (0..40).map(|n| format!("target-{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let plan = plan(&names, vec![profile("chat", vec![stage("steady", false)])]);
+    let fixture = Fixture::of(&plan);
+    for accept in [None, OPEN] {
+        let mut sizes = WrittenSizes::default();
+        fixture.exposition.write(accept, &mut sizes).unwrap();
+        // A piece ends with the series that fills it.
+        assert!(
+            sizes.largest < 2 * PIECE && sizes.all > 20 * sizes.largest,
+            "{} {}",
+            sizes.largest,
+            sizes.all
+        );
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_the_scrape() {
+    struct Gone;
+    impl Write for Gone {
+        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+            Err(std::io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let fixture = Fixture::busy(&small_plan());
+    for accept in [None, OPEN] {
+        let error = fixture.exposition.write(accept, &mut Gone).unwrap_err();
+        assert!(error.to_string().starts_with("cannot write the metrics: "), "{error}");
+    }
+}
+
 #[test]
 fn a_new_plan_changes_the_exposition() {
     let first = small_plan();
@@ -334,7 +390,7 @@ fn promtool_agrees() {
 }
 
 /// A plan whose profile has two measured stages, and its exposition.
-fn two_stages() -> (Plan, Arc<Store>, Exposition) {
+pub(super) fn two_stages() -> (Plan, Arc<Store>, Exposition) {
     let stages = [("warm", true), ("steady", false), ("more", false)].map(|(name, it)| stage(name, it));
     let plan = plan(&["llama"], vec![profile("chat", stages.to_vec())]);
     let store = Store::new(&plan);
@@ -343,7 +399,7 @@ fn two_stages() -> (Plan, Arc<Store>, Exposition) {
 }
 
 /// The counts of requests, given the sum over each metric.
-fn counts(sum: impl Fn(Metric) -> f64) -> ObservedCounts {
+pub(super) fn counts(sum: impl Fn(Metric) -> f64) -> ObservedCounts {
     ObservedCounts {
         offered: sum(Metric::OfferedRequests),
         skipped: sum(Metric::SkippedRequests),
@@ -368,13 +424,4 @@ fn offered_is_skipped_and_in_flight_and_ended_in_every_scrape() {
             counts(|metric| text_sum(text, &metric.spec().prometheus()))
         });
     }
-    while_requests_move(&sink, places, || {
-        let families = exposition.protobuf.gather();
-        counts(|metric| {
-            let name = metric.spec().prometheus();
-            let family = families.iter().find(|family| family.name() == name).unwrap();
-            let values = family.get_metric().iter();
-            values.map(|it| it.get_counter().value() + it.get_gauge().value()).sum()
-        })
-    });
 }

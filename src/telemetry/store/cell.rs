@@ -1,7 +1,8 @@
 //! The types of cells. A cell stores the series of one metric of one subject. It knows its labels beyond those of the
 //! subject, and how to collect its series. It must not know which metric it stores.
 
-use super::snapshot::{Gathering, LabelValue};
+use super::reading::Gathering;
+use super::sample::LabelValue;
 use crate::catalogue::{HTTP_CODES, MetricKind, Spec};
 use crate::event::Outcome;
 use crate::telemetry::value::{Counter, FloatCounter, Gauge, Histogram, Level, OptionalGauge, TimeCounter};

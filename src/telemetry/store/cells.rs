@@ -3,8 +3,9 @@
 //! Nothing here knows any metric by name.
 
 use super::cell::{By, ByCode, Cell, Info, Made, Modality, Money, NamedCells, OutcomeCells, ReadOnScrape};
-use super::snapshot::{Gathering, LabelValue};
-use crate::catalogue::{Key, Metric, Subject, When, rows};
+use super::reading::Gathering;
+use super::sample::{LabelValue, SubjectLabels};
+use crate::catalogue::{Metric, Subject, When, rows};
 use crate::event::{
     BackendReadResult, ConnectionPhase, CountSource, FinishReason, LimitKind, Outcome, RunResult, SearchEnd,
     SkipReason, SkippedRun, TargetState, TokenType, UsagePart, UsageReported,
@@ -106,10 +107,17 @@ macro_rules! slots {
                 })*)*
             }
 
+            /// The cell of a metric, if it exists.
+            fn one(&self, metric: Metric) -> Option<&dyn Any> {
+                match metric {
+                    $($(Metric::$id => self.$id.get().map(|made| &**made as &dyn Any),)*)*
+                }
+            }
+
             /// Calls `take` with each existing cell.
-            fn each(&self, take: &mut dyn FnMut(Metric, &dyn Any)) {
+            fn each(&self, take: &mut dyn FnMut(&dyn Any)) {
                 $($(if let Some(made) = self.$id.get() {
-                    take(Metric::$id, &**made);
+                    take(&**made);
                 })*)*
             }
         }
@@ -140,7 +148,7 @@ fn made<R: Row>(slots: &Slots, native: bool) -> &Made<R::Cell> {
 
 /// The cells of one subject.
 pub(super) struct Cells<S> {
-    labels: Arc<[(Key, Arc<str>)]>,
+    labels: Arc<SubjectLabels>,
     slots: Slots,
     /// Whether histograms created later also use base-2 buckets.
     native: AtomicBool,
@@ -150,7 +158,8 @@ pub(super) struct Cells<S> {
 impl<S: SubjectType> Cells<S> {
     /// The cells of the subject with these labels, in the order of the catalogue. None is created yet.
     pub(super) fn of<'a>(labels: impl IntoIterator<Item = &'a Arc<str>>) -> Self {
-        let labels = S::SUBJECT.keys().iter().copied().zip(labels.into_iter().map(Arc::clone)).collect();
+        let labels = S::SUBJECT.keys().iter().copied().zip(labels.into_iter().map(Arc::clone));
+        let labels = Arc::new(SubjectLabels::new(labels));
         Self { labels, slots: Slots::default(), native: AtomicBool::new(false), about: PhantomData }
     }
 
@@ -177,40 +186,42 @@ impl<S: SubjectType> Cells<S> {
         R::slot(&self.slots).get().map(|made| Copied(Made::clone(made)))
     }
 
-    /// Collects every series, except those of some metrics.
-    pub(super) fn show(&self, out: &mut Gathering, but: &[Metric]) {
-        self.slots.each(&mut |metric, cell| {
-            if !but.contains(&metric) {
-                out.of(&self.labels, metric);
-                cell.show(out);
-            }
-        });
+    /// Collects the series of a metric of this subject.
+    pub(super) fn one<'a>(&'a self, metric: Metric, out: &mut Gathering<'a>) {
+        if let Some(cell) = self.slots.one(metric) {
+            out.of(&self.labels);
+            cell.show(out);
+        }
     }
 
     /// Collects the series of a copied cell.
-    pub(super) fn show_copy<R: Row<Subject = S>>(&self, copy: Option<Copied<R>>, out: &mut Gathering) {
+    pub(super) fn show_copy<'a, R: Row<Subject = S>>(
+        &'a self,
+        copy: Option<&Copied<R>>,
+        out: &mut Gathering<'a>,
+    ) {
         if let Some(Copied(made)) = copy {
-            out.of(&self.labels, R::METRIC);
-            out.made(&made);
+            out.of(&self.labels);
+            out.made(made);
         }
     }
 
     /// Collects a series that is read from its owner.
-    pub(super) fn show_read<R: Row<Subject = S, Cell = ReadOnScrape>>(
-        &self,
+    pub(super) fn show_read<'a, R: Row<Subject = S, Cell = ReadOnScrape>>(
+        &'a self,
         _: R,
         labels: impl IntoIterator<Item = LabelValue>,
         value: f64,
-        out: &mut Gathering,
+        out: &mut Gathering<'a>,
     ) {
-        out.of(&self.labels, R::METRIC);
+        out.of(&self.labels);
         out.read(made::<R>(&self.slots, false), labels, value);
     }
 
     /// Records all histograms in base-2 buckets as well, including those created later.
     pub(super) fn record_native(&self) {
         self.native.store(true, Relaxed);
-        self.slots.each(&mut |_, cell| cell.record_native());
+        self.slots.each(&mut |cell| cell.record_native());
     }
 }
 

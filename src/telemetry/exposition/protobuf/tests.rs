@@ -1,16 +1,15 @@
 //! What a protobuf scraper reads, parsed with the current model of another library.
 
-use super::super::tests::Fixture;
+use super::super::tests::{Fixture, counts, two_stages};
 use super::*;
 use crate::catalogue::{Metric, buckets};
 use crate::event::Outcome;
-use crate::fact::Fact;
+use crate::fact::{Fact, Sink};
 use crate::plan::Plan;
 use crate::telemetry::store::{self, Store};
 use crate::telemetry::value::{Histogram, HistogramSnapshot, Trace};
 use crate::telemetry::{Exposition, ScrapeResponse};
-use crate::testing::{change_plan, plan, play, profile, small_plan, stage};
-use prometheus::{Encoder as _, ProtobufEncoder};
+use crate::testing::{change_plan, plan, play, profile, small_plan, stage, while_requests_move};
 use prometheus_client::encoding::prometheus_protobuf::prometheus_data_model as model;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -117,7 +116,7 @@ fn held(store: &Store) -> Held {
     held
 }
 
-fn same_exemplar(read: &model::Exemplar, held: &value::Exemplar) {
+fn same_exemplar(read: &model::Exemplar, held: &Exemplar) {
     let labels: Vec<_> = read.label.iter().map(|it| (it.name.as_str(), it.value.clone())).collect();
     assert_eq!(labels, [("trace_id", hex(&held.trace_id)), ("span_id", hex(&held.span_id))]);
     assert_eq!(read.value.to_bits(), held.value.to_bits());
@@ -276,19 +275,9 @@ fn both_forms_agree_in_the_midst_of_facts() {
 /// A histogram through the wire.
 fn through_the_wire(histogram: &Histogram) -> model::Histogram {
     let (reading, native) = histogram.snapshot();
-    let mut message = proto::Histogram::default();
-    message.set_sample_count(reading.count());
-    message.set_sample_sum(reading.sum);
-    add_native(&mut message, &native.unwrap(), &reading.exemplars);
-    let mut metric = proto::Metric::default();
-    metric.set_histogram(message);
-    let mut family = proto::MetricFamily::default();
-    family.set_name("h".to_owned());
-    family.set_field_type(proto::MetricType::HISTOGRAM);
-    family.set_metric(vec![metric]);
-    let mut bytes = Vec::new();
-    ProtobufEncoder::new().encode(&[family], &mut bytes).unwrap();
-    decode(&bytes).remove("h").unwrap().metric.remove(0).histogram.unwrap()
+    let (mut message, mut bucket) = (Vec::new(), Vec::new());
+    super::histogram(&mut message, &mut bucket, &reading, native.as_ref());
+    model::Histogram::decode(&*message).unwrap()
 }
 
 /// The bucket with the value of this rank (1 is the smallest).
@@ -366,4 +355,21 @@ fn zigzag_is_what_protobuf_says() {
     for (n, coded) in cases {
         assert_eq!(zigzag(n), coded);
     }
+}
+
+#[test]
+fn offered_is_skipped_and_in_flight_and_ended_in_every_scrape() {
+    let (plan, store, exposition) = two_stages();
+    let sink: Arc<dyn Sink> = Arc::<Store>::clone(&store);
+    while_requests_move(&sink, &plan.pairs[0].places[1..], || {
+        let families = decode(&exposition.render(PROTOBUF).unwrap().body);
+        counts(|metric| {
+            let values = families[&metric.spec().prometheus()].metric.iter();
+            let value = |it: &model::Metric| {
+                let counter = it.counter.as_ref().map(|it| it.value);
+                counter.or(it.gauge.as_ref().map(|it| it.value)).unwrap()
+            };
+            values.map(value).sum()
+        })
+    });
 }
