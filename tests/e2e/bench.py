@@ -119,9 +119,9 @@ def counted(row: dict) -> None:
 
 def judge(t: Session, row: dict) -> None:
     counted(row)
-    # The request was sent before the server had read it, and an answer arrives after it was written; a microsecond is
-    # for rounding.
-    expect(row["least_ttft_ms"] > -0.001, f"a first token before it was written: {row['least_ttft_ms']} ms")
+    # The request was sent before the server had read it, and an answer arrives after it was written. The kernel's clock is
+    # mapped to the process's own to within some microseconds.
+    expect(row["least_ttft_ms"] > -0.05, f"a first token before it was written: {row['least_ttft_ms']} ms")
     if row["server_late_p50_ms"] > STALLED_MS:
         t.note(f"the machine stalled (chunks were late by {row['server_late_p50_ms']:.1f} ms): times are not judged")
         return
