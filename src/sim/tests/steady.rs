@@ -78,7 +78,7 @@ async fn whole_answers_take_as_long_and_other_dialects_are_paced_too() {
 
 #[tokio::test]
 async fn a_fault_goes_to_the_engine_and_a_client_that_leaves_is_noted() {
-    let server = start(Options { pace: Some(Duration::from_secs(60)), ..options() });
+    let server = start(Options { pace: Some(Duration::from_mins(1)), ..options() });
     let reply = server.faulty("tokens_per_chunk;n=2", &streamed()).await;
     assert_eq!(reply.deltas("content").len(), 4, "in no time, for the engine is fast");
     let mut stream = TcpStream::connect(server.addr).await.unwrap();
