@@ -27,13 +27,13 @@ pub(crate) struct Pacer {
 #[derive(Debug, Default)]
 struct Waiting {
     /// As many entries as there are open streams; that of a stream that has gone leaves at its instant.
-    heap: BinaryHeap<Entry>,
+    heap: BinaryHeap<WakeUp>,
     /// When the next wake-up is.
     armed: Option<Instant>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct WakeUp {
     due: Instant,
     waker: Waker,
 }
@@ -42,7 +42,7 @@ impl Pacer {
     /// Wakes a task at `due` or shortly after, never before.
     pub(crate) fn wake_at(&self, due: Instant, waker: Waker) {
         let mut waiting = self.lock();
-        waiting.heap.push(Entry { due, waker });
+        waiting.heap.push(WakeUp { due, waker });
         let earlier = waiting.armed.is_none_or(|armed| due + GRAIN < armed);
         // On a busy processor, whoever runs wakes the others, without waiting for the timer's turn.
         let ready = waiting.take_due(Instant::now());
@@ -101,25 +101,25 @@ impl Waiting {
 }
 
 /// Reversed, because the heap keeps its greatest entry on top and that must be the earliest.
-impl Ord for Entry {
+impl Ord for WakeUp {
     fn cmp(&self, other: &Self) -> Ordering {
         other.due.cmp(&self.due)
     }
 }
 
-impl PartialOrd for Entry {
+impl PartialOrd for WakeUp {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for Entry {
+impl PartialEq for WakeUp {
     fn eq(&self, other: &Self) -> bool {
         self.due == other.due
     }
 }
 
-impl Eq for Entry {}
+impl Eq for WakeUp {}
 
 #[cfg(test)]
 mod tests {
