@@ -19,6 +19,7 @@ mod error_body;
 mod exchange;
 mod fingerprint;
 mod flood;
+mod gather;
 mod gemini;
 mod http;
 mod http1;
@@ -54,6 +55,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use body_decoder::decode_reads;
 pub use http::{BuildError, Client};
 pub use memory::{BodyMemory, Charge};
 pub use recording::{CallRecording, RecordScope};

@@ -108,8 +108,8 @@ impl Decoder for Anthropic {
         if let Some(delta) = openai::common_event(event) {
             return Ok(delta);
         }
-        let message: Object<EventOrMessage> = wire::parse("an event of the stream", event.data.as_bytes())?;
-        let message = message.0.unwrap_or_default();
+        let message: Object<EventOrMessage> = wire::parse_text("an event of the stream", event.data)?;
+        let message = *message.0.unwrap_or_default();
         Ok(match message.kind.0.as_deref().or(event.name).unwrap_or_default() {
             "message_start" => {
                 let counts = message.message.0.and_then(|start| start.usage.0);
@@ -135,7 +135,7 @@ impl Decoder for Anthropic {
 
     fn decode_whole(&self, body: &[u8]) -> Result<Delta, Malformed> {
         let message: Object<EventOrMessage> = wire::parse("the answer", body)?;
-        let message = message.0.unwrap_or_default();
+        let message = *message.0.unwrap_or_default();
         let Some(blocks) = message.content else {
             return Err(Malformed::Missing("the answer's `content`"));
         };

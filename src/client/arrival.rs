@@ -3,12 +3,14 @@
 //! segments before they are read, their time is that of the last one. On other systems than Linux, bytes arrive when
 //! they are read.
 
+use super::gather::{GatheredSocket, Gatherer, StreamPace};
+use std::cell::RefCell;
 use std::io::{self, IoSlice, Write as _};
 use std::net::{Ipv4Addr, Shutdown, TcpStream, UdpSocket};
 #[cfg(target_os = "linux")]
 use std::os::fd::{AsFd, AsRawFd as _};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -16,21 +18,35 @@ use std::time::Duration;
 use std::time::SystemTime;
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 /// Maximum number of bytes of one read.
 const MAX_READ: usize = 64 << 10;
+
+thread_local! {
+    /// Where bytes are read to at first: a reader's own room would have to be filled with zeros before each read, all of
+    /// it, and is much larger than a token.
+    static LANDING: RefCell<Vec<u8>> = RefCell::new(vec![0; MAX_READ]);
+}
 
 /// When the bytes that were read last arrived.
 pub(super) struct LastArrival {
     base: Instant,
     /// Nanoseconds since `base`.
     at: AtomicU64,
+    /// Whether an answer has ended since the last read.
+    ended: AtomicBool,
 }
 
 impl LastArrival {
     fn new() -> Self {
-        Self { base: Instant::now(), at: AtomicU64::new(0) }
+        Self { base: Instant::now(), at: AtomicU64::new(0), ended: AtomicBool::new(false) }
+    }
+
+    /// Notes that an answer has ended: what comes next is not part of its stream.
+    pub(super) fn end(&self) {
+        self.ended.store(true, Ordering::Release);
     }
 
     pub(super) fn get(&self) -> Instant {
@@ -45,42 +61,109 @@ impl LastArrival {
 
 /// A TCP connection whose reads say when their bytes arrived.
 pub(super) struct TimedStream {
-    socket: AsyncFd<TcpStream>,
+    stream: Arc<TcpStream>,
+    wait: ReadinessWait,
+    reader: TimedReader,
+}
+
+/// How readiness is waited for.
+enum ReadinessWait {
+    /// By the runtime, which wakes the reader for each piece.
+    Alone(AsyncFd<Arc<TcpStream>>),
+    /// Together with other streams.
+    Gathered(GatheredSocket),
+}
+
+/// Reads, and notes when the bytes arrived.
+struct TimedReader {
     control: Vec<u8>,
     arrival: Arc<LastArrival>,
     /// No byte that is still to be read arrived before this.
     earliest: Instant,
+    pace: StreamPace,
 }
 
 impl TimedStream {
-    /// Takes over a connected stream, and waits until it is known to be writable, so that its first request does not.
-    pub(super) async fn new(stream: tokio::net::TcpStream) -> io::Result<(Self, Arc<LastArrival>)> {
-        let stream = stream.into_std()?;
-        ask(&stream);
-        #[expect(
-            deprecated,
-            reason = "unsound only for types whose descriptor can change, and a `TcpStream` keeps its own"
-        )]
-        let socket = AsyncFd::new(stream)?;
+    /// Takes over a connected stream, and waits until it is known to be writable, so that its first request does not. A
+    /// paced stream may be read together with others of `gatherer`.
+    pub(super) async fn new(
+        stream: tokio::net::TcpStream,
+        gatherer: Option<Arc<Gatherer>>,
+    ) -> io::Result<(Self, Arc<LastArrival>)> {
+        let stream = Arc::new(stream.into_std()?);
+        ask(&*stream);
+        let socket = alone(&stream)?;
         socket.writable().await?.retain_ready();
         let arrival = Arc::new(LastArrival::new());
-        let timed =
-            Self { socket, control: control(), arrival: Arc::clone(&arrival), earliest: Instant::now() };
-        Ok((timed, arrival))
+        let reader = TimedReader {
+            control: control(),
+            arrival: Arc::clone(&arrival),
+            earliest: Instant::now(),
+            pace: StreamPace::new(gatherer),
+        };
+        Ok((Self { stream, wait: ReadinessWait::Alone(socket), reader }, arrival))
     }
 
     fn poll_write_with(
-        &self,
+        &mut self,
         cx: &mut Context<'_>,
         write: impl Fn(&mut &TcpStream) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
+        self.reader.pace.begin();
+        if let ReadinessWait::Gathered(_) = &self.wait {
+            let result = write(&mut &*self.stream);
+            if !is_would_block(&result) {
+                return Poll::Ready(result);
+            }
+            self.wait = ReadinessWait::Alone(alone(&self.stream)?);
+        }
         loop {
-            let mut ready = ready!(self.socket.poll_write_ready(cx))?;
-            if let Ok(result) = ready.try_io(|socket| write(&mut socket.get_ref())) {
+            let ReadinessWait::Alone(socket) = &self.wait else { return Poll::Pending };
+            let mut ready = ready!(socket.poll_write_ready(cx))?;
+            if let Ok(result) = ready.try_io(|socket| write(&mut &**socket.get_ref())) {
                 return Poll::Ready(result);
             }
         }
     }
+}
+
+impl TimedReader {
+    /// Reads what is there. Returns whether that was all.
+    fn read(&mut self, stream: &TcpStream, buf: &mut ReadBuf<'_>) -> io::Result<bool> {
+        let room = buf.remaining().min(MAX_READ);
+        let began = Instant::now();
+        LANDING.with_borrow_mut(|landing| {
+            let landing = landing.get_mut(..room).unwrap_or_default();
+            let (read, age) = receive(stream, landing, &mut self.control)?;
+            // The end has no time of its own, and may be read together with what came before it.
+            if read == 0 {
+                return Ok(false);
+            }
+            let now = Instant::now();
+            let at = age.and_then(|age| now.checked_sub(age)).unwrap_or(now).max(self.earliest);
+            self.arrival.set(at);
+            self.pace.arrived(at);
+            buf.put_slice(landing.get(..read).unwrap_or_default());
+            let all = read < room;
+            self.earliest = if all { at.max(began) } else { at };
+            Ok(all)
+        })
+    }
+}
+
+/// Lets the runtime wait for a socket. Fails where there is no runtime: a connection may be dropped anywhere, and says
+/// goodbye then.
+fn alone(stream: &Arc<TcpStream>) -> io::Result<AsyncFd<Arc<TcpStream>>> {
+    Handle::try_current().map_err(io::Error::other)?;
+    #[expect(
+        deprecated,
+        reason = "unsound only for types whose descriptor can change, and a `TcpStream` keeps its own"
+    )]
+    AsyncFd::new(Arc::clone(stream))
+}
+
+fn is_would_block<T>(result: &io::Result<T>) -> bool {
+    result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
 impl AsyncRead for TimedStream {
@@ -89,28 +172,44 @@ impl AsyncRead for TimedStream {
         if buf.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
+        if this.reader.arrival.ended.swap(false, Ordering::AcqRel) {
+            this.reader.pace.begin();
+        }
         loop {
-            let mut ready = ready!(this.socket.poll_read_ready(cx))?;
-            let room = buf.initialize_unfilled_to(buf.remaining().min(MAX_READ));
-            let began = Instant::now();
-            match receive(ready.get_inner(), room, &mut this.control) {
-                // The end has no time of its own, and may be read together with what came before it.
-                Ok((0, _)) => return Poll::Ready(Ok(())),
-                Ok((read, age)) => {
-                    let now = Instant::now();
-                    let at = age.and_then(|age| now.checked_sub(age)).unwrap_or(now).max(this.earliest);
-                    this.arrival.set(at);
-                    this.earliest = at;
-                    // Readiness is edge-triggered, and a short read has emptied the socket.
-                    if read < room.len() {
-                        ready.clear_ready();
-                        this.earliest = at.max(began);
+            // Readiness is edge-triggered, and a short read has emptied the socket.
+            let result = match &this.wait {
+                ReadinessWait::Gathered(socket) if this.reader.pace.keeps() => {
+                    ready!(socket.poll_ready(cx));
+                    let result = this.reader.read(&this.stream, buf);
+                    if !(matches!(result, Ok(true)) || is_would_block(&result)) {
+                        socket.keep_ready();
                     }
-                    buf.advance(read);
-                    return Poll::Ready(Ok(()));
+                    result
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                ReadinessWait::Gathered(_) => {
+                    this.wait = ReadinessWait::Alone(alone(&this.stream)?);
+                    continue;
+                }
+                ReadinessWait::Alone(socket) => {
+                    let Poll::Ready(ready) = socket.poll_read_ready(cx) else {
+                        let Some(gathered) = this.reader.pace.join(&this.stream) else {
+                            return Poll::Pending;
+                        };
+                        this.wait = ReadinessWait::Gathered(gathered);
+                        continue;
+                    };
+                    let mut ready = ready?;
+                    let result = this.reader.read(&this.stream, buf);
+                    if matches!(result, Ok(true)) || is_would_block(&result) {
+                        ready.clear_ready();
+                    }
+                    result
+                }
+            };
+            match result {
+                Ok(_) => return Poll::Ready(Ok(())),
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
@@ -118,12 +217,12 @@ impl AsyncRead for TimedStream {
 }
 
 impl AsyncWrite for TimedStream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_write_with(cx, |socket| socket.write(buf))
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
@@ -139,7 +238,7 @@ impl AsyncWrite for TimedStream {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.socket.get_ref().shutdown(Shutdown::Write))
+        Poll::Ready(self.stream.shutdown(Shutdown::Write))
     }
 }
 
@@ -207,7 +306,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (peer, _) = listener.accept().await.unwrap();
-        let (timed, arrival) = TimedStream::new(stream).await.unwrap();
+        let (timed, arrival) = TimedStream::new(stream, None).await.unwrap();
         (peer, timed, arrival)
     }
 

@@ -132,7 +132,7 @@ impl BedrockUsage {
 impl BedrockBlock {
     /// Adds its content to `delta`. `index` is the number of the block that a piece belongs to.
     fn push_to(self, index: Option<u64>, delta: &mut Delta) {
-        let reasoning = self.reasoning_content.0.unwrap_or_default();
+        let reasoning = *self.reasoning_content.0.unwrap_or_default();
         let reasoning = reasoning.text.0.or_else(|| reasoning.reasoning_text.0?.text.0);
         let tool = self.tool_use.0.unwrap_or_default();
         let input = match tool.input {
@@ -153,7 +153,7 @@ fn parse<T: Default + for<'de> Deserialize<'de>>(what: &'static str, json: &[u8]
         return Err(Malformed::TooLarge { what });
     }
     let parsed: Object<T> = wire::parse(what, json)?;
-    Ok(parsed.0.unwrap_or_default())
+    Ok(*parsed.0.unwrap_or_default())
 }
 
 fn of_block(block: Object<BedrockBlock>, index: Count) -> Delta {

@@ -7,12 +7,13 @@ mod stream;
 pub(super) use expected::{EVENT_STREAM, Expected, Mode, is_json};
 
 use super::answer::{AnswerBuilder, EndedAnswer};
-use super::dialect::{Decoder, Malformed};
+use super::dialect::{self, Decoder, Malformed};
 use super::memory::Charge;
 use super::sought::Sought;
 use crate::event::{Failure, Outcome};
 use crate::exchange::Delta;
 use crate::framing::Event;
+use crate::plan::Api;
 use bytes::Bytes;
 use std::sync::Arc;
 use stream::{EventSink, Framing};
@@ -343,4 +344,19 @@ impl BodyDecoder {
             BodyState::Whole(_) | BodyState::Came(..) => false,
         }
     }
+}
+
+/// Decodes a streamed answer that comes in these reads. Returns the number of events with content; `None` if the API has
+/// no streams, or if the answer is not complete.
+pub fn decode_reads<'a>(api: Api, reads: impl IntoIterator<Item = &'a [u8]>) -> Option<usize> {
+    let dialect = dialect::of(api)?;
+    let framing = Expected::Known(dialect.framing());
+    let mut body_decoder = BodyDecoder::new(dialect, framing);
+    let mark = Instant::now();
+    for read in reads {
+        body_decoder.frame(mark, read);
+    }
+    body_decoder.end_of_body(mark);
+    let answer = body_decoder.close(mark);
+    (answer.outcome == Outcome::Ok).then(|| answer.gaps.as_slice().len() + 1)
 }

@@ -213,7 +213,10 @@ impl Connection {
     /// Waits until it is free for another request; `false` if it is closed.
     pub(super) async fn ready(&mut self) -> bool {
         match &mut self.sender {
-            RequestSender::Http1(sender, driver) => driver.ready(sender).await,
+            RequestSender::Http1(sender, driver) => {
+                self.arrival.end();
+                driver.ready(sender).await
+            }
             RequestSender::Http2(sender, _) => sender.ready().await.is_ok(),
         }
     }

@@ -5,6 +5,7 @@ use super::arrival::{LastArrival, TimedStream};
 use super::classify::{self, CallError};
 use super::connect::{self, TcpDestination};
 use super::connection::{Body, Connection, Io, Tasks};
+use super::gather::Gatherer;
 use super::pool::ConnectionPool;
 use super::resolve::Resolver;
 use super::tls::TargetTls;
@@ -33,6 +34,8 @@ pub(super) struct Dialer {
     resolver: Resolver,
     tasks: Tasks,
     pool: Weak<ConnectionPool>,
+    /// Reads paced streams together. An HTTP/2 connection is read for all of its streams at once as it is.
+    gatherer: Option<Arc<Gatherer>>,
 }
 
 /// The proxy, if there is one.
@@ -57,7 +60,8 @@ impl Dialer {
         };
         let tls = secure.then(|| TargetTls::new(&target, &peer.host)).transpose()?;
         let proxy = target.proxy.as_ref().map(|proxy| hop(proxy, &target)).transpose()?;
-        Ok(Self { target, peer, proxy, tls, resolver: Resolver::new(), tasks, pool })
+        let gatherer = (target.http == HttpVersion::Http1).then(|| Gatherer::new(tasks.clone())).flatten();
+        Ok(Self { target, peer, proxy, tls, resolver: Resolver::new(), tasks, pool, gatherer })
     }
 
     /// Whether requests go to a proxy that reads them, and are therefore sent in absolute form.
@@ -112,7 +116,7 @@ impl Dialer {
     /// the proxy is attributed to it.
     async fn reach(&self, phases: &mut Phases) -> Result<(Io, Arc<LastArrival>), CallError> {
         let Some(hop) = &self.proxy else {
-            return timed(connect::tcp(&self.peer, &self.resolver, phases).await?).await;
+            return self.timed(connect::tcp(&self.peer, &self.resolver, phases).await?).await;
         };
         let stream = connect::tcp(&hop.peer, &self.resolver, phases).await.map_err(
             |CallError { failure, detail }| {
@@ -120,7 +124,7 @@ impl Dialer {
                 CallError::new(failure, format!("proxy: {detail}"))
             },
         )?;
-        let (io, arrival) = timed(stream).await?;
+        let (io, arrival) = self.timed(stream).await?;
         if !hop.tunnel {
             return Ok((io, arrival));
         }
@@ -128,6 +132,14 @@ impl Dialer {
         let io = self.tunnel(io).await?;
         phases.connect = phases.connect.map(|tcp| tcp + began.elapsed());
         Ok((io, arrival))
+    }
+
+    /// A stream that says when its bytes arrived.
+    async fn timed(&self, stream: TcpStream) -> Result<(Io, Arc<LastArrival>), CallError> {
+        let (stream, arrival) = TimedStream::new(stream, self.gatherer.clone())
+            .await
+            .map_err(|error| classify::set_up(Failure::Connect, "cannot watch the connection", &error))?;
+        Ok((Box::new(stream), arrival))
     }
 
     /// Opens a tunnel by `CONNECT` (RFC 9110, section 9.3.6).
@@ -159,14 +171,6 @@ impl Dialer {
         let upgraded = hyper::upgrade::on(response).await.map_err(broke)?;
         Ok(Box::new(TokioIo::new(upgraded)))
     }
-}
-
-/// A stream that says when its bytes arrived.
-async fn timed(stream: TcpStream) -> Result<(Io, Arc<LastArrival>), CallError> {
-    let (stream, arrival) = TimedStream::new(stream)
-        .await
-        .map_err(|error| classify::set_up(Failure::Connect, "cannot watch the connection", &error))?;
-    Ok((Box::new(stream), arrival))
 }
 
 /// The value of `Proxy-Authorization` and its secret, if the proxy requires one.

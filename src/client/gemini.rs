@@ -119,7 +119,7 @@ impl GeminiPart {
     fn push_to(self, delta: &mut Delta) {
         let thought = self.thought == Some(Value::Bool(true));
         delta.content.extend(self.text.0.map(if thought { Content::Reasoning } else { Content::Text }));
-        let call = self.function_call.0.unwrap_or_default();
+        let call = *self.function_call.0.unwrap_or_default();
         let some = |value: &Value| {
             value.as_object().is_some_and(|fields| !fields.is_empty())
                 || value.as_array().is_some_and(|items| !items.is_empty())

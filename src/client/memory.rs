@@ -58,8 +58,11 @@ impl Charge {
     /// Records that the body now holds `bytes`. Returns `false` if there is no room for the increase.
     pub(super) fn hold(&mut self, bytes: usize) -> bool {
         let wanted = bytes.saturating_sub(FREE);
+        if wanted == self.held {
+            return true;
+        }
         let all = &self.memory.0;
-        if wanted <= self.held {
+        if wanted < self.held {
             all.held.fetch_sub(self.held - wanted, Ordering::Relaxed);
             self.held = wanted;
             return true;

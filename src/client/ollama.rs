@@ -76,7 +76,7 @@ impl Line {
             cached_input: None,
             reasoning: None,
         };
-        let message = self.message.0.unwrap_or_default();
+        let message = *self.message.0.unwrap_or_default();
         let thinking = [self.thinking.0, message.thinking.0].into_iter().flatten().map(Content::Reasoning);
         let text = [self.response.0, message.content.0].into_iter().flatten().map(Content::Text);
         let mut delta = Delta {
@@ -106,7 +106,7 @@ fn parse(what: &'static str, json: &[u8]) -> Result<Line, Malformed> {
         return Err(Malformed::TooLarge { what });
     }
     let line: Object<Line> = wire::parse(what, json)?;
-    Ok(line.0.unwrap_or_default())
+    Ok(*line.0.unwrap_or_default())
 }
 
 impl Decoder for Ollama {

@@ -7,7 +7,7 @@ pub(super) use wire::Usage;
 
 use super::dialect::Malformed;
 use super::mapped::error_event;
-use super::wire::{parse, parse_value};
+use super::wire::{parse, parse_text, parse_value};
 use super::{error_body, fingerprint, json_call};
 use crate::exchange::{Call, Content, Delta, ToolCallPiece, Usage as Reported};
 use crate::framing::Event;
@@ -38,7 +38,7 @@ pub(super) fn decode_event(event: Event<'_>) -> Result<Delta, Malformed> {
         return Ok(Delta { terminal, ..delta });
     }
     let json = event.data.as_bytes();
-    Ok(delta(parse("an event of the stream", json)?, true, json))
+    Ok(delta(parse_text("an event of the stream", event.data)?, true, json))
 }
 
 /// A whole answer with choices.
@@ -110,17 +110,17 @@ fn delta(answer: wire::Answer, streamed: bool, json: &[u8]) -> Delta {
         match (choice.delta.0, choice.message.0) {
             // Some servers repeat the whole message in the last chunk.
             (delta, Some(message)) if streamed => {
-                message_content(message, &mut out.repeated, &mut out.repeated_tool_calls);
-                message_content(delta.unwrap_or_default(), &mut out.content, &mut out.tool_calls);
+                message_content(*message, &mut out.repeated, &mut out.repeated_tool_calls);
+                message_content(*delta.unwrap_or_default(), &mut out.content, &mut out.tool_calls);
             }
             (delta, message) => {
                 let message = message.or(delta).unwrap_or_default();
-                message_content(message, &mut out.content, &mut out.tool_calls);
+                message_content(*message, &mut out.content, &mut out.tool_calls);
             }
         }
     }
     out.error = failed.then(|| error_in(json));
-    out.usage = usage.map(counts).or_else(|| answer.timings.0.as_ref().and_then(timed));
+    out.usage = usage.map(|usage| counts(*usage)).or_else(|| answer.timings.0.as_deref().and_then(timed));
     out
 }
 
@@ -191,7 +191,8 @@ fn message_content(message: wire::Message, out: &mut Vec<Content>, tool_calls: &
         message.thinking,
         message.reasoning_details,
     ];
-    let reasoning = by_name.into_iter().map(wire::Parts::reasoning).find(|text| !text.is_empty());
+    let named = by_name.into_iter().filter(|parts| !parts.0.is_empty());
+    let reasoning = named.map(wire::Parts::reasoning).find(|text| !text.is_empty());
     add(Content::Reasoning, reasoning.unwrap_or_default());
     for part in message.content.0 {
         add(Content::Reasoning, part.thinking.reasoning());
@@ -201,10 +202,10 @@ fn message_content(message: wire::Message, out: &mut Vec<Content>, tool_calls: &
     add(Content::Refusal, message.refusal.0.unwrap_or_default());
     add(Content::Text, message.audio.0.and_then(|audio| audio.transcript.0).unwrap_or_default());
     let calls = message.tool_calls.objects().flat_map(|call| {
-        [call.function.0, call.custom.0].into_iter().flatten().map(move |it| (call.index.0, it))
+        [call.function.0, call.custom.0].into_iter().flatten().map(move |it| (call.index.0, *it))
     });
     // The older form has one call, so that all its pieces belong together.
-    for (index, call) in calls.chain(message.function_call.0.map(|call| (Some(0), call))) {
+    for (index, call) in calls.chain(message.function_call.0.map(|call| (Some(0), *call))) {
         let piece = ToolCallPiece { index, name: call.name.0, arguments: call.arguments.0.or(call.input.0) };
         piece.push_to(out, tool_calls);
     }

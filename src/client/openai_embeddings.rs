@@ -42,7 +42,11 @@ impl Decoder for OpenAiEmbeddings {
         if !answer.data.objects().any(|item| item.embedding.0) {
             return Err(Malformed::Missing("the answer's embedding"));
         }
-        Ok(Delta { usage: answer.usage.0.map(openai::counts), terminal: true, ..Delta::default() })
+        Ok(Delta {
+            usage: answer.usage.0.map(|usage| openai::counts(*usage)),
+            terminal: true,
+            ..Delta::default()
+        })
     }
 
     fn places(&self, _: bool) -> Option<String> {

@@ -2,7 +2,7 @@
 
 use super::dialect::{Decoder, Dialect, Malformed};
 use super::openai_chat::role;
-use super::wire::{Count, List, Object, Text, parse, parse_value};
+use super::wire::{Count, List, Object, Text, parse, parse_text, parse_value};
 use super::{error_body, fingerprint, openai};
 use crate::exchange::{Ask, Call, Content, Delta, ToolCallPiece};
 use crate::framing::Event;
@@ -70,7 +70,7 @@ impl Decoder for OpenAiResponses {
             return Ok(delta);
         }
         let json = event.data.as_bytes();
-        let chunk: Chunk = parse("an event of the stream", json)?;
+        let chunk: Chunk = parse_text("an event of the stream", event.data)?;
         let kind = chunk.r#type.0.or(event.name.map(str::to_owned)).unwrap_or_default();
         let generated = |make: fn(String) -> Content| Delta {
             content: chunk.delta.0.clone().map(make).into_iter().collect(),
@@ -97,7 +97,7 @@ impl Decoder for OpenAiResponses {
                 Delta { error: Some(error_in(json, "/response")), ..Delta::default() }
             }
             "response.completed" | "response.incomplete" | "response.cancelled" => {
-                let response = chunk.response.0.unwrap_or_default();
+                let response = *chunk.response.0.unwrap_or_default();
                 let finish = finish(&response).or_else(|| kind.rsplit('.').next().map(str::to_owned));
                 let said = output(response.output);
                 Delta {
@@ -105,7 +105,7 @@ impl Decoder for OpenAiResponses {
                     repeated: said.content,
                     repeated_tool_calls: said.tool_calls,
                     id: response.id.0,
-                    usage: response.usage.0.map(openai::counts),
+                    usage: response.usage.0.map(|usage| openai::counts(*usage)),
                     terminal: true,
                     ..Delta::default()
                 }
@@ -126,7 +126,7 @@ impl Decoder for OpenAiResponses {
         Ok(Delta {
             finish: finish(&response),
             id: response.id.0,
-            usage: response.usage.0.map(openai::counts),
+            usage: response.usage.0.map(|usage| openai::counts(*usage)),
             terminal: true,
             ..output(response.output)
         })

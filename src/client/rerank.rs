@@ -73,7 +73,7 @@ impl Decoder for Rerank {
 
     fn decode_whole(&self, body: &[u8]) -> Result<Delta, Malformed> {
         let answer: Object<RerankAnswer> = wire::parse("the answer", body)?;
-        let RerankAnswer { results, data, usage, meta } = answer.0.unwrap_or_default();
+        let RerankAnswer { results, data, usage, meta } = *answer.0.unwrap_or_default();
         let results = results.or(data).ok_or(Malformed::Missing("the answer's `results`"))?;
         let mut results = results.objects().map(|ranked| ranked.relevance_score.or(ranked.score)).peekable();
         if results.peek().is_none() {
@@ -83,7 +83,7 @@ impl Decoder for Rerank {
             return Err(Malformed::Missing("a `relevance_score` in the answer's `results`"));
         }
         let counts = usage.0.unwrap_or_default();
-        let meta = meta.0.unwrap_or_default();
+        let meta = *meta.0.unwrap_or_default();
         let counted = |counts: Object<MetaTokens>| {
             let counts = counts.0.unwrap_or_default();
             counts.input_tokens.0.filter(|n| *n > 0).or(counts.total_tokens.0).or(counts.input_tokens.0)

@@ -82,9 +82,9 @@ impl Decoder for Tgi {
         if let Some(delta) = openai::common_event(event) {
             return Ok(delta);
         }
-        let generated: Object<StreamEvent> = wire::parse("an event of the stream", event.data.as_bytes())?;
-        let StreamEvent { token, details, generated_text } = generated.0.unwrap_or_default();
-        let logprobs = token.0.as_ref().map_or(0, TgiToken::logprobs);
+        let generated: Object<StreamEvent> = wire::parse_text("an event of the stream", event.data)?;
+        let StreamEvent { token, details, generated_text } = *generated.0.unwrap_or_default();
+        let logprobs = token.0.as_deref().map_or(0, TgiToken::logprobs);
         let text =
             token.0.filter(|token| token.special != Some(Value::Bool(true))).and_then(|token| token.text.0);
         let details = details.0.unwrap_or_default();

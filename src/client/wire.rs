@@ -22,10 +22,22 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 /// [`non_finite`]).
 pub(super) fn parse<T: DeserializeOwned>(what: &'static str, json: &[u8]) -> Result<T, Malformed> {
     let json = json.strip_prefix(BOM).unwrap_or(json);
-    let source = match serde_json::from_slice(json) {
-        Ok(value) => return Ok(value),
-        Err(source) => source,
-    };
+    serde_json::from_slice(json).or_else(|source| parse_leniently(what, json, source))
+}
+
+/// Parses an event or a document that is known to be text: like [`parse`], for less.
+pub(super) fn parse_text<T: DeserializeOwned>(what: &'static str, json: &str) -> Result<T, Malformed> {
+    let json = json.strip_prefix('\u{feff}').unwrap_or(json);
+    serde_json::from_str(json).or_else(|source| parse_leniently(what, json.as_bytes(), source))
+}
+
+/// Parses what is not quite JSON; `source` is the error of a strict parser.
+#[cold]
+fn parse_leniently<T: DeserializeOwned>(
+    what: &'static str,
+    json: &[u8],
+    source: serde_json::Error,
+) -> Result<T, Malformed> {
     let joined = surrogates::replaced(json);
     let finite = non_finite::replaced(joined.as_deref().unwrap_or(json));
     if let Some(Ok(value)) = finite.or(joined).map(|json| serde_json::from_slice(&json)) {
@@ -63,9 +75,10 @@ pub(super) struct Text(pub(super) Option<String>);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Told(pub(super) bool);
 
-/// An object; `None` if it is of another type.
+/// An object; `None` if it is of another type. Boxed, because most of the many optional objects of an answer are absent,
+/// and room for them would be moved around with each event.
 #[derive(Clone, Debug)]
-pub(super) struct Object<T>(pub(super) Option<T>);
+pub(super) struct Object<T>(pub(super) Option<Box<T>>);
 
 /// The items of an array, or a single object as the only item; empty if it is of another type.
 #[derive(Clone, Debug)]
@@ -86,7 +99,7 @@ impl<T> Default for List<T> {
 impl<T> List<Object<T>> {
     /// The items that are objects.
     pub(super) fn objects(self) -> impl Iterator<Item = T> {
-        self.0.into_iter().filter_map(|item| item.0)
+        self.0.into_iter().filter_map(|item| item.0).map(|item| *item)
     }
 }
 
@@ -276,7 +289,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(map)).map(|object| Object(Some(object)))
+                T::deserialize(MapAccessDeserializer::new(map)).map(|object| Object(Some(Box::new(object))))
             }
         }
         deserializer.deserialize_any(Objects(PhantomData))

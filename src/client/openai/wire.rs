@@ -40,7 +40,7 @@ pub(super) struct Timings {
 
 /// The first choice (index 0), which is the answer. Others exist only if `params` asks for more than one, and are
 /// ignored.
-pub(super) struct First(pub(super) Option<Choice>);
+pub(super) struct First(pub(super) Option<Box<Choice>>);
 
 /// One choice.
 #[derive(Default, Deserialize)]
