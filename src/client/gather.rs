@@ -293,5 +293,5 @@ impl Drop for StreamPace {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests;

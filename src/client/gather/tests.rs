@@ -1,3 +1,5 @@
+#![cfg(target_os = "linux")]
+
 use super::*;
 use crate::client::arrival::{LastArrival, TimedStream};
 use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
@@ -141,12 +143,12 @@ async fn one_gathered(gatherer: &Arc<Gatherer>) -> (TimedStream, tokio::net::Tcp
     let (mut room, began) = ([0; 8], Instant::now());
     while gathered(gatherer) == 0 {
         assert!(began.elapsed() < PATIENCE);
-        let write = async {
+        let sending = async {
             tokio::time::sleep(MIN_GAP + Duration::from_millis(3)).await;
             peer.write_all(b"x").await
         };
-        let (wrote, read) = tokio::join!(write, timed.read(&mut room));
-        wrote.unwrap();
+        let (sent, read) = tokio::join!(sending, timed.read(&mut room));
+        sent.unwrap();
         assert!(read.unwrap() > 0);
     }
     (timed, peer)
