@@ -110,6 +110,8 @@ pub fn named_sentence(account: &ServerAccount) -> String {
 
 fn estimate(quantile: AccountQuantile) -> String {
     match quantile.high {
+        // The first bucket: an estimate within it says nothing.
+        Some(high) if quantile.low == 0.0 => format!("at most {}", seconds(high)),
         Some(high) if (high - quantile.low) > 0.1 * quantile.value => {
             format!("about {} ({} to {})", seconds(quantile.value), seconds(quantile.low), seconds(high))
         }
@@ -219,6 +221,8 @@ mod tests {
         let between = account(0.9, times(40, 0.08, 0.06, Some(0.1)));
         let said = account_sentence(&between);
         assert!(said.ends_with("at least 800 ms of it is on the way: network, TLS or a gateway"), "{said}");
+        let first = account_sentence(&account(0.9, times(40, 0.0005, 0.0, Some(0.001))));
+        assert!(first.contains("at the client, at most 1.00 ms at the server"), "{first}");
         let beyond = account_sentence(&account(9.0, times(40, 8.0, 8.0, None)));
         assert!(beyond.contains("more than 8.00 s at the server"), "{beyond}");
         let few = account_sentence(&account(0.9, times(3, 0.8, 0.75, Some(1.0))));
