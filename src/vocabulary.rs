@@ -522,7 +522,6 @@ pub enum SloHeaders {
 
 impl SloHeaders {
     /// Whether it is none, which need not be written.
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
     pub const fn is_none(&self) -> bool {
         matches!(self, Self::None)
     }

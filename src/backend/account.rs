@@ -215,7 +215,7 @@ fn since(before: &ReadBuckets, now: &ReadBuckets) -> Option<ReadBuckets> {
     let same = before.counts.len() == now.counts.len()
         && before.counts.iter().zip(&now.counts).all(|(a, b)| a.0.total_cmp(&b.0).is_eq());
     let counts = before.counts.iter().zip(&now.counts).map(|(a, b)| (b.0, (b.1 - a.1).max(0.0))).collect();
-    same.then(|| ReadBuckets { counts, sum: now.sum - before.sum })
+    same.then_some(ReadBuckets { counts, sum: now.sum - before.sum })
 }
 
 /// Adds counts with the same bounds; of others, only the later are kept.

@@ -4,7 +4,7 @@ use super::PATIENCE;
 use crate::plan::Target;
 use crate::unmeasured;
 use reqwest::header::HeaderValue;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use url::Url;
 
@@ -27,8 +27,9 @@ impl TrustedClients {
     }
 
     /// Forgets the clients that none of these targets needs.
-    pub(super) fn keep<'a>(&mut self, targets: impl Iterator<Item = &'a Target> + Clone) {
-        self.0.retain(|trusted, _| targets.clone().any(|target| target.tls.ca_file == *trusted));
+    pub(super) fn keep<'a>(&mut self, targets: impl Iterator<Item = &'a Target>) {
+        let needed: BTreeSet<_> = targets.map(|target| &target.tls.ca_file).collect();
+        self.0.retain(|trusted, _| needed.contains(trusted));
     }
 }
 

@@ -239,21 +239,20 @@ mod tests {
     #[test]
     fn every_engine_is_recognised_by_its_own_names() {
         for engine in ENGINES {
-            let mut text = String::new();
-            for family in engine.signals.iter().flat_map(|(_, reading)| reading.families()) {
+            let lines = engine.signals.iter().flat_map(|(_, reading)| reading.families()).map(|family| {
                 let labels: Vec<String> =
                     family.labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
-                let labels = labels.join(",");
+                let (name, labels) = (family.name, labels.join(","));
                 if family.kind == FamilyKind::Histogram {
-                    let name = family.name;
-                    text += &format!(
-                        "{name}_bucket{{{labels},le=\"1\"}} 1\n{name}_bucket{{{labels},le=\"+Inf\"}} 2\n"
-                    );
-                    text += &format!("{name}_sum{{{labels}}} 3\n{name}_count{{{labels}}} 2\n");
+                    format!(
+                        "{name}_bucket{{{labels},le=\"1\"}} 1\n{name}_bucket{{{labels},le=\"+Inf\"}} 2\n\
+                         {name}_sum{{{labels}}} 3\n{name}_count{{{labels}}} 2\n"
+                    )
                 } else {
-                    text += &format!("{}{{{labels}}} 1\n", family.name);
+                    format!("{name}{{{labels}}} 1\n")
                 }
-            }
+            });
+            let text: String = lines.collect();
             let found = page(&text, "m").unwrap();
             assert_eq!(found.engine, engine.title);
             let signals: Vec<EngineSignal> = engine.signals.iter().map(|(signal, _)| *signal).collect();

@@ -138,7 +138,7 @@ mod tests {
             (found[1].label("le"), found[1].label("m"), found[1].value),
             (Some("+Inf"), Some("}"), 4.0)
         );
-        assert_eq!(found[2].value, 15.0);
+        assert!((found[2].value - 15.0).abs() < 1e-12);
         assert!(found[3].value.is_nan());
     }
 

@@ -187,15 +187,15 @@ impl ServerAccount {
 mod tests {
     use super::*;
 
-    fn times(count: u64, low: f64, value: f64, high: f64) -> Option<AccountTimes> {
+    fn times(count: u64, low: f64, value: f64, high: f64) -> AccountTimes {
         let p50 = Some(AccountQuantile { value, low, high: Some(high) });
-        Some(AccountTimes { count, mean: value, p50, p95: None })
+        AccountTimes { count, mean: value, p50, p95: None }
     }
 
     fn account(client: f64, server: (f64, f64, f64), counts: (u64, u64)) -> ServerAccount {
         ServerAccount {
-            client_time_to_first_token_seconds: times(counts.0, client, client, client),
-            time_to_first_token_seconds: times(counts.1, server.0, server.1, server.2),
+            client_time_to_first_token_seconds: Some(times(counts.0, client, client, client)),
+            time_to_first_token_seconds: Some(times(counts.1, server.0, server.1, server.2)),
             ..ServerAccount::default()
         }
     }

@@ -194,38 +194,38 @@ pub fn account_rows(account: &ServerAccount) -> Vec<AccountRow> {
 mod tests {
     use super::*;
 
-    fn times(count: u64, value: f64, low: f64, high: Option<f64>) -> Option<AccountTimes> {
+    fn times(count: u64, value: f64, low: f64, high: Option<f64>) -> AccountTimes {
         let p50 = Some(AccountQuantile { value, low, high });
-        Some(AccountTimes { count, mean: value, p50, p95: None })
+        AccountTimes { count, mean: value, p50, p95: None }
     }
 
     fn account(client: f64, server: Option<AccountTimes>) -> ServerAccount {
         ServerAccount {
             engine: "vLLM".to_owned(),
             readings: 2,
-            client_time_to_first_token_seconds: times(40, client, client, Some(client)),
+            client_time_to_first_token_seconds: Some(times(40, client, client, Some(client))),
             time_to_first_token_seconds: server,
-            queue_seconds: times(40, 0.6, 0.5, Some(0.8)),
+            queue_seconds: Some(times(40, 0.6, 0.5, Some(0.8))),
             ..ServerAccount::default()
         }
     }
 
     #[test]
     fn an_account_says_where_the_time_is_spent() {
-        let slow = account(0.9, times(40, 0.8, 0.75, Some(1.0)));
+        let slow = account(0.9, Some(times(40, 0.8, 0.75, Some(1.0))));
         assert_eq!(
             account_sentence(&slow),
             "first token after 900 ms at the client, about 800 ms (750 ms to 1.00 s) at the server; on average queue \
              600 ms; the server has most of it"
         );
-        let between = account(0.9, times(40, 0.08, 0.06, Some(0.1)));
+        let between = account(0.9, Some(times(40, 0.08, 0.06, Some(0.1))));
         let said = account_sentence(&between);
         assert!(said.ends_with("at least 800 ms of it is on the way: network, TLS or a gateway"), "{said}");
-        let first = account_sentence(&account(0.9, times(40, 0.0005, 0.0, Some(0.001))));
+        let first = account_sentence(&account(0.9, Some(times(40, 0.0005, 0.0, Some(0.001)))));
         assert!(first.contains("at the client, at most 1.00 ms at the server"), "{first}");
-        let beyond = account_sentence(&account(9.0, times(40, 8.0, 8.0, None)));
+        let beyond = account_sentence(&account(9.0, Some(times(40, 8.0, 8.0, None))));
         assert!(beyond.contains("more than 8.00 s at the server"), "{beyond}");
-        let few = account_sentence(&account(0.9, times(3, 0.8, 0.75, Some(1.0))));
+        let few = account_sentence(&account(0.9, Some(times(3, 0.8, 0.75, Some(1.0)))));
         assert!(few.ends_with("to say where the time is spent"), "{few}");
     }
 
@@ -254,7 +254,9 @@ mod tests {
     #[test]
     fn answers_about_health_are_counted() {
         let mut answers = ServerHealthAnswers::default();
-        [Some(true), Some(false), Some(true), None].into_iter().for_each(|it| answers.take(it));
+        for answer in [Some(true), Some(false), Some(true), None] {
+            answers.take(answer);
+        }
         answers.add(ServerHealthAnswers { healthy: 1, ..ServerHealthAnswers::default() });
         assert_eq!(
             answers.sentence(),

@@ -282,7 +282,10 @@ impl Sink for Store {
                 place.counts().into_iter().for_each(|counts| counts.ended(request));
             }
             // What a comparison says is read from it at each rendering.
-            Fact::JourneyStarted { .. } | Fact::Compared { .. } | Fact::ComparisonChanged(_) => {}
+            Fact::JourneyStarted { .. }
+            | Fact::Compared { .. }
+            | Fact::ComparisonChanged(_)
+            | Fact::BackendAccounted(_) => {}
             Fact::JourneyEnded { place, journey } => {
                 place.counts().into_iter().for_each(|counts| counts.journey_ended(journey));
             }
@@ -308,8 +311,6 @@ impl Sink for Store {
                 self.at_pair(&observed.pair, |series| series.model_observed(observed));
             }
             Fact::PairWatched(run) => self.at_pair(&run.pair, |series| series.watched(run)),
-            // Records of runs are no metrics.
-            Fact::BackendAccounted(_) => {}
             Fact::BackendRead { target, result } => {
                 if let Some(series) = self.target(target) {
                     series.backend_read(*result);

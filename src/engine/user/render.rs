@@ -100,8 +100,8 @@ impl RenderJob {
             timeout,
             tool_calls,
             record,
-            hidden,
             headers,
+            hidden,
             ..CallOptions::default()
         };
         Ok((Sending { call, options }, continuation))

@@ -64,14 +64,14 @@ mod tests {
 
     const RATE: &str = "load: [{ for: 1m, rate: 10/s }]";
 
-    fn times(mean: f64, low: f64, high: f64) -> Option<AccountTimes> {
+    fn times(mean: f64, low: f64, high: f64) -> AccountTimes {
         let p50 = Some(AccountQuantile { value: mean, low, high: Some(high) });
-        Some(AccountTimes { count: 60, mean, p50, p95: None })
+        AccountTimes { count: 60, mean, p50, p95: None }
     }
 
     fn pair(client: f64, server: Option<AccountTimes>, queue: Option<AccountTimes>) -> PairRequests {
         let account = ServerAccount {
-            client_time_to_first_token_seconds: times(client, client, client),
+            client_time_to_first_token_seconds: Some(times(client, client, client)),
             time_to_first_token_seconds: server,
             queue_seconds: queue,
             ..ServerAccount::default()
@@ -81,19 +81,19 @@ mod tests {
 
     #[test]
     fn a_slow_way_is_told_from_a_slow_server() {
-        let way = pair(0.9, times(0.08, 0.06, 0.1), times(0.001, 0.0, 0.3));
+        let way = pair(0.9, Some(times(0.08, 0.06, 0.1)), Some(times(0.001, 0.0, 0.3)));
         let found = slow_way(&way).unwrap();
         assert_eq!(numbers(&found, ["on_the_way_at_least", "requests_at_the_server"]), [0.8, 60.0]);
         assert!(server_queue(&way).is_none());
-        let queue = pair(0.9, times(0.8, 0.75, 1.0), times(0.7, 0.5, 0.8));
+        let queue = pair(0.9, Some(times(0.8, 0.75, 1.0)), Some(times(0.7, 0.5, 0.8)));
         assert_eq!(numbers(&server_queue(&queue).unwrap(), ["server_queue_mean"]), [0.7]);
         assert!(slow_way(&queue).is_none());
     }
 
     #[test]
     fn a_server_that_computes_or_is_not_known_shows_neither() {
-        let prefill = pair(0.9, times(0.8, 0.75, 1.0), times(0.01, 0.0, 0.3));
-        let short = pair(0.09, times(0.08, 0.075, 0.1), times(0.049, 0.0, 0.3));
+        let prefill = pair(0.9, Some(times(0.8, 0.75, 1.0)), Some(times(0.01, 0.0, 0.3)));
+        let short = pair(0.09, Some(times(0.08, 0.075, 0.1)), Some(times(0.049, 0.0, 0.3)));
         for pair in [prefill, short, pair(0.9, None, None), Requests::new(RATE).healthy(60)] {
             assert!(slow_way(&pair).is_none() && server_queue(&pair).is_none());
         }
