@@ -48,10 +48,10 @@ async fn objectives_go_out_as_headers_where_the_target_wants_them() {
     .await;
     let of = |name: &str| all[&format!("/{name}/chat/completions")].clone();
     let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    let mut routed = of("routed");
-    routed.sort();
+    let mut stated = of("routed");
+    stated.sort();
     // The strictest of several, in whole milliseconds.
-    assert_eq!(routed, [header("x-llm-d-slo-tpot-ms", "13"), header("x-llm-d-slo-ttft-ms", "800")]);
+    assert_eq!(stated, [header("x-llm-d-slo-tpot-ms", "13"), header("x-llm-d-slo-ttft-ms", "800")]);
     assert_eq!(of("plain"), []);
     assert_eq!(of("grown"), [], "a bound that grows with the prompt is not stated");
     daemon.drain().await;
