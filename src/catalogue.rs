@@ -124,7 +124,7 @@ macro_rules! rows {
         ScheduleLag = "tokenbeat.schedule_lag", Seconds, Histogram(&buckets::SCHEDULE_LAG), Run [], Always,
             "Time from a run's scheduled start to its actual start.";
         LoadActive = "tokenbeat.load_active", Seconds, TimeCounter, Stage [], Always,
-            "Time during which load was offered; throughput is the rate of tokens divided by the rate of this.";
+            "Time during which load was offered; throughput is the rate of tokens divided by the rate of this. Shards that offer it together count it once.";
         Journeys = "tokenbeat.journeys", None, Counter, Stage [Outcome: Outcome], Journeys,
             "Ended journeys: ok, the outcome of the failed request that ended it, or cancelled. Without warm-up.";
         JourneyDuration = "tokenbeat.journey_duration", Seconds, Histogram(&buckets::JOURNEY), Stage [], Journeys,
@@ -215,6 +215,10 @@ macro_rules! rows {
             "When the config was last loaded successfully, in seconds since the epoch.";
         BuildInfo = "tokenbeat.build_info", None, Info, Agent [Version: Stated, Revision: Stated, Rustc: Stated, Built: Stated], Always,
             "1. The revision, date and compiler are those of the build; unknown if the build did not set them.";
+        ShardInfo = "tokenbeat.shard_info", None, Info, Agent [Shard: Stated, Shards: Stated], Always,
+            "1. Which of the shards that play one schedule this agent is, counted from 0; 0 of 1 if it plays all of it.";
+        Shards = "tokenbeat.shards", None, Gauge, Agent [], Always,
+            "Number of shards that play the schedule together; 1 if this agent plays all of it.";
         ExportFailures = "tokenbeat.telemetry.export_failures", None, ReadCounter, Agent [Signal: Read], Always,
             "Failed attempts to export by OTLP, or to call the webhook; absent for what is not configured.";
         Dropped = "tokenbeat.telemetry.dropped", None, ReadCounter, Agent [Signal: Read, Reason: Read], Always,

@@ -125,6 +125,11 @@ pub struct ConfigOptions {
     /// config/tokenbeat.yaml and /etc/tokenbeat/tokenbeat.yaml]
     #[arg(short = 'c', long = "config.file", value_name = "PATH")]
     pub files: Vec<PathBuf>,
+    /// Play one of several equal shares of every schedule, budget and limit, such as 0/3, 1/3 or 2/3; with ordinal/3, the
+    /// number at the end of the host name (or of `POD_NAME`) says which, as in a `StatefulSet` [default: `TOKENBEAT_SHARD`,
+    /// or all of it]
+    #[arg(long, value_name = "SHARD")]
+    pub shard: Option<String>,
 }
 
 /// Options of `serve`.

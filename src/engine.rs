@@ -11,6 +11,7 @@ mod in_flight;
 mod level;
 mod margin;
 mod open;
+mod own_part;
 mod pair_handle;
 mod play;
 mod probe;
@@ -40,8 +41,8 @@ use crate::cpu_pool::CpuPool;
 use crate::event::{Ledger, Pair, RunSummary, TraceIds, WallClock};
 use crate::fact::{Fact, Sink};
 use crate::log_throttle::LogThrottle;
-use crate::plan::Plan;
 use crate::plan::otlp::Sampling;
+use crate::plan::{Plan, Shard};
 use crate::schedule::{LOOKAHEAD, START_LEAD, off_grid};
 use active_runs::ActiveRuns;
 use by_target::ByTarget;
@@ -126,6 +127,8 @@ struct EngineShared {
     handle: Handle,
     /// How late a request may be sent.
     overrun: Duration,
+    /// The part of every schedule and of every limit that is the agent's.
+    shard: Shard,
     /// Which traces are recorded. If we export no spans of our own, every trace is sampled so that the
     /// backend records its part.
     sampling: Option<Sampling>,
@@ -244,6 +247,9 @@ impl Schedules {
 impl Engine {
     /// Creates an engine for a plan and sends the plan to the sinks. Nothing runs yet.
     pub fn new(plan: Arc<Plan>, deps: Deps) -> Result<Self, Error> {
+        let shard = plan.agent.shard;
+        let (in_flight, per_target) =
+            (shard.permits(plan.agent.in_flight), shard.permits(plan.agent.in_flight_per_target));
         let shared = Arc::new(EngineShared {
             sink: deps.sink,
             ledger: deps.ledger,
@@ -253,16 +259,17 @@ impl Engine {
             wall: deps.wall,
             handle: deps.handle,
             overrun: deps.overrun,
+            shard,
             sampling: plan
                 .telemetry
                 .otlp
                 .as_ref()
                 .and_then(|otlp| otlp.traces.as_ref())
                 .map(|it| it.sampling),
-            in_flight: InFlight::new(plan.agent.in_flight),
-            journeys: InFlight::new(plan.agent.in_flight),
-            in_flight_per_target: PerTarget::new(plan.agent.in_flight_per_target),
-            journeys_per_target: PerTarget::new(plan.agent.in_flight_per_target),
+            in_flight: InFlight::new(in_flight),
+            journeys: InFlight::new(in_flight),
+            in_flight_per_target: PerTarget::new(per_target),
+            journeys_per_target: PerTarget::new(per_target),
             used: ByTarget::default(),
             tasks: TaskTracker::new(),
             loops: TaskTracker::new(),

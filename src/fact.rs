@@ -73,6 +73,8 @@ pub enum Fact {
         place: Arc<Place>,
         /// Time since the previous such fact for the stage.
         time: Duration,
+        /// How many shards offer it at the same time; at least one.
+        shards: u32,
     },
     /// A run began.
     RunStarted {

@@ -41,6 +41,7 @@ pub mod schedule;
 pub mod secret;
 pub mod seed;
 pub mod server;
+pub mod shard;
 pub mod sim;
 pub mod slo;
 pub mod state;

@@ -3,11 +3,13 @@
 
 mod arrivals;
 mod process;
+mod share;
 mod trace;
 mod users;
 mod weibull;
 
 pub use arrivals::ArrivalTimes;
+pub use share::{StageShare, most_users};
 pub use trace::TraceArrivals;
 pub use users::{UserLevel, spawn_offset, user_levels};
 

@@ -6,6 +6,7 @@ mod arrivals;
 mod asked_params;
 mod auth;
 mod baseline;
+mod budget;
 mod cache_pair;
 mod canonical;
 mod comparison;
@@ -36,6 +37,7 @@ mod scenario;
 mod schedule;
 mod search;
 mod serialize;
+mod shards;
 mod slo;
 mod stage;
 mod synthetic;
@@ -45,6 +47,7 @@ pub mod webhook;
 
 pub use crate::config::names_a_credential;
 pub use crate::dataset::Dataset;
+pub use crate::shard::Shard;
 pub use crate::trace::RequestTrace;
 pub use crate::vocabulary::{
     Api, AtLimit, BodyForm, Cache, ChatTemplate, ClientAuth, ConnectionMode, HistoryAnswers, HonouredParam,
@@ -56,9 +59,10 @@ pub use arrivals::{Arrivals, ClientGroup};
 pub use asked_params::StopSequences;
 pub use auth::{Auth, Aws, AwsSource, Gcp, OAuth2};
 pub use baseline::BaselineThresholds;
+pub use budget::{Budget, PICO, pico};
 pub use comparison::{ComparedWith, TargetComparison};
 use compile::run_time;
-pub use compile::{Compiled, compile};
+pub use compile::{Compiled, compile, host_name};
 pub use conversation::{
     ConversationPlan, ConversationTexts, PlannedTurn, SUMMARY_HEAD, SummaryRule, SummaryTrigger,
     SyntheticTurns,
@@ -83,7 +87,7 @@ pub use mark::is_vertex;
 pub use model_fingerprint::{ModelFingerprint, has_top_logprobs};
 use params::{OUTPUT_CAPS, output_cap, param};
 pub use params::{apply_patch, compose_patches, has_output_cap};
-pub use profile::{Budget, Fluidity, PairPlan, Profile, Retry, StepPlaces};
+pub use profile::{Fluidity, PairPlan, Profile, Retry, StepPlaces};
 use profile::{compared_params, merged_params};
 pub use scenario::{
     AnswerPart, AskStep, AskText, BodyTemplate, HttpStep, JsonTemplate, OutputLength, Scenario, Step,
@@ -91,6 +95,7 @@ pub use scenario::{
 };
 pub use schedule::{Schedule, Trigger, Weekdays, Window};
 pub use search::CapacitySearch;
+pub use shards::{empty_parts, indivisible};
 pub use slo::{Bound, Objective};
 pub use stage::{Ramp, Shape, Stage, StageBounds, StageLimit, Think};
 pub use synthetic::{LONGEST_WORD, PrefixSet, PromptLengths, SyntheticPrompts};
@@ -133,6 +138,8 @@ pub struct Agent {
     pub labels: BTreeMap<String, String>,
     /// Currency of prices and budgets; a label value.
     pub currency: Arc<str>,
+    /// Its part of everything below and of every schedule. The plan is that of all shards.
+    pub shard: Shard,
     /// Maximum number of requests in flight in the whole process.
     pub in_flight: NonZeroU32,
     /// Maximum number of them to one target.

@@ -16,6 +16,9 @@ use jiff::{SignedDuration, Timestamp};
 use rand::Rng as _;
 use std::time::Duration;
 
+/// Cron expressions have whole seconds, and a nominal instant without a slot is never one.
+const NANOS_PER_SECOND: i128 = 1_000_000_000;
+
 /// How many slots [`Timetable::next_open`] tries before it concludes that none falls into a window, and how many
 /// [`Timetable::passed`] counts one by one.
 const MAX_SLOTS: u32 = 100_000;
@@ -148,6 +151,22 @@ impl Timetable {
         let Grid::Every(period) = self.grid else { return None };
         let slot = self.next(now.checked_sub(signed(period)).ok()?)?;
         (slot.at <= now).then_some(slot)
+    }
+
+    /// The number of a run's turn among those of its profile, by which shards take turns. The runs of an even grid are
+    /// numbered one after the other; those of a cron expression get a number that is as good as random. A run without a
+    /// slot, which each shard is told to play by itself, always has the number 0: only so do the shards agree.
+    pub fn turn(&self, nominal: Timestamp) -> u64 {
+        let nanos = nominal.as_nanosecond();
+        match &self.grid {
+            Grid::Every(period) if *period > 0 && nanos % period == 0 => {
+                u64::try_from((nanos / period).rem_euclid(1 << 63)).unwrap_or(0)
+            }
+            Grid::Cron(_) if nanos % NANOS_PER_SECOND == 0 => {
+                seed::hash("shard turn", &[], &[instant_bits(nominal)])
+            }
+            Grid::Every(_) | Grid::Cron(_) | Grid::None => 0,
+        }
     }
 
     /// Whether there are slots at all. Without slots, runs are requested, or follow one another.

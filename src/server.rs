@@ -136,6 +136,8 @@ pub struct AgentIdentity {
     pub id: String,
     /// `agent.location`; empty if not configured.
     pub location: String,
+    /// Which shard of a schedule it is, such as `1/3`; empty if it plays all of it.
+    pub shard: String,
     /// Version of tokenbeat.
     pub version: &'static str,
     /// The currency of costs, an ISO 4217 code in lower case.

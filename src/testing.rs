@@ -20,8 +20,8 @@ pub(crate) use trace::{replay, trace};
 use crate::plan::{
     Agent, Api, Arrivals, AskStep, Auth, BackendOptions, BaselineThresholds, Bound, Budget, Cache, Check,
     ConnectionMode, Expect, HttpVersion, LoadCurve, Objective, Overlap, PairPlan, Period, Plan, Price,
-    Profile, RecordMode, Rule, Scenario, Schedule, Server, Shape, SloMetric, Stage, StageBounds, StepAction,
-    Target, TargetHealth, Telemetry, Timeouts, TlsOptions, Tokenizer, Trigger,
+    Profile, RecordMode, Rule, Scenario, Schedule, Server, Shape, Shard, SloMetric, Stage, StageBounds,
+    StepAction, Target, TargetHealth, Telemetry, Timeouts, TlsOptions, Tokenizer, Trigger,
 };
 use crate::secret::{Exposed, Secret, SecretOrigin};
 
@@ -170,6 +170,7 @@ fn assemble(targets: Vec<Arc<Target>>, profiles: Vec<Profile>, in_flight: u32) -
             location: "".into(),
             labels: BTreeMap::new(),
             currency: "usd".into(),
+            shard: Shard::WHOLE,
             in_flight: NonZeroU32::new(in_flight).unwrap(),
             in_flight_per_target: NonZeroU32::new(in_flight).unwrap(),
             budget: None,

@@ -94,6 +94,8 @@ mod requests;
 mod reserved_port;
 #[path = "integration/scrape.rs"]
 mod scrape;
+#[path = "integration/shards.rs"]
+mod shards;
 #[path = "integration/slo_headers.rs"]
 mod slo_headers;
 #[path = "integration/state.rs"]

@@ -114,6 +114,7 @@ fn agent() -> plan::Agent {
         location: "".into(),
         labels: BTreeMap::new(),
         currency: "usd".into(),
+        shard: plan::Shard::WHOLE,
         in_flight: NonZeroU32::MAX,
         in_flight_per_target: NonZeroU32::MAX,
         budget: None,

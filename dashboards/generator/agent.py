@@ -7,6 +7,11 @@ from shared import notes, variables
 
 AGENT = ("location", "instance")
 LEGEND = "{{location}} {{instance}}"
+# Of all agents, whichever is chosen.
+every = Ours(**{"job=~": "$job", "location=~": "$location"})
+WANTED = every.gauge("max", "tokenbeat_shards", ("job", "location"))
+THERE = f"count by (job, location) ({every.gauge('group', 'tokenbeat_shard_info', ('job', 'location', 'shard'))})"
+MISSING = f"sum({WANTED} - {THERE})"
 mine = Ours(**{"job=~": "$job", "instance=~": "$instance", "location=~": "$location"})
 
 
@@ -18,6 +23,8 @@ def board():
     )  # fmt: skip
     now = Row("Now", [
         number("Agents", "Agents that report.", COUNT, mine.gauge("count", "tokenbeat_build_info"), decimals=0),
+        number("Missing shards", "Shards that do not report, of all that play one schedule together. Their part of the load is not"
+               " played.", COUNT, MISSING, marks=NONE_IS_GOOD, decimals=0),
         number("Config", "1: every agent uses its latest config. 0: an agent rejected it and uses the previous one; its log has"
                " every error with file and line.", COUNT, mine.gauge("min", "tokenbeat_config_last_reload_successful"),
                marks=((None, RED), (1, GREEN)), decimals=0),

@@ -74,7 +74,7 @@ VALUES = {
     "schedule": ["every"], "api": ["openai-chat"], "provider": ["vllm"], "server": ["uvicorn"], "slo": ["all", "ttft", "availability"],
     "state": ["ok", "slow", "failing", "hung", "unknown"], "to": ["ok", "hung"], "check": ["text"], "kind": ["requests", "tokens"], "scope": ["agent", "profile/chat"], "unit": ["cost", "tokens"],
     "part": ["input", "output", "cached_input", "reasoning"], "reported": ["yes", "no"],
-    "signal": ["traces"], "version": ["0.1.0"], "rustc": ["1.95.0"], "built": ["2026-11-28"],
+    "signal": ["traces"], "version": ["0.1.0"], "rustc": ["1.95.0"], "built": ["2026-11-28"], "shard": ["0"], "shards": ["1"],
 }  # fmt: skip
 
 

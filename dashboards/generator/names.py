@@ -98,6 +98,8 @@ tls_certificate_expiry_timestamp_seconds    gauge      T
 config_last_reload_successful               gauge      -
 config_last_reload_success_timestamp_seconds  gauge    -
 build_info                                  gauge      -  version revision rustc built
+shard_info                                  gauge      -  shard shards
+shards                                      gauge      -
 telemetry_export_failures_total             counter    -  signal
 telemetry_dropped_total                     counter    -  signal reason
 runtime_lag_seconds                         histogram  -

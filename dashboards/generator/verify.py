@@ -159,7 +159,7 @@ def families_known():
 def metrics_exist():
     """Each metric in use exists: in our table, in the golden list of the backends, or as a record."""
     known = {**{family.name: family for family in names.FAMILIES.values()}, **{name: None for engine in KNOWN for _, name in golden(engine)}}
-    others = {"ALERTS"}
+    others = {"ALERTS", "up"}
     used = set()
     for where, text in expressions():
         for name, match in selectors(text):

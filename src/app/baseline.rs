@@ -182,6 +182,7 @@ fn environment(plan: &Plan) -> ResultEnvironment {
         saved: Timestamp::now().to_string(),
         agent: plan.agent.id.to_string(),
         location: plan.agent.location.to_string(),
+        shard: plan.agent.shard.name(),
         processors: std::thread::available_parallelism().ok().map(usize::from),
         platform: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
         currency: plan.agent.currency.to_string(),
@@ -201,6 +202,7 @@ pub(super) fn warn_of_differences(before: &SavedResult, after: &SavedResult) {
     for (what, old, new) in [
         ("tokenbeat", &old.tokenbeat, &new.tokenbeat),
         ("the location", &old.location, &new.location),
+        ("the shard", &old.shard, &new.shard),
         ("the platform", &old.platform, &new.platform),
     ] {
         if old != new {

@@ -8,6 +8,7 @@ mod reasoning;
 mod samples;
 mod searches;
 mod series;
+mod shards;
 
 use super::runtimes::Runtimes;
 use super::{budgets, print, probe, sources};
@@ -85,6 +86,7 @@ fn counters(plan: &Plan) -> HashMap<Arc<str>, TextCounter> {
 fn describe(plan: &Plan, forecast: &Forecast, outlooks: &[Outlook], now: Timestamp) -> String {
     let table = table(forecast, &plan.agent.currency);
     let mut text = format!("Per day, budgets aside:\n{table}\n");
+    text.push_str(&shards::describe(plan));
     text.extend(reasoning::assumption(plan));
     text.push_str(&searches::describe(plan, forecast));
     text.push_str(&samples::describe(plan, forecast));

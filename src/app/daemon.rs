@@ -353,6 +353,7 @@ fn about(plan: &Plan, notice: Notice) -> AgentIdentity {
     AgentIdentity {
         id: plan.agent.id.to_string(),
         location: plan.agent.location.to_string(),
+        shard: plan.agent.shard.name(),
         version: env!("CARGO_PKG_VERSION"),
         currency: plan.agent.currency.to_string(),
         notice,

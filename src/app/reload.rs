@@ -13,6 +13,7 @@ use super::sources::{self, ConfigLoadAttempt};
 use crate::config::ConfigSource;
 use crate::engine::{Engine, PlanChanges};
 use crate::files::Files;
+use crate::plan::Shard;
 use crate::server::{ConfigStatus, Current, ReloadChanges, Reloaded};
 use crate::state::Timeline;
 use crate::telemetry::Store;
@@ -38,6 +39,8 @@ pub struct ConfigOrigin {
     pub sources: Vec<ConfigSource>,
     /// The files that the load of the current config read.
     pub files: Files,
+    /// The shard that the agent is, whatever the files say.
+    pub shard: Shard,
     /// How the files are watched; without it, only a signal or a request triggers a reload.
     pub watch: Option<Pace>,
 }
@@ -55,6 +58,7 @@ pub(super) struct Parts {
 pub(super) struct Reloader {
     parts: Parts,
     sources: Option<Arc<[ConfigSource]>>,
+    shard: Shard,
     /// The files that the last attempt read.
     files: Files,
     watch: Option<Watch>,
@@ -79,6 +83,7 @@ impl Reloader {
         Self {
             parts,
             sources: None,
+            shard: Shard::WHOLE,
             files: Files::default(),
             watch: None,
             retry: None,
@@ -92,6 +97,7 @@ impl Reloader {
             Arc::make_mut(&mut current.status).files = shown(&origin.files);
         });
         self.sources = Some(origin.sources.into());
+        self.shard = origin.shard;
         self.files = origin.files.clone();
         self.watch = origin.watch.map(Watch::new);
         if let Some(clients) = Arc::get_mut(&mut self.parts.clients) {
@@ -168,8 +174,9 @@ impl Reloader {
             clients: Arc::clone(clients),
             started: Arc::clone(&self.started),
         };
+        let shard = self.shard;
         let tried = tokio::task::spawn_blocking(move || {
-            let ConfigLoadAttempt { result, files } = sources::attempt(&sources);
+            let ConfigLoadAttempt { result, files } = sources::attempt(&sources, shard);
             (result.and_then(|loaded| before.prepare(loaded, &files)), files)
         });
         let (ready, files) = whole(tried.await);

@@ -4,37 +4,40 @@ use super::sources;
 use crate::cli::RunOptions;
 use crate::config::Config;
 use crate::engine::Draws;
-use crate::plan::Profile;
+use crate::plan::{Profile, Shard};
 use jiff::{SignedDuration, Timestamp};
 
 /// The inputs of the random draws of one invocation.
 pub(super) struct Replay<'a> {
     options: &'a RunOptions,
     config: &'a Config,
+    shard: Shard,
     /// The nominal instant if neither an instant nor a seed is given: the same for all profiles and targets.
     now: Timestamp,
 }
 
 impl<'a> Replay<'a> {
     /// `now` is the nominal instant of profiles without a seed.
-    pub(super) fn new(options: &'a RunOptions, config: &'a Config, now: Timestamp) -> Self {
-        Self { options, config, now }
+    pub(super) fn new(options: &'a RunOptions, config: &'a Config, shard: Shard, now: Timestamp) -> Self {
+        Self { options, config, shard, now }
     }
 
     /// The draws of a profile. With `--at`, they are those of the run at that instant. With a seed, on the command line
-    /// or in the config, two invocations draw the same. Otherwise, each invocation draws anew.
-    pub(super) fn draws(&self, profile: &str) -> Draws {
-        let written = self.config.profiles.get(profile).and_then(|profile| profile.seed);
+    /// or in the config, two invocations draw the same. Otherwise, each invocation draws anew; but all shards must draw
+    /// the same, whenever each of them is started.
+    pub(super) fn draws(&self, profile: &Profile) -> Draws {
+        let written = self.config.profiles.get(&*profile.name).and_then(|profile| profile.seed);
         match (self.options.at, self.options.seed.or(written)) {
             (Some(at), _) => Draws::At(self.options.seed, at),
             (None, Some(seed)) => Draws::Seed(seed),
+            (None, None) if !self.shard.is_whole() => Draws::Seed(profile.seed),
             (None, None) => Draws::At(None, self.now),
         }
     }
 
     /// The command line that repeats a profile. The seed is always included, because the config may change.
     pub(super) fn command(&self, profile: &Profile) -> String {
-        let (seed, at) = match self.draws(&profile.name) {
+        let (seed, at) = match self.draws(profile) {
             Draws::Seed(seed) => (seed, None),
             Draws::At(seed, at) => (seed.unwrap_or(profile.seed), Some(at)),
             Draws::Now => (profile.seed, Some(self.now)),
@@ -43,6 +46,9 @@ impl<'a> Replay<'a> {
         let mut option = |name: &str, value: String| words.extend([format!("--{name}"), value]);
         for path in sources::paths(&self.options.config).into_iter().flatten() {
             option("config.file", path.display().to_string());
+        }
+        if !self.shard.is_whole() {
+            option("shard", self.shard.to_string());
         }
         for target in &self.options.target {
             option("target", target.clone());
@@ -112,8 +118,13 @@ mod tests {
             let line = format!("{line} --config.file x.yaml --target t --for 90s");
             let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
             let options = options(&words);
-            let replay = Replay::new(&options, &config, now);
-            assert_eq!((replay.draws("a"), replay.draws("b")), (a, b), "{written}");
+            let replay = Replay::new(&options, &config, Shard::WHOLE, now);
+            let profile = |name: &str| &**plan.profiles.iter().find(|it| &*it.name == name).unwrap();
+            assert_eq!((replay.draws(profile("a")), replay.draws(profile("b"))), (a, b), "{written}");
+            let shard = Replay::new(&options, &config, Shard::parse("1/3", "").unwrap(), now);
+            let all = if written.is_empty() { Draws::Seed(profile("a").seed) } else { a };
+            assert_eq!(shard.draws(profile("a")), all, "{written}: each shard is started at another instant");
+            assert!(shard.command(profile("a")).contains("--shard 1/3"));
             for profile in &plan.profiles {
                 let command = replay.command(profile);
                 let words: Vec<String> = command.split(' ').map(str::to_owned).collect();
@@ -127,8 +138,8 @@ mod tests {
                     Draws::Seed(seed) => (seed, None),
                     Draws::Now => panic!("not replayable"),
                 };
-                let later = Replay::new(&again, &config, Timestamp::UNIX_EPOCH);
-                assert_eq!(told(later.draws(&profile.name)), told(replay.draws(&profile.name)), "{command}");
+                let later = Replay::new(&again, &config, Shard::WHOLE, Timestamp::UNIX_EPOCH);
+                assert_eq!(told(later.draws(profile)), told(replay.draws(profile)), "{command}");
             }
         }
     }

@@ -45,9 +45,10 @@ fn show(options: &ReportOptions) -> anyhow::Result<Exit> {
     for (path, saved) in &results {
         let it = &saved.environment;
         let location = if it.location.is_empty() { String::new() } else { format!(" in {}", it.location) };
+        let shard = if it.shard.is_empty() { String::new() } else { format!(", shard {}", it.shard) };
         writeln!(
             text,
-            "{}: saved {} by tokenbeat {} (agent {}{location}, {})\n\n{}",
+            "{}: saved {} by tokenbeat {} (agent {}{location}{shard}, {})\n\n{}",
             path.display(),
             it.saved,
             it.tokenbeat,

@@ -43,7 +43,7 @@ pub(super) fn run(options: &RunOptions) -> anyhow::Result<Exit> {
         Err(exit) => return Ok(exit),
     };
     let plan = Arc::new(loaded.plan);
-    let replay = Replay::new(options, &loaded.config, off_grid((engine::system())()));
+    let replay = Replay::new(options, &loaded.config, plan.agent.shard, off_grid((engine::system())()));
     let selected = select(&plan, options);
     let selected = selected.and_then(|pairs| {
         let gate = BaselineGate::open(options, &pairs)?;
@@ -103,7 +103,7 @@ pub(super) fn run(options: &RunOptions) -> anyhow::Result<Exit> {
     let mut compared = comparisons.comparisons();
     compared.retain(|comparison| ended.iter().any(|run| run.run.pair.profile == comparison.profile));
     let (said, replayed) = (said_of_models(&models, &ended, remembers), again(&replay, &plan, &ended));
-    let asked = RunRequest { pairs: &pairs, time: options.time };
+    let asked = RunRequest { pairs: &pairs, time: options.time, shard: plan.agent.shard };
     let verdict = RunVerdict::of(&report, &ended, &compared, &asked);
     let mut result = baseline::result(&summary, &plan);
     result.pairs.sort_by_key(|pair| place(&pair.profile, &pair.target));
@@ -196,7 +196,7 @@ async fn play(
     let is_played = |pair: &&Arc<PairPlan>| pair.compared.as_ref().is_none_or(|it| !it.is_treatment);
     for pair in pairs.iter().filter(is_played) {
         let shown = progress.show(pair, time);
-        let draws = replay.draws(&pair.pair.profile);
+        let draws = replay.draws(&pair.profile);
         let running = engine.run_together(&pair.pair, Once { draws, time });
         tokio::pin!(running);
         let summaries = tokio::select! {

@@ -22,12 +22,14 @@ const MAX_NAMED: usize = 20;
 
 /// Runs the daemon until it is asked to stop.
 pub(super) fn serve(options: &ServeOptions, tap: &LogTap) -> anyhow::Result<Exit> {
-    let found = sources::find(&options.config);
-    let (loaded, origin) = match found.and_then(|sources| Ok((sources::load_from(&sources)?, sources))) {
-        Ok(((loaded, files), sources)) => {
-            let watch = options.watch.then(Pace::default);
-            (loaded, ConfigOrigin { sources, files, watch })
-        }
+    let load = || {
+        let (sources, shard) = (sources::find(&options.config)?, sources::shard(&options.config)?);
+        let (loaded, files) = sources::load_from(&sources, shard)?;
+        let watch = options.watch.then(Pace::default);
+        Ok((loaded, ConfigOrigin { sources, files, shard, watch }))
+    };
+    let (loaded, origin) = match load() {
+        Ok(loaded) => loaded,
         Err(exit) => return Ok(exit),
     };
     for warning in &loaded.warnings {
@@ -85,6 +87,7 @@ fn log_plan<'a>(plan: &Plan, paths: impl Iterator<Item = &'a Path>) {
         files = files.join(", "),
         profiles = plan.profiles.len(),
         targets = plan.targets.len(),
+        shard = %plan.agent.shard,
         next_run = next.as_deref().unwrap_or("none is scheduled"),
         "the config was loaded"
     );

@@ -5,7 +5,7 @@ use crate::catalogue;
 use crate::cli::{ConfigOptions, Exit};
 use crate::config::{Config, ConfigSource, KeyPath, Problem};
 use crate::files::Files;
-use crate::plan::{self, LoadedPlan};
+use crate::plan::{self, LoadedPlan, Shard};
 use crate::server::WebConfig;
 use anstream::eprintln;
 use std::path::{Path, PathBuf};
@@ -21,9 +21,28 @@ pub(super) struct ConfigLoadAttempt {
     pub(super) files: Files,
 }
 
+/// The environment variable that says which shard this agent is.
+const SHARD: &str = "TOKENBEAT_SHARD";
+
+/// The shard of this agent: that of the command line, or of the environment. Prints an error before it fails.
+pub(super) fn shard(options: &ConfigOptions) -> Result<Shard, Exit> {
+    let of_environment = || std::env::var(SHARD).ok().filter(|text| !text.is_empty());
+    let (key, text) = match (&options.shard, of_environment()) {
+        (Some(text), _) => ("--shard", text.clone()),
+        (None, Some(text)) => (SHARD, text),
+        (None, None) => return Ok(Shard::WHOLE),
+    };
+    let pod = std::env::var("POD_NAME").ok().filter(|name| !name.is_empty());
+    Shard::parse(&text, &pod.unwrap_or_else(plan::host_name)).map_err(|error| {
+        eprintln!("error: {key}: {error}");
+        Exit::Usage
+    })
+}
+
 /// Loads the config. Prints warnings, and all errors before it fails, one per line.
 pub(super) fn load(options: &ConfigOptions) -> Result<LoadedPlan, Exit> {
-    let (loaded, _) = load_from(&find(options)?)?;
+    let shard = shard(options)?;
+    let (loaded, _) = load_from(&find(options)?, shard)?;
     for warning in &loaded.warnings {
         eprintln!("warning: {warning}");
     }
@@ -45,8 +64,8 @@ pub(super) fn find(options: &ConfigOptions) -> Result<Vec<ConfigSource>, Exit> {
 
 /// Loads the config from these sources; also returns the files that were read. Prints all errors before it fails, one
 /// per line. Warnings are left to the caller, because a daemon logs them.
-pub(super) fn load_from(sources: &[ConfigSource]) -> Result<(LoadedPlan, Files), Exit> {
-    let ConfigLoadAttempt { result, files } = attempt(sources);
+pub(super) fn load_from(sources: &[ConfigSource], shard: Shard) -> Result<(LoadedPlan, Files), Exit> {
+    let ConfigLoadAttempt { result, files } = attempt(sources, shard);
     let loaded = result.map_err(|errors| {
         for error in &errors {
             eprintln!("error: {error}");
@@ -58,11 +77,18 @@ pub(super) fn load_from(sources: &[ConfigSource]) -> Result<(LoadedPlan, Files),
     Ok((loaded, files))
 }
 
-/// Tries to load the config. Blocks while it reads files, and prints nothing.
-pub(super) fn attempt(sources: &[ConfigSource]) -> ConfigLoadAttempt {
-    let plan::PlanLoadAttempt { result, files } = plan::attempt(sources, std::env::vars(), &unknown);
+/// Tries to load the config for an agent that is this shard. Blocks while it reads files, and prints nothing.
+pub(super) fn attempt(sources: &[ConfigSource], shard: Shard) -> ConfigLoadAttempt {
+    let also = |config: &Config| {
+        let mut problems = unknown(config);
+        problems.extend(plan::indivisible(config, shard));
+        problems
+    };
+    let plan::PlanLoadAttempt { result, files } = plan::attempt(sources, std::env::vars(), &also);
     let result = result
         .map(|mut loaded| {
+            loaded.plan.agent.shard = shard;
+            loaded.warnings.extend(plan::empty_parts(&loaded));
             loaded.warnings.extend(open_files::warning(&loaded.plan));
             loaded
         })

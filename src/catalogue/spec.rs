@@ -142,6 +142,10 @@ pub enum Key {
     Version,
     /// Version of the compiler.
     Rustc,
+    /// Index of the agent's shard.
+    Shard,
+    /// Number of shards.
+    Shards,
     /// Date of the revision that was built.
     Built,
     /// What is exported: an OTLP signal, or messages of the webhook.
@@ -205,6 +209,8 @@ impl Key {
             Self::Server => "server",
             Self::Version => "version",
             Self::Rustc => "rustc",
+            Self::Shard => "shard",
+            Self::Shards => "shards",
             Self::Built => "built",
             Self::Signal => "signal",
             Self::OperationName => "gen_ai.operation.name",

@@ -109,6 +109,8 @@ fn the_contract_names_come_out() {
         "tokenbeat_config_last_reload_success_timestamp_seconds",
         "tokenbeat_runtime_lag_seconds",
         "tokenbeat_build_info",
+        "tokenbeat_shard_info",
+        "tokenbeat_shards",
     ] {
         assert!(names.contains(name), "{name} is missing");
     }

@@ -5,7 +5,7 @@ use super::LOOKAHEAD;
 use super::stage::RunningStage;
 use super::stage_user::{StageContexts, StageUser};
 use super::user::UserId;
-use crate::pacing::{UserLevel, spawn_offset, think, user_levels};
+use crate::pacing::{StageShare, UserLevel, spawn_offset, think, user_levels};
 use crate::plan::{LoadCurve, StageBounds, Think};
 use crate::seed;
 use std::sync::Arc;
@@ -48,8 +48,10 @@ struct Crowd {
     quota: Arc<Quota>,
     thinking: Think,
     tracker: TaskTracker,
-    /// Those that went are kept: when they are needed again, they go on instead of repeating their draws.
-    users: Vec<watch::Sender<Presence>>,
+    /// Those that went are kept: when they are needed again, they go on instead of repeating their draws. `None` stands
+    /// for a user that another agent plays.
+    users: Vec<Option<watch::Sender<Presence>>>,
+    share: StageShare,
     active: usize,
 }
 
@@ -64,15 +66,20 @@ pub(super) async fn offer(
     bounds: StageBounds,
     active: oneshot::Sender<Instant>,
 ) -> Option<Instant> {
-    let spent = CancellationToken::new();
+    let (spent, share) = (CancellationToken::new(), stage.share());
+    let own = bounds.requests.map(|requests| share.requests_of_users(requests, shape.users));
+    if own == Some(0) {
+        spent.cancel();
+    }
     let there = TaskTracker::new();
     let crowd = Crowd {
         stage: Arc::clone(stage),
         contexts: StageContexts::of(stage),
-        quota: Arc::new(Quota { left: bounds.requests.map(AtomicU64::new), spent: spent.clone() }),
+        quota: Arc::new(Quota { left: own.map(AtomicU64::new), spent: spent.clone() }),
         thinking: shape.think,
         tracker: there.clone(),
         users: Vec::new(),
+        share,
         active: 0,
     };
     let levels = user_levels(shape.users, bounds.time, stage.wall_start());
@@ -134,7 +141,7 @@ impl Crowd {
 
     fn shrink(&mut self, most: u32, at: Instant) {
         let most = usize::try_from(most).unwrap_or(usize::MAX);
-        for user in self.users.iter().take(self.active).skip(most) {
+        for user in self.users.iter().take(self.active).skip(most).flatten() {
             user.send_modify(|presence| presence.until = Some(at));
         }
         self.active = self.active.min(most);
@@ -144,8 +151,10 @@ impl Crowd {
         for (index, number) in (0..least).enumerate().skip(self.active) {
             let presence = Presence { from: start(number), until: None };
             match self.users.get(index) {
-                Some(user) => drop(user.send_replace(presence)),
-                None => self.spawn(number, presence),
+                Some(Some(user)) => drop(user.send_replace(presence)),
+                Some(None) => {}
+                None if self.share.has(number.into()) => self.spawn(number, presence),
+                None => self.users.push(None),
             }
             self.active = index + 1;
         }
@@ -158,7 +167,7 @@ impl Crowd {
         let life = Life { number, presence, thinking: self.thinking };
         let task = self.tracker.track_future(live(user, life, Arc::clone(&self.quota)));
         stage.run.tasks.spawn_on(task, &stage.run.runtime.shared.handle);
-        self.users.push(sender);
+        self.users.push(Some(sender));
     }
 }
 

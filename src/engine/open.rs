@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 /// Number of arrivals that may be left out or skipped in a row before yielding to other tasks.
 const BATCH: u64 = 256;
 
-/// Offers the requests of an open-loop stage: their numbers, and when they are due after its start. Returns shortly
+/// Offers the requests of an open-loop stage: their numbers, and when they are due after its start. Those that are not in
+/// the agent's share are left to other agents, but the stage ends with the last of all. Returns shortly
 /// before the last one is due, with the instant at which the stage ends; `None` if it was stopped.
 pub(super) async fn offer(
     stage: &Arc<RunningStage>,
@@ -26,16 +27,18 @@ pub(super) async fn offer(
 ) -> Option<Instant> {
     let (begins, contexts) = (stage.begins(), StageContexts::of(stage));
     let (mut offered, mut last) = (0, stage.start);
+    let share = stage.share();
     for (n, offset) in arrivals {
         let due = stage.start + offset;
         if stage.end.is_some_and(|end| due >= end) {
             return stage.end;
         }
+        let is_own = share.has(offered);
         (offered, last) = (offered + 1, due);
         if offered % BATCH == 0 {
             tokio::task::yield_now().await;
         }
-        if due < begins {
+        if due < begins || !is_own {
             continue;
         }
         if Instant::now().saturating_duration_since(due) > stage.run.runtime.shared.overrun {

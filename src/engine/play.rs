@@ -35,6 +35,9 @@ pub(super) async fn play(run: Arc<Run>, time: Option<Duration>) -> Vec<RunSummar
 
 async fn offer(run: &Arc<Run>, time: Option<Duration>) -> Offered {
     let stages = &run.runtime.plan.profile.stages;
+    if run.runtime.share(run.first_shard, 0).is_nothing() {
+        return Offered::Whole;
+    }
     let cut = time.map(|time| run.start.at + time);
     if let Some(search) = &run.runtime.plan.profile.search {
         return search::offer(run, search, cut).await;
@@ -121,7 +124,7 @@ pub(super) async fn offer_stage(stage: Arc<RunningStage>, shape: &Shape) -> Opti
         // A run that joins a cycle skips the stages that are already over.
         return stage.end;
     }
-    let tell = tell_activity(&stage);
+    let tell = tell_activity(&stage, stage.shards(shape));
     match shape {
         Shape::Rate { rate, arrivals, bounds } => {
             let (from, seed) = (stage.wall_start(), stage.arrival_seed());
@@ -146,11 +149,11 @@ pub(super) async fn offer_stage(stage: Arc<RunningStage>, shape: &Shape) -> Opti
 
 /// Starts to record for how long the stage offers load, against both targets in a comparison. The result takes the end of
 /// the stage, once it is known.
-fn tell_activity(stage: &Arc<RunningStage>) -> oneshot::Sender<Instant> {
+fn tell_activity(stage: &Arc<RunningStage>, shards: u32) -> oneshot::Sender<Instant> {
     let handle = &stage.run.runtime.shared.handle;
     let start = |stage: &Arc<RunningStage>| {
         let (tell, end) = oneshot::channel();
-        stage.run.tasks.spawn_on(Arc::clone(stage).tell_activity(end), handle);
+        stage.run.tasks.spawn_on(Arc::clone(stage).tell_activity(shards, end), handle);
         tell
     };
     let own = start(stage);

@@ -98,10 +98,12 @@ impl Engine {
             self.shared.sink.record(&Fact::NextRun { pair: pair.clone(), at: None });
         }
         self.shared.sink.record(&Fact::PlanChanged(Arc::clone(&plan)));
-        self.shared.in_flight.change(plan.agent.in_flight);
-        self.shared.journeys.change(plan.agent.in_flight);
-        self.shared.in_flight_per_target.change(plan.agent.in_flight_per_target);
-        self.shared.journeys_per_target.change(plan.agent.in_flight_per_target);
+        let [in_flight, per_target] = [plan.agent.in_flight, plan.agent.in_flight_per_target]
+            .map(|permits| self.shared.shard.permits(permits));
+        self.shared.in_flight.change(in_flight);
+        self.shared.journeys.change(in_flight);
+        self.shared.in_flight_per_target.change(per_target);
+        self.shared.journeys_per_target.change(per_target);
         let mut now = self.lock();
         if now.started {
             let nominal = off_grid((self.shared.wall)());

@@ -15,7 +15,7 @@ use crate::client::{CallOptions, Caller};
 use crate::event::{Exhausted, Outcome, RunRef, RunSummary, SearchReport, SkipReason, Spend};
 use crate::fact::{Fact, Sink};
 use crate::log_throttle::LogThrottle;
-use crate::plan::{Fingerprint, PairPlan, Step, StepAction};
+use crate::plan::{Fingerprint, PairPlan, Profile, Shard, StageLimit, Step, StepAction};
 use crate::schedule::{nonce_seed, run_seed};
 use crate::seed::{self, RunSeeds};
 use crate::workload::{self, NoAsk, RequestNumber};
@@ -91,6 +91,8 @@ pub(super) struct Run {
     pub(super) ident: Arc<RunRef>,
     pub(super) seeds: RunSeeds,
     pub(super) start: Start,
+    /// See [`PairRuntime::first_shard`].
+    pub(super) first_shard: u64,
     pub(super) record: Arc<Record>,
     /// Its requests, users and activity.
     pub(super) tasks: TaskTracker,
@@ -126,12 +128,7 @@ impl PairRuntime {
             in_flight: shared.in_flight_per_target.of(name),
             journeys: shared.journeys_per_target.of(name),
             margins: Margins::default(),
-            stage_limits: plan
-                .profile
-                .stages
-                .iter()
-                .map(|stage| stage.limit.map(StagePermits::new))
-                .collect(),
+            stage_limits: stage_limits(&plan.profile, shared.shard),
             used: shared.used.of(name, UseRecorder::new),
             gate: Gate::new(shared.stop.child_token()),
             generation,
@@ -235,6 +232,7 @@ impl PairRuntime {
             ident,
             seeds,
             start,
+            first_shard: self.first_shard(start),
             record,
             tasks: TaskTracker::new(),
             ahead: Arc::new(Semaphore::new(MAX_AHEAD)),
@@ -306,6 +304,13 @@ impl PairRuntime {
         }
         Some(least)
     }
+}
+
+/// The agent's part of each stage's own limit.
+fn stage_limits(profile: &Profile, shard: Shard) -> Vec<Option<Arc<StagePermits>>> {
+    let own = profile.share(shard).unwrap_or(shard);
+    let part = |limit: StageLimit| StageLimit { in_flight: own.permits(limit.in_flight), ..limit };
+    profile.stages.iter().map(|stage| stage.limit.map(part).map(StagePermits::new)).collect()
 }
 
 impl Run {

@@ -201,6 +201,13 @@ impl PairScheduler {
 
     /// Starts a run that the state machine decided on in view of `event`.
     fn start(&mut self, start: StartRun, event: ScheduleEvent) -> Triggered {
+        let StartRun { run: number, nominal, due, .. } = start;
+        let (at, join) = (Instant::from_std(start.at), start.join.map(Instant::from_std));
+        let begin = Start { seed: nominal.into(), due, at, join };
+        // Who asks for a run gets one, also if it is empty.
+        if !matches!(event, ScheduleEvent::Triggered { .. }) && !self.runtime.has_part(begin) {
+            return Triggered::Failed;
+        }
         if !self.affords(start) {
             return self.skip(SkippedRun::Budget, 1);
         }
@@ -211,9 +218,7 @@ impl PairScheduler {
         {
             return Triggered::Failed;
         }
-        let StartRun { run: number, nominal, due, .. } = start;
-        let (at, join) = (Instant::from_std(start.at), start.join.map(Instant::from_std));
-        let run = self.runtime.run(Start { seed: nominal.into(), due, at, join });
+        let run = self.runtime.run(begin);
         if let Some(reason) = self.skipping.take() {
             tracing::info!(run = run.ident.id, after = reason.label(), "runs take place again");
         }

@@ -1,12 +1,13 @@
 //! A stage that is being played, and for how long load was offered in it.
 
 use super::clock::later;
+use super::own_part::{arrival_seed, trace_seed};
 use super::run::Run;
 use super::stage_limit::StagePermits;
 use crate::event::Place;
 use crate::fact::{Fact, Sink as _};
+use crate::pacing::StageShare;
 use crate::scenario::StageContext;
-use crate::seed;
 use jiff::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,13 +56,18 @@ impl RunningStage {
 
     /// The seed of its arrivals.
     pub(super) fn arrival_seed(&self) -> u64 {
-        seed::hash("stage", &[], &[self.run.ident.seed, self.number.into()])
+        arrival_seed(self.run.ident.seed, self.number)
     }
 
     /// The seed of what is drawn for the requests of a trace: the same for all stages of a pass, which divide the trace.
     pub(super) fn trace_seed(&self) -> u64 {
         let (pass, _) = self.run.runtime.plan.profile.pass_of(self.number);
-        seed::hash("trace stages", &[], &[self.run.ident.seed, pass])
+        trace_seed(self.run.ident.seed, pass)
+    }
+
+    /// The agent's share of it.
+    pub(super) fn share(&self) -> StageShare {
+        self.run.runtime.share(self.run.first_shard, self.index)
     }
 
     /// Its start on the wall clock, for load that follows it. Counted from the nominal instant, so that it is the same
@@ -123,16 +129,17 @@ impl RunningStage {
         }
     }
 
-    fn tell_active(&self, time: Duration) {
-        if !time.is_zero() {
-            self.run.record.record(&Fact::LoadActive { place: Arc::clone(&self.place), time });
+    fn tell_active(&self, time: Duration, shards: u32) {
+        // If this agent has nothing of the stage, others offer it.
+        if !time.is_zero() && shards > 0 {
+            self.run.record.record(&Fact::LoadActive { place: Arc::clone(&self.place), time, shards });
         }
     }
 
     /// Records for how long load was offered, about once per second and at the end. `end` receives the end
     /// once it is known; it may lie in the future. Warm-ups are recorded as well, because their tokens count
-    /// and throughput is tokens over this time.
-    pub(super) async fn tell_activity(self: Arc<Self>, mut end: oneshot::Receiver<Instant>) {
+    /// and throughput is tokens over this time. `shards` is the number of those that offer it.
+    pub(super) async fn tell_activity(self: Arc<Self>, shards: u32, mut end: oneshot::Receiver<Instant>) {
         let mut told = self.begins();
         if !self.wait_due(told, &CancellationToken::new()).await {
             return;
@@ -147,13 +154,13 @@ impl RunningStage {
                 biased;
                 () = self.stopped() => {
                     let now = known.map_or_else(Instant::now, |end| end.min(Instant::now()));
-                    self.tell_active(now.saturating_duration_since(told));
+                    self.tell_active(now.saturating_duration_since(told), shards);
                     return;
                 }
                 // If the sender is gone, the stage was given up.
                 sent = &mut end, if known.is_none() => known = Some(sent.unwrap_or_else(|_| Instant::now())),
                 () = sleep_until(next) => {
-                    self.tell_active(next.saturating_duration_since(told));
+                    self.tell_active(next.saturating_duration_since(told), shards);
                     told = next;
                 }
             }

@@ -17,6 +17,7 @@ mod schedules;
 mod searches;
 mod set_up;
 mod shapes;
+mod shards;
 mod shutdown;
 mod stops;
 mod users;
@@ -90,6 +91,7 @@ pub(super) struct Sent {
     pub(super) ids: TraceIds,
     pub(super) output_tokens: Option<u64>,
     pub(super) stream: bool,
+    pub(super) due: Instant,
 }
 
 /// Plays a script per request, chosen by the order of the calls and by what is called.
@@ -135,6 +137,7 @@ impl Caller for Fake {
             ids: context.ids,
             output_tokens: call.output_tokens,
             stream: call.stream,
+            due: context.due,
         };
         let n = {
             let mut all = self.sent.lock().unwrap();
@@ -269,7 +272,7 @@ impl Facts {
     /// How long load was offered, by stage.
     pub(super) fn active(&self, stage: &str) -> Duration {
         self.collect(|_, fact| match fact {
-            Fact::LoadActive { place, time } if &*place.stage == stage => Some(*time),
+            Fact::LoadActive { place, time, .. } if &*place.stage == stage => Some(*time),
             _ => None,
         })
         .iter()

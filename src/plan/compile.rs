@@ -47,7 +47,7 @@ mod webhook;
 mod wire;
 mod workload;
 
-use super::{Agent, PairPlan, Plan, Profile, Server, StateOptions, Target, Telemetry, canonical};
+use super::{Agent, PairPlan, Plan, Profile, Server, Shard, StateOptions, Target, Telemetry, canonical};
 use crate::config::{self, BrokenParts, Config, KeyPath, Problem, nearest};
 use crate::files::Files;
 use finding::Findings;
@@ -176,6 +176,7 @@ fn agent(config: &Config, findings: &mut Findings) -> Agent {
         location: written.location.as_str().into(),
         labels: written.labels.clone(),
         currency: written.currency.code().into(),
+        shard: Shard::WHOLE,
         in_flight: written.limits.in_flight,
         in_flight_per_target: stage::in_flight_per_target(config),
         budget: written.budget.as_ref().and_then(|b| budget::compile(b, &path.key("budget"), findings)),
@@ -187,7 +188,8 @@ fn agent(config: &Config, findings: &mut Findings) -> Agent {
     }
 }
 
-fn host_name() -> String {
+/// The name of this host, or `localhost`.
+pub fn host_name() -> String {
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     if name.is_empty() { "localhost".to_owned() } else { name }
 }

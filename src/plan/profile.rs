@@ -1,15 +1,16 @@
 //! A profile: what is sent, when, and what is expected of the answers.
 
 use super::{
-    Api, BaselineThresholds, Bound, CapacitySearch, ComparedWith, Detection, Objective, ReasoningEffort,
-    Scenario, Schedule, Stage, Step, StepAction, StopSequences, Target, TargetComparison, Think, Trigger,
-    asked_params, compose_patches, effort, next_occurrence, output_cap, serialize,
+    Api, BaselineThresholds, Bound, Budget, CapacitySearch, ComparedWith, Detection, Objective,
+    ReasoningEffort, Scenario, Schedule, Shard, Stage, Step, StepAction, StopSequences, Target,
+    TargetComparison, Think, Trigger, asked_params, compose_patches, effort, next_occurrence, output_cap,
+    serialize,
 };
 use crate::event::{Failure, Pair, Place, SeriesKey, TURNS, turn_bucket};
-use crate::vocabulary::{Period, RecordMode, SloMetric};
+use crate::seed;
+use crate::vocabulary::{RecordMode, SloMetric};
 use http::{HeaderName, HeaderValue};
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -79,6 +80,32 @@ impl Profile {
         let repeated = self.repeated_stages().count().max(1);
         let index = self.repeated_stages().nth(later % repeated).unwrap_or(0);
         (1 + (later / repeated) as u64, index)
+    }
+
+    /// Whether shards divide its load. A capacity search raises the load by what it observes, a fingerprint compares a run
+    /// with those before it, and a cold start is the first request of all: one shard plays each of them whole.
+    pub fn is_divided(&self) -> bool {
+        let is_fingerprint = |step: &Arc<Step>| match &step.action {
+            StepAction::Ask(ask) => ask.fingerprint.is_some(),
+            StepAction::Http(_) => false,
+        };
+        self.search.is_none()
+            && !matches!(self.schedule.trigger, Trigger::AfterIdle(_))
+            && !self.scenario.all().any(is_fingerprint)
+    }
+
+    /// The share that a shard has of it: its own, or, where it is not divided, all of it or nothing.
+    pub fn share(&self, shard: Shard) -> Option<Shard> {
+        if self.is_divided() {
+            return Some(shard);
+        }
+        shard.has(self.first_shard()).then_some(Shard::WHOLE)
+    }
+
+    /// A number that differs from profile to profile: the first requests of all of them would otherwise be those of the
+    /// first shard.
+    pub fn first_shard(&self) -> u64 {
+        seed::hash("shard", &[&self.name], &[])
     }
 
     /// Time between runs, if it is constant.
@@ -324,19 +351,4 @@ pub struct Fluidity {
     pub first: Duration,
     /// Time from each deadline to the next one.
     pub next: Duration,
-}
-
-/// Limits per period. At least one of the three is set.
-#[derive(Clone, Debug)]
-pub struct Budget {
-    /// The period.
-    pub period: Period,
-    /// The time zone of the period.
-    pub timezone: TimeZone,
-    /// Maximum number of requests.
-    pub requests: Option<u64>,
-    /// Maximum number of tokens, input and output.
-    pub tokens: Option<u64>,
-    /// Maximum cost.
-    pub cost: Option<f64>,
 }

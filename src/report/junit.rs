@@ -74,6 +74,7 @@ fn properties(xml: &mut Xml, pair: &ResultPair, result: &SavedResult) -> io::Res
         ("revision", pair.revision.to_string()),
         ("tokenbeat", result.environment.tokenbeat.clone()),
         ("location", result.environment.location.clone()),
+        ("shard", result.environment.shard.clone()),
     ];
     all.extend(pair.runs.iter().map(|run| ("run", run.id.clone())));
     all.extend(pair.runs.iter().map(|run| ("seed", run.seed.to_string())));

@@ -258,8 +258,9 @@ fn origin(out: &mut String, result: &SavedResult) {
         for it in environments {
             let location =
                 if it.location.is_empty() { String::new() } else { format!(" in {}", it.location) };
+            let shard = if it.shard.is_empty() { String::new() } else { format!(", shard {}", it.shard) };
             let line = format!(
-                "tokenbeat {} on {}, agent {}{location}, saved {}",
+                "tokenbeat {} on {}, agent {}{location}{shard}, saved {}",
                 it.tokenbeat, it.platform, it.agent, it.saved
             );
             let _ = writeln!(out, "- {}", escape(&line));

@@ -64,6 +64,9 @@ pub struct ResultEnvironment {
     pub agent: String,
     /// The agent's location; empty without one.
     pub location: String,
+    /// The shard of the schedule that it played, such as `1/3`; empty if it played all of it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub shard: String,
     /// Operating system and processor.
     pub platform: String,
     /// Number of processors that it may use; absent if unknown.

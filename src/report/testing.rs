@@ -19,6 +19,7 @@ pub(super) fn environment() -> ResultEnvironment {
         saved: "2026-11-20T10:01:00Z".into(),
         agent: "probe-1".into(),
         location: "eu".into(),
+        shard: String::new(),
         platform: "linux".into(),
         processors: Some(4),
         currency: "usd".into(),

@@ -26,7 +26,7 @@ impl Fixture {
 
     fn active(&self, place: usize, seconds: u64) {
         let (place, time) = (Arc::clone(&self.places[place]), Duration::from_secs(seconds));
-        self.sink.record(&Fact::LoadActive { place, time });
+        self.sink.record(&Fact::LoadActive { place, time, shards: 1 });
     }
 }
 

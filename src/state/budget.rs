@@ -12,7 +12,7 @@ use crate::event::{
     BudgetRefusal, BudgetScope, BudgetUnit, BudgetUse, Exhausted, Hold, Ledger, Pair, Spend, WallClock,
 };
 use crate::fact::{Fact, Sink};
-use crate::plan::{Budget, Plan};
+use crate::plan::{Budget, PICO, Plan, Shard, pico};
 use asked::AskedFor;
 use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp, ZonedDateTime};
@@ -22,9 +22,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// If the clock goes back by less than this, it is treated as standing still, so that a small correction
 /// around midnight does not reopen the previous day, whose budget was already spent.
 const SET_BACK: SignedDuration = SignedDuration::from_hours(1);
-
-/// Money is counted in integer units of 10^-12, so that releasing a reservation restores the exact amount.
-const PICO: f64 = 1e12;
 
 /// The budgets of a plan.
 pub struct BudgetLedger {
@@ -42,10 +39,19 @@ struct Books {
     asked: AskedFor,
 }
 
+/// The part of a budget that a shard has.
+struct BudgetPart {
+    budget: Budget,
+    /// The number of parts.
+    of: u32,
+}
+
 /// One budget in its current period.
 struct Book {
     scope: BudgetScope,
     budget: Budget,
+    /// The number of parts that the budget is divided into, of which this is one.
+    shards: u32,
     period: Timestamp,
     spent: Amounts,
     /// Holds taken up to this second are older than the book and are not settled in it. A hold taken within
@@ -64,11 +70,15 @@ pub(super) struct Amounts {
     pub(super) cost: u128,
 }
 
-/// Iterates over the budgets of a plan.
-fn planned(plan: &Plan) -> impl Iterator<Item = (BudgetScope, &Budget)> {
-    let agent = plan.agent.budget.iter().map(|budget| (BudgetScope::Agent, budget));
-    let profiles = plan.profiles.iter().filter_map(|profile| {
-        Some((BudgetScope::Profile(Arc::clone(&profile.name)), profile.budget.as_ref()?))
+/// Iterates over the budgets of a plan, as far as they are the agent's: its shard has a part of each, but all or nothing
+/// of the budget of a profile that is not divided.
+fn planned(plan: &Plan) -> impl Iterator<Item = (BudgetScope, BudgetPart)> {
+    let shard = plan.agent.shard;
+    let part = |budget: &Budget, shard: Shard| BudgetPart { budget: budget.part(shard), of: shard.count() };
+    let agent = plan.agent.budget.iter().map(move |budget| (BudgetScope::Agent, part(budget, shard)));
+    let profiles = plan.profiles.iter().filter_map(move |profile| {
+        let part = part(profile.budget.as_ref()?, profile.share(shard)?);
+        Some((BudgetScope::Profile(Arc::clone(&profile.name)), part))
     });
     agent.chain(profiles)
 }
@@ -84,10 +94,23 @@ impl BudgetLedger {
     pub fn restored(plan: &Plan, saved: Vec<SavedBudget>, wall: WallClock) -> Self {
         let now = wall();
         let mut all: Vec<Book> = saved.into_iter().filter_map(|saved| Book::restored(saved, now)).collect();
-        for (scope, budget) in planned(plan) {
+        for (scope, part) in planned(plan) {
             match all.iter_mut().find(|book| book.scope == scope) {
-                Some(book) => book.change(budget, now),
-                None => all.push(Book::open(scope, budget, now, i64::MIN)),
+                Some(book) => {
+                    if book.shards != part.of {
+                        let (budget, saved, now) = (scope.label(), book.shards, part.of);
+                        tracing::warn!(
+                            budget,
+                            saved,
+                            now,
+                            "the budget was divided among another number of shards: of what is spent in the present \
+                             period, only the part of this state file is known, and that of the others is assumed to \
+                             be the same"
+                        );
+                    }
+                    book.change(part, now);
+                }
+                None => all.push(Book::open(scope, part, now, i64::MIN)),
             }
         }
         all.sort_by(|a, b| a.scope.cmp(&b.scope));
@@ -103,10 +126,10 @@ impl BudgetLedger {
         for book in &mut books.all {
             book.planned = false;
         }
-        for (scope, budget) in planned(plan) {
+        for (scope, part) in planned(plan) {
             match books.all.iter_mut().find(|book| book.scope == scope) {
-                Some(book) => book.change(budget, now),
-                None => books.all.push(Book::open(scope, budget, now, now.as_second())),
+                Some(book) => book.change(part, now),
+                None => books.all.push(Book::open(scope, part, now, now.as_second())),
             }
         }
         // In the same order as in a new ledger: the agent's first, then by name.
@@ -218,25 +241,34 @@ impl Ledger for BudgetLedger {
 }
 
 impl Book {
-    fn open(scope: BudgetScope, budget: &Budget, now: Timestamp, after: i64) -> Self {
+    fn open(scope: BudgetScope, part: BudgetPart, now: Timestamp, after: i64) -> Self {
+        let BudgetPart { budget, of: shards } = part;
         let period = budget.period_start(now);
-        Self { scope, budget: budget.clone(), period, spent: Amounts::default(), after, planned: true }
+        Self { scope, budget, shards, period, spent: Amounts::default(), after, planned: true }
     }
 
     /// Restores a saved budget, if its period is not over.
     fn restored(saved: SavedBudget, now: Timestamp) -> Option<Self> {
-        let SavedBudget { scope, period, timezone, start, spent } = saved;
+        let SavedBudget { scope, period, timezone, start, spent, shards } = saved;
         let budget = Budget { period, timezone, requests: None, tokens: None, cost: None };
         let present = budget.period_start(now);
         // If the clock was set back, it shows an earlier period; what was spent in a later one must not
         // become available again.
         let stands = start >= present;
-        stands.then_some(Self { scope, budget, period: start, spent, after: i64::MIN, planned: false })
+        let book = Self { scope, budget, shards, period: start, spent, after: i64::MIN, planned: false };
+        stands.then_some(book)
     }
 
-    fn change(&mut self, budget: &Budget, now: Timestamp) {
-        self.budget = budget.clone();
+    /// Adopts other limits. If there are fewer parts than before, this one is larger, and takes its part of what the
+    /// others have spent, as far as that can be known; if there are more, what is spent stays with this one.
+    fn change(&mut self, part: BudgetPart, now: Timestamp) {
+        let BudgetPart { budget, of } = part;
+        if of < self.shards {
+            let (before, now) = (u128::from(self.shards), u128::from(of.max(1)));
+            self.spent = self.spent.map(|amount| amount.saturating_mul(before).div_ceil(now));
+        }
         self.period = budget.period_start(now);
+        (self.budget, self.shards) = (budget, of);
         self.planned = true;
     }
 
@@ -326,6 +358,10 @@ impl Amounts {
         self.each(other, u128::saturating_sub)
     }
 
+    fn map(self, op: impl Fn(u128) -> u128) -> Self {
+        Self { requests: op(self.requests), tokens: op(self.tokens), cost: op(self.cost) }
+    }
+
     fn each(self, other: Self, op: impl Fn(u128, u128) -> u128) -> Self {
         Self {
             requests: op(self.requests, other.requests),
@@ -333,17 +369,6 @@ impl Amounts {
             cost: op(self.cost, other.cost),
         }
     }
-}
-
-/// Money as an integer; values that are not a valid amount count as zero.
-fn pico(cost: f64) -> u128 {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "float casts saturate; NaN is 0"
-    )]
-    let whole = (cost * PICO).round() as u128;
-    whole
 }
 
 #[cfg(test)]

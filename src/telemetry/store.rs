@@ -78,6 +78,10 @@ impl Store {
         store.agent.prepare(|when| when == When::Always);
         let built = [build::CRATE, build::REVISION, build::RUSTC, build::DATE].map(Into::into);
         store.agent.get(row::BuildInfo).say(built.each_ref());
+        let shard = plan.agent.shard;
+        let [index, count] = [shard.index(), shard.count()].map(|number| number.to_string().into());
+        store.agent.get(row::ShardInfo).say([&index, &count]);
+        store.agent.get(row::Shards).set(shard.count().into());
         store.config_loaded(Some(SystemTime::now()));
         store.plan_is(plan, attach);
         if plan.telemetry.native_histograms {
@@ -289,8 +293,10 @@ impl Sink for Store {
             Fact::JourneyEnded { place, journey } => {
                 place.counts().into_iter().for_each(|counts| counts.journey_ended(journey));
             }
-            Fact::LoadActive { place, time } => {
-                place.counts().into_iter().for_each(|counts| counts.load_active(*time));
+            Fact::LoadActive { place, time, shards } => {
+                // All of them together count it once, so that throughput is a sum over a sum.
+                let time = *time / (*shards).max(1);
+                place.counts().into_iter().for_each(|counts| counts.load_active(time));
             }
             Fact::RunStarted { run, lag } => {
                 self.at_pair(&run.pair, |series| series.run_started(run, *lag));

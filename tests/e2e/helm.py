@@ -26,6 +26,7 @@ HERE = Path(__file__).resolve().parent / "chart"
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "helm/tokenbeat"
 RULES = ROOT / "dashboards/prometheus"
+AUTOSCALERS = [ROOT / "docs/deploy/kubernetes" / name for name in ("hpa.yaml", "keda.yaml")]
 OLDEST, NEWEST = "1.25", "1.37"
 # One more file of the config, which sends nothing.
 ADDED = """\
@@ -44,7 +45,7 @@ def run(t: Session, binary: Path) -> None:
         definitions = node_modules()
     jobs = jobs_of(t)
     with t.check(f"Helm renders {len(jobs)} sets of values", vital=True):
-        read = [CHART / "values.yaml", *sorted(RULES.glob("*.yaml"))]
+        read = [CHART / "values.yaml", *sorted(RULES.glob("*.yaml")), *AUTOSCALERS]
         answer = ask(t, python, {"chart": CHART, "jobs": jobs, "package": t.home, "read": read})
         rendered = {name: Rendered(name, each) for name, each in answer["jobs"].items()}
         source = {Path(path).name: content for path, content in answer["read"].items()}
@@ -52,7 +53,7 @@ def run(t: Session, binary: Path) -> None:
         with t.check(f"values {name}: rendered, valid, restricted, its config right"):
             right(t, binary, rendered[name])
     with t.check("objects of operators are as their definitions want them"):
-        custom(t, definitions, list(rendered.values()))
+        custom(t, definitions, list(rendered.values()), [source[path.name] for path in AUTOSCALERS])
     for title, (_, named) in REFUSED.items():
         with t.check(f"refused: {title}"):
             error = rendered[f"refused: {title}"].error
@@ -135,15 +136,16 @@ def checked(t: Session, binary: Path, each: Rendered, files: dict[str, bytes]) -
     for name, content in files.items():
         (folder / name).write_bytes(content)
     # What another object or the cluster fills is a word here: only that it is set matters.
-    variables = {one["name"]: one.get("value", "set-by-the-cluster") for one in each.daemon().get("env", [])}
+    variables = {one["name"]: one.get("value", "set-by-the-cluster-0") for one in each.daemon().get("env", [])}
     done = t.command(binary, "check", "--config.file", folder, **variables)
     equal(done.returncode, 0, f"exit code of tokenbeat check\n{done.stdout}{done.stderr}")
 
 
-def custom(t: Session, definitions: Path, rendered: list[Rendered]) -> None:
+def custom(t: Session, definitions: Path, rendered: list[Rendered], examples: list[dict]) -> None:
     foreign = [one for each in rendered for one in each.foreign]
+    foreign += [{"where": one["kind"], "object": one} for one in examples]
     wanted = {"ServiceMonitor", "PodMonitor", "PrometheusRule", "HTTPRoute"}
-    wanted |= {"VerticalPodAutoscaler", "PodMonitoring", "GrafanaDashboard"}
+    wanted |= {"VerticalPodAutoscaler", "PodMonitoring", "GrafanaDashboard", "HorizontalPodAutoscaler", "ScaledObject"}
     equal({one["object"]["kind"] for one in foreign}, wanted, "kinds that are not of Kubernetes")
     done = t.command("node", definitions / "objects.mjs", stdin=json.dumps(foreign), timeout=120)
     equal(done.returncode, 0, f"exit code of objects.mjs\n{done.stderr[-2000:]}")
@@ -166,6 +168,8 @@ def workload(t: Session, rendered: dict[str, Rendered]) -> None:
             allowed = spec["template"]["spec"]["terminationGracePeriodSeconds"]
             expect(allowed >= grace + 5, f"{allowed} s for a grace of {grace} s")
         equal(rendered["paused"].one("Deployment")["spec"]["replicas"], 0, "replicas when paused")
+    with t.check("shards are the pods of a StatefulSet, each with its share, its name and its volume"):
+        sharded(rendered["shards"])
     with t.check("the daemon listens where probes, Service and policy look"):
         for name in ("default", "closed-networkpolicy", "workload", "tls"):
             listens(rendered[name])
@@ -185,6 +189,30 @@ def workload(t: Session, rendered: dict[str, Rendered]) -> None:
             wanted = rendered[name].values["configFiles"]
             got = {file: text.decode() for file, text in rendered[name].config_files().items() if file in wanted}
             equal(got, wanted, f"files of {name}")
+
+
+def sharded(each: Rendered) -> None:
+    spec = each.one("StatefulSet")["spec"]
+    equal((spec["replicas"], spec["podManagementPolicy"]), (3, "Parallel"), "replicas and their order")
+    env = {one["name"]: one for one in each.daemon()["env"]}
+    equal(env["TOKENBEAT_SHARD"]["value"], "ordinal/3", "the share")
+    for name in ("POD_NAME", "TOKENBEAT__AGENT__ID"):
+        equal(env[name]["valueFrom"]["fieldRef"]["fieldPath"], "metadata.name", name)
+    equal(env["TZ"]["value"], "UTC", "a variable of the values")
+    (claim,) = spec["volumeClaimTemplates"]
+    equal(claim["metadata"]["name"], "state", "name of the claim, which the container mounts")
+    equal(claim["metadata"]["annotations"]["backup"], "rel", "annotation of the claim")
+    # What a new version of the chart would change, Kubernetes would refuse.
+    equal(claim["metadata"]["labels"], spec["selector"]["matchLabels"], "labels of the claim")
+    equal(claim["spec"]["resources"]["requests"]["storage"], "2Gi", "size of the claim")
+    equal(spec["persistentVolumeClaimRetentionPolicy"]["whenDeleted"], "Delete", "`keep: false`")
+    services = {one["metadata"]["name"]: one for one in each.all("Service")}
+    headless = services.pop(spec["serviceName"])
+    equal((headless["spec"]["clusterIP"], len(services)), ("None", 1), "the Service of the names")
+    scraped = each.one("ServiceMonitor")["spec"]["selector"]["matchLabels"]
+    expect(not scraped.items() <= headless["metadata"]["labels"].items(), "each series would be scraped twice")
+    target = each.one("VerticalPodAutoscaler")["spec"]["targetRef"]
+    equal((target["kind"], target["name"]), ("StatefulSet", each.one("StatefulSet")["metadata"]["name"]), "target")
 
 
 def persistence(rendered: dict[str, Rendered]) -> None:

@@ -43,9 +43,11 @@ def run(t: Session, binary: Path) -> None:
         examples = read_yaml(t, python, sorted(DEPLOY.rglob("*.yaml")))
     image(t, binary, tools / "hadolint")
     unit(t, binary, systemd, strace)
-    for name in ("prometheus/scrape", "prometheus/otlp", "compose/prometheus"):
+    for name in ("prometheus/scrape", "prometheus/otlp", "prometheus/peers", "compose/prometheus"):
         with t.check(f"{name}.yaml: promtool takes it, and each rule in it"):
             prometheus(t, promtool, DEPLOY / f"{name}.yaml", examples[f"{name}.yaml"])
+    with t.check("kubernetes/: the queries of the autoscalers parse, and name records that there are"):
+        autoscalers(t, promtool, examples)
     for name in ("receive", "scrape"):
         with t.check(f"otel-collector/{name}.yaml: each part is known, defined and used"):
             config = examples[f"otel-collector/{name}.yaml"]
@@ -66,6 +68,25 @@ def run(t: Session, binary: Path) -> None:
             path.write_text(block)
             done = t.command(binary, "check", "--config.file", path)
             equal(done.returncode, 0, f"exit code for\n{block}{done.stderr}")
+
+
+def autoscalers(t: Session, promtool: Path, examples: dict[str, dict]) -> None:
+    triggers = examples["kubernetes/keda.yaml"]["spec"]["triggers"]
+    rules = examples["kubernetes/prometheus-adapter.yaml"]["rules"]["external"]
+    metrics = [one["external"] for one in examples["kubernetes/hpa.yaml"]["spec"]["metrics"]]
+    equal({one["metric"]["name"] for one in metrics}, {rule["name"]["as"] for rule in rules}, "metrics of the HPA")
+    for one in (triggers, metrics):
+        expect(len(one) > 1, "an objective as the only trigger")
+    queries = [one["metadata"]["query"] for one in triggers]
+    queries += [rule["metricsQuery"].replace("<<.LabelMatchers>>", 'a="b"') for rule in rules]
+    file = t.home / "autoscalers.json"
+    found = [{"record": f"check:number_{number}", "expr": query} for number, query in enumerate(queries)]
+    file.write_text(json.dumps({"groups": [{"name": "all", "rules": found}]}))
+    done = t.command(promtool, "check", "rules", file)
+    equal(done.returncode, 0, f"exit code of promtool\n{done.stdout}{done.stderr}")
+    known = "\n".join(path.read_text() for path in (ROOT / "dashboards/prometheus").glob("*.yaml"))
+    for record in {name for query in queries for name in re.findall(r"\b(?:tokenbeat|llm_backend):[\w:]+", query)}:
+        expect(f"record: {record}\n" in known, f"no rule records {record}")
 
 
 def read_yaml(t: Session, python: Path, files: list[Path]) -> dict[str, dict]:

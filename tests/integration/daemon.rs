@@ -32,6 +32,8 @@ fn identity(series: &Series) -> String {
 fn is_given(series: &Series) -> bool {
     let given = [
         "tokenbeat_build_info",
+        "tokenbeat_shard_info",
+        "tokenbeat_shards",
         "tokenbeat_config_last_reload_successful",
         "tokenbeat_config_last_reload_success_timestamp_seconds",
         "tokenbeat_profile_info",

@@ -135,6 +135,8 @@ async fn a_scrape_and_an_export_of_one_moment_have_the_same_series_and_values() 
         "tokenbeat_runtime_lag_seconds_count",
         "tokenbeat_next_run_timestamp_seconds",
         "tokenbeat_build_info",
+        "tokenbeat_shard_info",
+        "tokenbeat_shards",
     ] {
         assert!(scraped.iter().any(|((it, _), value)| it == name && *value > 0.0), "{name}");
     }

@@ -209,10 +209,53 @@ configMap:
 {{- tpl .Values.persistence.existingClaim . | default (include "tokenbeat.fullname" .) -}}
 {{- end -}}
 
-{{/* Environment of a container that reads the config. */}}
+{{/* The spec of a claim, from `persistence`. */}}
+{{- define "tokenbeat.claimSpec" -}}
+accessModes: [{{ .accessMode }}]
+{{- if eq .storageClass "-" }}
+storageClassName: ""
+{{- else if .storageClass }}
+storageClassName: {{ .storageClass }}
+{{- end }}
+resources:
+  requests:
+    storage: {{ .size }}
+{{- end -}}
+
+{{/* Whether several pods play one schedule in shares. */}}
+{{- define "tokenbeat.sharded" -}}
+{{- gt (int .Values.shards) 1 -}}
+{{- end -}}
+
+{{- define "tokenbeat.workloadKind" -}}
+{{- ternary "StatefulSet" "Deployment" (eq (include "tokenbeat.sharded" .) "true") -}}
+{{- end -}}
+
+{{/* Name of the Deployment or StatefulSet. The names of a StatefulSet's pods end with an ordinal, and are labels. */}}
+{{- define "tokenbeat.workloadName" -}}
+{{- $most := ternary 52 63 (eq (include "tokenbeat.sharded" .) "true") -}}
+{{- include "tokenbeat.fullname" . | trunc $most | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* Name of the Service that gives each shard a name of its own. */}}
+{{- define "tokenbeat.shardsService" -}}
+{{- printf "%s-shards" (include "tokenbeat.workloadName" .) -}}
+{{- end -}}
+
+{{/* Environment of a container that reads the config. Each shard has an `agent.id` of its own, the name of its pod. */}}
 {{- define "tokenbeat.environment" -}}
 {{- $parts := dict }}
-{{- with .Values.extraEnv }}{{ $parts = set $parts "env" (tpl (toYaml .) $ | fromYamlArray) }}{{ end }}
+{{- $env := list }}
+{{- if eq (include "tokenbeat.sharded" .) "true" }}
+{{- $pod := dict "fieldRef" (dict "fieldPath" "metadata.name") }}
+{{- $env = list
+  (dict "name" "POD_NAME" "valueFrom" $pod)
+  (dict "name" "TOKENBEAT__AGENT__ID" "valueFrom" $pod)
+  (dict "name" "TOKENBEAT_SHARD" "value" (printf "ordinal/%d" (int .Values.shards)))
+}}
+{{- end }}
+{{- with .Values.extraEnv }}{{ $env = concat $env (tpl (toYaml .) $ | fromYamlArray) }}{{ end }}
+{{- with $env }}{{ $parts = set $parts "env" . }}{{ end }}
 {{- with .Values.extraEnvFrom }}{{ $parts = set $parts "envFrom" (tpl (toYaml .) $ | fromYamlArray) }}{{ end }}
 {{- with $parts }}{{ toYaml . }}{{ end }}
 {{- end -}}

@@ -70,8 +70,17 @@ impl Before {
 
 /// Parts of the agent that appear in every series and record: changing them at run time would mix two agents.
 fn fixed(now: &Agent, next: &Agent) -> Vec<String> {
-    let Agent { id, location, labels, currency, in_flight: _, in_flight_per_target: _, budget: _, state: _ } =
-        next;
+    let Agent {
+        id,
+        location,
+        labels,
+        currency,
+        shard: _,
+        in_flight: _,
+        in_flight_per_target: _,
+        budget: _,
+        state: _,
+    } = next;
     let parts = [
         ("id", *id == now.id),
         ("location", *location == now.location),

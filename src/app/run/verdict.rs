@@ -3,7 +3,7 @@
 
 use crate::cli::Exit;
 use crate::event::{ComparisonReport, ComparisonVerdict, Outcome, Pair, RunResult, RunSummary};
-use crate::plan::{Bound, Objective, PairPlan};
+use crate::plan::{Bound, Objective, PairPlan, Shard};
 use crate::report::{ObjectiveResult, PairReport, Report, counts};
 use anstyle::AnsiColor;
 use std::collections::BTreeMap;
@@ -16,6 +16,8 @@ pub(super) struct RunRequest<'a> {
     pub(super) pairs: &'a [Arc<PairPlan>],
     /// How long, if that was said.
     pub(super) time: Option<Duration>,
+    /// Which shard of it.
+    pub(super) shard: Shard,
 }
 
 /// The verdict on all runs of an invocation.
@@ -48,11 +50,17 @@ impl RunVerdict {
         if !stopped.is_empty() {
             lines.push("error: stopped before the end".to_owned());
         }
+        let is_of_others = |pair: &PairReport| !asked.shard.is_whole() && pair.total.offered == 0;
+        lines.extend(report.pairs.iter().filter(|pair| is_of_others(pair)).map(|pair| {
+            let (profile, target, shard) = (&pair.profile, &pair.target, asked.shard);
+            format!("note: {profile} on {target}: nothing of it is for shard {shard}; other shards play it")
+        }));
         let warnings = lines.len();
         let mut failed = Vec::new();
         for pair in &report.pairs {
             let (profile, target) = (&pair.profile, &pair.target);
-            if stopped.iter().any(|it| it.profile == *profile && it.target == *target) {
+            let is_stopped = stopped.iter().any(|it| it.profile == *profile && it.target == *target);
+            if is_stopped || is_of_others(pair) {
                 continue;
             }
             let plan = asked
@@ -85,7 +93,11 @@ impl RunVerdict {
     pub(super) fn tell(&self) {
         for line in &self.lines {
             let (kind, rest) = line.split_once(':').unwrap_or((line, ""));
-            let color = if kind == "warning" { AnsiColor::Yellow } else { AnsiColor::Red };
+            let color = match kind {
+                "note" => AnsiColor::Blue,
+                "warning" => AnsiColor::Yellow,
+                _ => AnsiColor::Red,
+            };
             let style = color.on_default().bold();
             // Without the style where no colours are wanted.
             anstream::eprintln!("{style}{kind}:{style:#}{rest}");

@@ -35,6 +35,7 @@ impl Fixture {
         let about = AgentIdentity {
             id: HOSTILE.to_owned(),
             location: HOSTILE.to_owned(),
+            shard: "1/3".to_owned(),
             version: "0",
             currency: "usd".to_owned(),
             notice: notice.clone(),

@@ -50,6 +50,7 @@ pub(in crate::server) fn views() -> (Views, Parts) {
     let about = AgentIdentity {
         id: "probe-1".to_owned(),
         location: String::new(),
+        shard: String::new(),
         version: "0",
         currency: "usd".to_owned(),
         notice: Notice::default(),

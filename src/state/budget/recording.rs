@@ -23,6 +23,8 @@ pub struct SavedBudget {
     /// When the period began.
     pub(in crate::state) start: Timestamp,
     pub(in crate::state) spent: Amounts,
+    /// The number of parts that the budget is divided into, of which this is one.
+    pub(in crate::state) shards: u32,
 }
 
 /// All budgets at one point in time.
@@ -99,7 +101,7 @@ impl BudgetLedger {
         keeper.dirty.swap(false, Ordering::AcqRel).then(|| self.snapshot())
     }
 
-    fn snapshot(&self) -> BudgetSnapshot {
+    pub(super) fn snapshot(&self) -> BudgetSnapshot {
         let books = self.books();
         let budgets = books.all.iter().map(|book| SavedBudget {
             scope: book.scope.clone(),
@@ -107,6 +109,7 @@ impl BudgetLedger {
             timezone: book.budget.timezone.clone(),
             start: book.period,
             spent: book.spent,
+            shards: book.shards,
         });
         BudgetSnapshot { budgets: budgets.collect(), reservations: books.reservations }
     }

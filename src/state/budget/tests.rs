@@ -358,3 +358,41 @@ fn settle(ledger: &BudgetLedger, hold: Hold, share: f64) -> Spend {
     ledger.settle(hold, actual);
     actual
 }
+
+/// The parts of a plan with these budgets.
+fn sharded(budget: &Budget, text: &str) -> Plan {
+    let mut plan = plan(Some(budget.clone()), None);
+    plan.agent.shard = Shard::parse(text, "").unwrap();
+    plan
+}
+
+#[test]
+fn each_shard_has_its_part_of_a_budget() {
+    let hands = Hands::at("2026-11-20T10:00:00Z");
+    let limits = |text| {
+        let ledger = BudgetLedger::new(&sharded(&budget(None, Some(3), Some(0.5)), text), hands.wall());
+        ledger.uses().iter().map(|it| it.limit).collect::<Vec<_>>()
+    };
+    assert_eq!(limits("0/1"), [3.0, 0.5]);
+    assert_eq!([limits("0/4"), limits("2/4"), limits("3/4")], [[1.0, 0.125], [1.0, 0.125], [0.0, 0.125]]);
+    let nothing = BudgetLedger::new(&sharded(&budget(None, Some(3), None), "3/4"), hands.wall());
+    let refused = reserve(&nothing, spend(1, 1, 0.0)).unwrap_err();
+    assert_eq!((refused.unit, refused.why), (BudgetUnit::Tokens, BudgetRefusal::Spent));
+}
+
+#[test]
+fn what_is_spent_is_neither_forgotten_nor_doubled_with_another_number_of_shards() {
+    let hands = Hands::at("2026-11-20T10:00:00Z");
+    let whole = budget(Some(300), None, None);
+    let first = BudgetLedger::new(&sharded(&whole, "1/3"), hands.wall());
+    drop(reserve(&first, spend(50, 0, 0.0)).unwrap());
+    let saved = first.snapshot().budgets;
+    let of = |text: &str| {
+        let uses = BudgetLedger::restored(&sharded(&whole, text), saved.clone(), hands.wall()).uses();
+        (uses[0].spent, uses[0].limit)
+    };
+    assert_eq!(of("1/3"), (50.0, 100.0), "the same shard, or another of as many");
+    assert_eq!(of("0/1"), (150.0, 300.0), "the others are assumed to have spent as much");
+    assert_eq!(of("1/2"), (75.0, 150.0));
+    assert_eq!(of("1/4"), (50.0, 75.0), "of more parts, this one keeps what was spent from it");
+}

@@ -11,9 +11,7 @@ use rusqlite::{Connection, Row, Transaction, params};
 const AGENT: &str = "agent";
 
 pub(super) fn load(db: &Connection) -> rusqlite::Result<Vec<SavedBudget>> {
-    let mut statement = db.prepare(
-        "SELECT scope, period, timezone, period_start, requests, tokens, cost_pico FROM budgets ORDER BY scope",
-    )?;
+    let mut statement = db.prepare("SELECT * FROM budgets ORDER BY scope")?;
     let rows = statement.query_map([], |row| Ok(budget(row)))?;
     // An unreadable row must have been edited by hand; the others still count.
     rows.filter_map(|row| row.and_then(|row| row).transpose()).collect()
@@ -37,15 +35,17 @@ fn budget(row: &Row<'_>) -> rusqlite::Result<Option<SavedBudget>> {
     else {
         return Ok(None);
     };
-    Ok(Some(SavedBudget { scope, period, timezone, start, spent: Amounts { requests, tokens, cost } }))
+    // A file of an earlier version that cannot be written has no such column.
+    let (spent, shards) = (Amounts { requests, tokens, cost }, row.get(7).unwrap_or(1));
+    Ok(Some(SavedBudget { scope, period, timezone, start, spent, shards }))
 }
 
 /// Writes all budgets and removes any others.
 pub(super) fn save(transaction: &Transaction<'_>, budgets: &[SavedBudget]) -> rusqlite::Result<()> {
     transaction.execute("DELETE FROM budgets", [])?;
-    let mut statement = transaction.prepare_cached("INSERT INTO budgets VALUES (?, ?, ?, ?, ?, ?, ?)")?;
+    let mut statement = transaction.prepare_cached("INSERT INTO budgets VALUES (?, ?, ?, ?, ?, ?, ?, ?)")?;
     for budget in budgets {
-        let SavedBudget { scope, period, timezone, start, spent } = budget;
+        let SavedBudget { scope, period, timezone, start, spent, shards } = budget;
         statement.execute(params![
             scope.label(),
             period.name(),
@@ -54,6 +54,7 @@ pub(super) fn save(transaction: &Transaction<'_>, budgets: &[SavedBudget]) -> ru
             spent.requests.to_string(),
             spent.tokens.to_string(),
             spent.cost.to_string(),
+            shards,
         ])?;
     }
     Ok(())

@@ -100,10 +100,12 @@ pub(super) const MIGRATIONS: &[&str] = &["
     );
 ","
     ALTER TABLE runs ADD COLUMN server TEXT;
+","
+    ALTER TABLE budgets ADD COLUMN shards INTEGER NOT NULL DEFAULT 1;
 "];
 
 /// The schema version that this program writes.
-pub(super) const VERSION: i64 = 7;
+pub(super) const VERSION: i64 = 8;
 
 /// Checks that the database is ours and intact, and brings its schema up to date.
 pub(super) fn prepare(db: &mut Connection, path: &Path) -> Result<(), StateError> {

@@ -24,6 +24,7 @@ fn budget(scope: BudgetScope, cost: u128) -> SavedBudget {
         timezone: TimeZone::get("Europe/Berlin").unwrap(),
         start: "2026-11-19T23:00:00Z".parse().unwrap(),
         spent: Amounts { requests: 3, tokens: 4_000, cost },
+        shards: 3,
     }
 }
 

@@ -354,7 +354,11 @@ fn facts_and_scrapes_may_meet() {
                 for _ in 0..200 {
                     play(&fixture.sink, &fixture.steady, Outcome::Ok, |_| {});
                     let time = Duration::from_millis(1);
-                    fixture.sink.record(&Fact::LoadActive { place: Arc::clone(&fixture.steady), time });
+                    fixture.sink.record(&Fact::LoadActive {
+                        place: Arc::clone(&fixture.steady),
+                        time,
+                        shards: 1,
+                    });
                 }
             });
         }

@@ -21,6 +21,7 @@ KINDS = {
     "podmonitor": {"+PodMonitor", "-Service"},
     "podmonitoring": {"+PodMonitoring"},
     "route": {"+HTTPRoute"},
+    "shards": {"+StatefulSet", "-Deployment", "+ServiceMonitor", "+VerticalPodAutoscaler"},
     "secret-config": {"+Secret", "-ConfigMap"},
     "spelling": set(),
     "tls": {"+ServiceMonitor", "-ConfigMap"},
@@ -38,6 +39,11 @@ MINIMAL = {
 # Values that Helm must reject, and a text that its message must contain.
 REFUSED = {
     "a second replica": ({"replicas": 2}, "/replicas"),
+    "no shards": ({"shards": 0}, "/shards"),
+    "one volume for all shards": (
+        {"shards": 3, "persistence": {"enabled": True, "existingClaim": "a"}},
+        "each shard needs its own",
+    ),
     "a rolling update": ({"strategy": {"type": "RollingUpdate"}}, "strategy"),
     "a key that is none": ({"replicaCount": 1}, "replicaCount"),
     "a misspelt key below": ({"service": {"prot": 80}}, "prot"),

@@ -3,17 +3,21 @@
 // prints a list of findings as JSON.
 import * as operator from "@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1";
 import * as gateway from "@kubernetes-models/gateway-api/gateway.networking.k8s.io/v1";
+import * as autoscaling from "kubernetes-models/autoscaling/v2";
 import ts from "typescript";
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 const OPERATOR = "@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1";
 const GATEWAY = "@kubernetes-models/gateway-api/gateway.networking.k8s.io/v1";
+const AUTOSCALING = "kubernetes-models/autoscaling/v2";
 const KINDS = {
   "monitoring.coreos.com/v1 ServiceMonitor": [OPERATOR, "IServiceMonitor", operator.ServiceMonitor],
   "monitoring.coreos.com/v1 PodMonitor": [OPERATOR, "IPodMonitor", operator.PodMonitor],
   "monitoring.coreos.com/v1 PrometheusRule": [OPERATOR, "IPrometheusRule", operator.PrometheusRule],
   "gateway.networking.k8s.io/v1 HTTPRoute": [GATEWAY, "IHTTPRoute", gateway.HTTPRoute],
+  "autoscaling/v2 HorizontalPodAutoscaler": [AUTOSCALING, "IHorizontalPodAutoscaler", autoscaling.HorizontalPodAutoscaler],
+  "keda.sh/v1alpha1 ScaledObject": ["./others.js", "ScaledObject"],
   "autoscaling.k8s.io/v1 VerticalPodAutoscaler": ["./others.js", "VerticalPodAutoscaler"],
   "monitoring.googleapis.com/v1 PodMonitoring": ["./others.js", "PodMonitoring"],
   "grafana.integreatly.org/v1beta1 GrafanaDashboard": ["./others.js", "GrafanaDashboard"],

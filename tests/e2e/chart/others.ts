@@ -72,3 +72,41 @@ export interface GrafanaDashboard {
     uid?: string;
   };
 }
+
+export interface ScaledObject {
+  apiVersion: "keda.sh/v1alpha1";
+  kind: "ScaledObject";
+  metadata: { name: string; namespace: string };
+  spec: {
+    scaleTargetRef: { apiVersion?: string; kind?: string; name: string; envSourceContainerName?: string };
+    pollingInterval?: number;
+    cooldownPeriod?: number;
+    initialCooldownPeriod?: number;
+    idleReplicaCount?: number;
+    minReplicaCount?: number;
+    maxReplicaCount?: number;
+    triggers: {
+      type: "prometheus";
+      name?: string;
+      metricType?: "AverageValue" | "Value";
+      useCachedMetrics?: boolean;
+      metadata: {
+        serverAddress: string;
+        query: string;
+        threshold: string;
+        activationThreshold?: string;
+        ignoreNullValues?: "true" | "false";
+      };
+    }[];
+    advanced?: {
+      restoreToOriginalReplicaCount?: boolean;
+      horizontalPodAutoscalerConfig?: { name?: string; behavior?: { scaleUp?: Scaling; scaleDown?: Scaling } };
+    };
+  };
+}
+
+interface Scaling {
+  stabilizationWindowSeconds?: number;
+  selectPolicy?: "Max" | "Min" | "Disabled";
+  policies?: { type: "Pods" | "Percent"; value: number; periodSeconds: number }[];
+}

@@ -32,9 +32,13 @@ class Rendered:
         equal(len(found), 1, f"{kind}s of {self.name}")
         return found[0]
 
+    def workload(self) -> dict:
+        """What the daemon's pod is of: a Deployment, or with shards a StatefulSet."""
+        return self.one("StatefulSet" if self.all("StatefulSet") else "Deployment")
+
     def pod(self) -> dict:
         """The pod of the daemon."""
-        return self.one("Deployment")["spec"]["template"]
+        return self.workload()["spec"]["template"]
 
     def pods(self) -> list[tuple[str, dict]]:
         """Name and spec of each pod, including that of `helm test`."""
@@ -49,7 +53,7 @@ class Rendered:
 
     def config_files(self) -> dict[str, bytes] | None:
         """The files in the daemon's folder, unless they come from an object outside the chart."""
-        name = self.one("Deployment")["metadata"]["name"]
+        name = self.workload()["metadata"]["name"]
         for each in self.all("ConfigMap") + self.all("Secret"):
             if each["metadata"]["name"] == name:
                 decode = base64.b64decode if each["kind"] == "Secret" else str.encode
@@ -123,7 +127,7 @@ def listens(each: Rendered) -> None:
 def selectors(each: Rendered) -> None:
     """Each selector of pods matches the daemon's and not that of `helm test`; a monitor selects the Service."""
     pod = each.pod()["metadata"]["labels"]
-    found = [("Deployment", each.one("Deployment")["spec"]["selector"]["matchLabels"])]
+    found = [("the workload", each.workload()["spec"]["selector"]["matchLabels"])]
     found += [("Service", one["spec"]["selector"]) for one in each.all("Service")]
     found += [("NetworkPolicy", one["spec"]["podSelector"]["matchLabels"]) for one in each.all("NetworkPolicy")]
     for kind in ("PodMonitor", "PodMonitoring", "PodDisruptionBudget"):
@@ -133,7 +137,8 @@ def selectors(each: Rendered) -> None:
         for test in each.all("Pod"):
             expect(not selector.items() <= test["metadata"]["labels"].items(), f"{each.name}: {kind} finds the test")
     for monitor in each.all("ServiceMonitor"):
-        spec, service = monitor["spec"], each.one("Service")["metadata"]
+        spec = monitor["spec"]
+        (service,) = (one["metadata"] for one in each.all("Service") if one["spec"].get("clusterIP") != "None")
         expect(spec["selector"]["matchLabels"].items() <= service["labels"].items(), "the Service is not found")
         equal(spec["namespaceSelector"]["matchNames"], [service["namespace"]], "namespace")
         expect(spec["jobLabel"] in service["labels"], "the Service lacks the label for `job`")

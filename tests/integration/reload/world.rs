@@ -9,7 +9,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokenbeat::app::{ConfigOrigin, Daemon, DaemonOptions, Pace, ProcessSignals};
 use tokenbeat::config::ConfigSource;
-use tokenbeat::plan;
+use tokenbeat::plan::{self, Shard};
 use tokenbeat::server::Notice;
 use tokenbeat::sim;
 use tokenbeat::telemetry::otlp::LogTap;
@@ -78,7 +78,7 @@ impl World {
         let pace = Pace { quiet: Duration::from_millis(50), poll: often, ..Pace::default() };
         let watch = (watched != Watched::No).then_some(pace);
         let daemon = Daemon::build(loaded, wanted, Handle::current(), &LogTap::default()).await.unwrap();
-        let daemon = daemon.reloading(ConfigOrigin { sources, files, watch });
+        let daemon = daemon.reloading(ConfigOrigin { sources, files, shard: Shard::WHOLE, watch });
         let (address, stop) = (daemon.address(), ProcessSignals::default());
         let running = tokio::spawn(daemon.run(stop.clone()));
         let world = Self { dir, address, stop, running, target, valve, simulator, _end: end.drop_guard() };

@@ -3,7 +3,7 @@
 use super::*;
 use crate::event::{Failure, SkipReason, Verdict};
 use crate::fact::Sink;
-use crate::plan::Plan;
+use crate::plan::{Plan, Shard};
 use crate::report::Summary;
 use crate::testing::{offer, plan, play, profile, rate, small_plan, stage};
 
@@ -32,11 +32,23 @@ impl Fixture {
 
     /// The exit code and the reasons, without the name of the pair.
     fn verdict(&self, time: Option<Duration>) -> (Exit, Vec<String>) {
-        let asked = RunRequest { pairs: &self.plan.pairs, time };
+        let asked = RunRequest { pairs: &self.plan.pairs, time, shard: Shard::WHOLE };
         let verdict = RunVerdict::of(&self.summary.report(), &[], &[], &asked);
         let reason = |line: String| line.strip_prefix("failed: chat on llama: ").unwrap().to_owned();
         (verdict.exit, verdict.lines.into_iter().map(reason).collect())
     }
+}
+
+#[test]
+fn a_shard_that_has_nothing_of_a_run_has_not_failed() {
+    let fixture = Fixture::new(small_plan());
+    let shard = Shard::parse("1/3", "").unwrap();
+    let asked = RunRequest { pairs: &fixture.plan.pairs, time: None, shard };
+    let verdict = RunVerdict::of(&fixture.summary.report(), &[], &[], &asked);
+    assert_eq!(verdict.exit, Exit::Ok);
+    let said = ["note: chat on llama: nothing of it is for shard 1/3; other shards play it"];
+    assert_eq!(verdict.lines, said);
+    assert_eq!(fixture.verdict(None).0, Exit::Missed, "without shards, nothing was measured");
 }
 
 /// The reasons after one request, or after none.

@@ -260,7 +260,11 @@ fn both_forms_agree_in_the_midst_of_facts() {
                 for _ in 0..200 {
                     play(&fixture.sink, &fixture.steady, Outcome::Ok, |_| {});
                     let time = Duration::from_millis(1);
-                    fixture.sink.record(&Fact::LoadActive { place: Arc::clone(&fixture.steady), time });
+                    fixture.sink.record(&Fact::LoadActive {
+                        place: Arc::clone(&fixture.steady),
+                        time,
+                        shards: 1,
+                    });
                 }
             });
         }

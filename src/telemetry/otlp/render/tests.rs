@@ -203,6 +203,7 @@ fn every_name_of_the_exposition_is_here_and_the_other_way_round() {
     rig.sink().record(&Fact::LoadActive {
         place: Arc::clone(&rig.plan.pairs[0].places[1]),
         time: Duration::from_secs(1),
+        shards: 1,
     });
     assert_same_names(&rig, "tokenbeat_output_pace_tokens_per_second");
     drop(open);
