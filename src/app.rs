@@ -16,6 +16,7 @@ mod program_pages;
 mod progress;
 mod reload;
 mod replay;
+mod replicas;
 mod report;
 mod report_files;
 mod run;

@@ -14,6 +14,7 @@ mod compare;
 mod conversation;
 mod currency;
 mod detect;
+mod discover;
 mod expect;
 mod fingerprint;
 mod layers;
@@ -56,6 +57,7 @@ pub use compare::Compare;
 pub use conversation::{Conversation, ConversationTurn, GivenTurn, Summarize, SyntheticConversation};
 pub use currency::Currency;
 pub use detect::{AlarmRate, Detect, DetectSettings, DetectWord};
+pub use discover::{Discover, DiscoverDns, DiscoverKubernetes, DiscoveryFile};
 pub use expect::{
     Expect, ExpectText, ExpectTokens, JsonCheck, NamedText, SchemaCheck, SchemaOf, Status, Statuses,
     TextCheck, ToolCallCheck,

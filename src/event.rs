@@ -8,6 +8,7 @@ mod backend;
 mod budget;
 mod clock;
 mod comparison;
+mod discovery;
 mod finish;
 mod ids;
 mod journey;
@@ -28,6 +29,7 @@ pub use backend::{
 pub use budget::{BudgetRefusal, BudgetScope, BudgetUnit, BudgetUse, Exhausted, Hold, Ledger, Spend};
 pub use clock::WallClock;
 pub use comparison::{ComparisonReport, ComparisonSource, ComparisonVerdict, QuantityComparison};
+pub use discovery::{DiscoveryLook, LookFailure, replica_name, split_replica};
 pub use finish::FinishReason;
 pub use ids::TraceIds;
 pub use journey::Journey;

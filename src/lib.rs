@@ -19,6 +19,7 @@ pub mod cpu_pool;
 pub mod credentials;
 pub mod dataset;
 pub mod detect;
+pub mod discover;
 pub mod engine;
 pub mod event;
 pub mod exchange;

@@ -14,6 +14,7 @@ mod compile;
 mod conversation;
 mod cron;
 mod detection;
+mod discovery;
 mod effort;
 mod expect;
 mod fingerprint;
@@ -50,9 +51,9 @@ pub use crate::dataset::Dataset;
 pub use crate::shard::Shard;
 pub use crate::trace::RequestTrace;
 pub use crate::vocabulary::{
-    Api, AtLimit, BodyForm, Cache, ChatTemplate, ClientAuth, ConnectionMode, HistoryAnswers, HonouredParam,
-    HttpVersion, Overlap, Period, Price, Propagate, Quantity, ReasoningEffort, RecordMode, Reserve,
-    SloMetric, SummaryBy, TargetHealth, Timeouts, Tokenizer,
+    Api, AtLimit, BodyForm, Cache, ChatTemplate, ClientAuth, ConnectionMode, DnsRecord, HistoryAnswers,
+    HonouredParam, HttpVersion, Overlap, Period, Price, Propagate, Quantity, ReasoningEffort, RecordMode,
+    Reserve, SloMetric, SummaryBy, TargetHealth, Timeouts, Tokenizer,
 };
 pub use answer_mapping::{AnswerMapping, Done};
 pub use arrivals::{Arrivals, ClientGroup};
@@ -69,6 +70,7 @@ pub use conversation::{
 };
 pub use cron::next_occurrence;
 pub use detection::{Detection, DetectionBounds};
+pub use discovery::{Discovery, DiscoverySource, FoundReplicas, KubernetesService, Replica};
 pub use effort::ANTHROPIC_MAX_TOKENS;
 pub use expect::{
     ArgumentsSchema, Check, Comparison, Expect, JsonRule, Rule, STATUS_CHECK, StatusRange, StatusSet,
@@ -111,7 +113,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Everything that the daemon will do.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Plan {
     /// The agent.
     pub agent: Agent,
@@ -121,6 +123,8 @@ pub struct Plan {
     pub telemetry: Telemetry,
     /// Targets, sorted by name.
     pub targets: Vec<Arc<Target>>,
+    /// The targets whose replicas are among the targets in their place; see [`Plan::with_replicas`].
+    pub discovered: Vec<Arc<Target>>,
     /// Profiles, sorted by name.
     pub profiles: Vec<Arc<Profile>>,
     /// Every profile with each of its targets; each pair is a run of its own.

@@ -76,11 +76,13 @@ pub enum Error {
 
 /// A secret. If it comes from a file, it is kept up to date in the background, so that reading it never waits for a
 /// file system.
+#[derive(Clone)]
 pub struct Secret {
     origin: SecretOrigin,
     source: SecretReader,
 }
 
+#[derive(Clone)]
 enum SecretReader {
     Env(String),
     File(Arc<SecretFile>),

@@ -64,6 +64,8 @@ pub(crate) fn target(name: &str) -> Target {
         mark_headers: Vec::new(),
         health: TargetHealth::default(),
         backend: BackendOptions::default(),
+        discovery: None,
+        replica: None,
     }
 }
 
@@ -194,6 +196,7 @@ fn assemble(targets: Vec<Arc<Target>>, profiles: Vec<Profile>, in_flight: u32) -
         },
         pairs,
         targets,
+        discovered: Vec::new(),
         profiles,
     }
 }

@@ -40,6 +40,8 @@ mod detail;
 mod diagnosis;
 #[path = "integration/dialects.rs"]
 mod dialects;
+#[path = "integration/discovery.rs"]
+mod discovery;
 #[path = "integration/docs.rs"]
 mod docs;
 #[path = "integration/examples.rs"]

@@ -55,6 +55,7 @@ pub(crate) fn plan(shape: plan::Shape, scenario: plan::Scenario) -> anyhow::Resu
             disable: Vec::new(),
         },
         targets: vec![target],
+        discovered: Vec::new(),
         profiles: vec![profile],
         pairs: vec![Arc::new(pair)],
     }))
@@ -84,6 +85,8 @@ fn target() -> anyhow::Result<plan::Target> {
     Ok(plan::Target {
         health: plan::TargetHealth::default(),
         backend: plan::BackendOptions::default(),
+        discovery: None,
+        replica: None,
         name: "target".into(),
         api: plan::Api::OpenAiChat,
         base_url: "http://127.0.0.1:1/v1".parse()?,

@@ -74,6 +74,11 @@ impl Clients {
         self.files = files;
     }
 
+    /// The files that the load of their plan read.
+    pub(super) fn files(&self) -> Files {
+        self.files.clone()
+    }
+
     /// The clients by target name.
     pub(super) fn callers(&self) -> Callers {
         self.made.iter().map(|(name, (_, caller))| (Arc::clone(name), Arc::clone(caller))).collect()

@@ -11,7 +11,7 @@ mod series;
 mod shards;
 
 use super::runtimes::Runtimes;
-use super::{budgets, print, probe, sources};
+use super::{budgets, print, probe, replicas, sources};
 use crate::cli::{CheckOptions, Exit};
 use crate::client::TextCounter;
 use crate::plan::{
@@ -60,6 +60,7 @@ pub(super) fn check(options: &CheckOptions) -> anyhow::Result<Exit> {
     }
     let runtimes = Runtimes::start()?;
     let traffic = runtimes.traffic();
+    let plan = Arc::new(runtimes.first(replicas::found(Plan::clone(&plan)))?);
     let probes = runtimes.block_on(probe::probe(&plan, traffic, options.show_answer))?;
     print(&format!("\nOne request, or one journey, to each target, now:\n{}\n", probes.table))?;
     for warning in &probes.warnings {

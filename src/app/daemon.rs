@@ -3,11 +3,12 @@
 use super::assembly::{self, Clients, Memory};
 use super::commands;
 use super::open_files;
-use super::reload::{ConfigOrigin, Parts, Reloader, Started};
+use super::reload::{ConfigOrigin, Parts, Reloader, Replicas, Started};
 use super::signals::ProcessSignals;
 use crate::backend::{AccountReader, AccountTask, HealthPoller};
 use crate::comparison::Comparisons;
 use crate::config::ListenAddress;
+use crate::discover::Discoverer;
 use crate::engine::{self, Engine};
 use crate::event::Pair;
 use crate::fact::{Fanout, Sink};
@@ -30,7 +31,7 @@ use anyhow::Context as _;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -110,8 +111,12 @@ impl Daemon {
         if let Some(listen) = options.listen {
             config.server.listen = ListenAddress(listen);
         }
-        let plan = Arc::new(plan);
+        let base = Arc::new(plan);
+        let mut discoverer = Discoverer::default();
+        let looks = discoverer.first(&base).await;
+        let plan = Arc::new(base.with_replicas(&discoverer.known(&base)));
         let store = Store::new(&plan);
+        looks.iter().for_each(|(look, _)| store.discovery_looked(look, SystemTime::now()));
         let Memory { ledger, keeper, runs, minutes, models, watches, earlier } = memory(&plan, &store)?;
         store.attach_ledger(Arc::<BudgetLedger>::clone(&ledger));
         let (recent, history) = restored(&plan, &runs, &minutes);
@@ -185,7 +190,7 @@ impl Daemon {
         let (engine, clients) = (Arc::new(engine), Arc::new(clients));
         let parts =
             Parts { engine: Arc::clone(&engine), store: Arc::clone(&store), timeline, clients, current };
-        let reloader = Reloader::new(parts, started);
+        let reloader = Reloader::new(parts, started, Replicas { base, discoverer, behind: false });
         let grace = options.grace;
         Ok(Self {
             engine,

@@ -1,6 +1,7 @@
 //! Reloads the config of a running daemon, either as a whole or not at all.
 //!
-//! There is one reload at a time. Requests that arrive during a reload are answered by the next one, all together.
+//! There is one reload at a time. Requests that arrive during a reload are answered by the next one, all together. When
+//! the replicas of a target change, the plan is switched in the same way, with the config that is in force.
 
 mod folders;
 mod ready;
@@ -11,14 +12,15 @@ pub use watch::Pace;
 use super::assembly::Clients;
 use super::sources::{self, ConfigLoadAttempt};
 use crate::config::ConfigSource;
+use crate::discover::{Discoverer, FreshAnswer};
 use crate::engine::{Engine, PlanChanges};
 use crate::files::Files;
-use crate::plan::Shard;
+use crate::plan::{Plan, Shard};
 use crate::server::{ConfigStatus, Current, ReloadChanges, Reloaded};
 use crate::state::Timeline;
-use crate::telemetry::Store;
+use crate::telemetry::{Exposition, Store};
 pub(super) use ready::Started;
-use ready::{Before, Ready};
+use ready::{Before, Ready, ReadyPlan};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -65,6 +67,16 @@ pub(super) struct Reloader {
     /// The retry after a failure.
     retry: Option<LoadRetry>,
     started: Arc<Started>,
+    replicas: Replicas,
+}
+
+/// The replicas of the targets that discover them.
+pub(super) struct Replicas {
+    /// The plan in force as compiled, without replicas.
+    pub(super) base: Arc<Plan>,
+    pub(super) discoverer: Discoverer,
+    /// Whether the engine plays a plan with other replicas, because the last switch failed.
+    pub(super) behind: bool,
 }
 
 /// The retry of a failed load. The cause may not be in a watched file: for example a secret, or a lack of file
@@ -79,7 +91,7 @@ struct LoadRetry {
 
 impl Reloader {
     /// Creates the reloader of a daemon that was started with these parts.
-    pub(super) fn new(parts: Parts, started: Started) -> Self {
+    pub(super) fn new(parts: Parts, started: Started, replicas: Replicas) -> Self {
         Self {
             parts,
             sources: None,
@@ -88,6 +100,7 @@ impl Reloader {
             watch: None,
             retry: None,
             started: Arc::new(started),
+            replicas,
         }
     }
 
@@ -121,6 +134,7 @@ impl Reloader {
 
     async fn serve(&mut self, mut asked: mpsc::Receiver<ReloadReply>, hangup: Arc<Notify>) {
         self.follow().await;
+        self.replicas.discoverer.follow(&self.replicas.base);
         loop {
             let mut waiting = Vec::new();
             tokio::select! {
@@ -133,6 +147,10 @@ impl Reloader {
                     tracing::info!("the config's files changed");
                 }
                 () = due(self.retry.as_ref()) => {}
+                fresh = self.replicas.discoverer.next() => {
+                    self.discovered(fresh).await;
+                    continue;
+                }
             }
             while let Ok(reply) = asked.try_recv() {
                 waiting.push(reply);
@@ -167,19 +185,18 @@ impl Reloader {
                 "the config of this agent is built in: there is nothing to load again".to_owned(),
             ]);
         };
-        let Parts { engine, store, clients, .. } = &self.parts;
-        let before = Before {
-            engine: Arc::clone(engine),
-            store: Arc::clone(store),
-            clients: Arc::clone(clients),
-            started: Arc::clone(&self.started),
-        };
+        let before = self.before();
         let shard = self.shard;
-        let tried = tokio::task::spawn_blocking(move || {
-            let ConfigLoadAttempt { result, files } = sources::attempt(&sources, shard);
-            (result.and_then(|loaded| before.prepare(loaded, &files)), files)
-        });
-        let (ready, files) = whole(tried.await);
+        let tried = tokio::task::spawn_blocking(move || sources::attempt(&sources, shard));
+        let ConfigLoadAttempt { result, files } = whole(tried.await);
+        let ready = match result {
+            Ok(loaded) => {
+                let (read, known) = (files.clone(), self.replicas.discoverer.known(&loaded.plan));
+                let tried = tokio::task::spawn_blocking(move || before.prepare(loaded, &read, &known));
+                whole(tried.await)
+            }
+            Err(errors) => Err(errors),
+        };
         // A load that ended in a bug of tokenbeat reports no files; those of the previous load are still relevant.
         if files.paths().next().is_some() {
             self.files = files;
@@ -195,6 +212,47 @@ impl Reloader {
         outcome
     }
 
+    fn before(&self) -> Before {
+        let Parts { engine, store, clients, .. } = &self.parts;
+        Before {
+            engine: Arc::clone(engine),
+            store: Arc::clone(store),
+            clients: Arc::clone(clients),
+            started: Arc::clone(&self.started),
+        }
+    }
+
+    /// Takes an answer about replicas, and all that wait behind it, and switches to a plan with the replicas that are
+    /// there now.
+    async fn discovered(&mut self, fresh: FreshAnswer) {
+        let Replicas { discoverer, behind, .. } = &mut self.replicas;
+        let mut next = Some(fresh);
+        while let Some(fresh) = next {
+            if let Some(taken) = discoverer.take(fresh) {
+                self.parts.store.discovery_looked(&taken.look, SystemTime::now());
+                *behind |= taken.changed;
+            }
+            next = discoverer.next_now();
+        }
+        if !self.replicas.behind {
+            return;
+        }
+        let (base, before) = (Arc::clone(&self.replicas.base), self.before());
+        let (known, files) = (self.replicas.discoverer.known(&base), self.parts.clients.files());
+        let tried =
+            tokio::task::spawn_blocking(move || before.prepare_plan(base.with_replicas(&known), &files));
+        match whole(tried.await) {
+            Ok(ready) => {
+                self.replicas.behind = false;
+                self.switch_to(ready, |now, plan, exposition| Current { plan, exposition, ..now.clone() })
+                    .await;
+            }
+            Err(errors) => {
+                tracing::error!(errors = errors.join("; "), "the replicas found cannot be measured")
+            }
+        }
+    }
+
     /// Watches the files of the last load, which may have changed before they were watched.
     async fn follow(&mut self) {
         if self.watch.is_some() && self.look().await {
@@ -203,15 +261,15 @@ impl Reloader {
     }
 
     async fn change_to(&mut self, ready: Ready) -> ReloadChanges {
-        let Ready { plan, next, clients, exposition, config, warnings } = ready;
-        let Parts { engine, store, timeline, current, .. } = &self.parts;
-        let status = ConfigStatus::loaded(warnings.clone(), shown(&self.files));
-        let changes = engine.change_to(next).await;
-        // Nothing below waits, so the change is visible as a whole.
-        current.send_replace(Current { plan, exposition, config, status: Arc::new(status) });
+        let Ready { base, plan, config, warnings } = ready;
+        let status = Arc::new(ConfigStatus::loaded(warnings.clone(), shown(&self.files)));
+        let shown = |_: &Current, plan, exposition| Current { plan, exposition, config, status };
+        let changes = self.switch_to(plan, shown).await;
+        let Parts { store, timeline, .. } = &self.parts;
         store.config_loaded(Some(SystemTime::now()));
         timeline.reloaded(summary(&changes));
-        self.parts.clients = clients;
+        self.replicas.discoverer.follow(&base);
+        (self.replicas.base, self.replicas.behind) = (base, false);
         for warning in &warnings {
             tracing::warn!("the config: {warning}");
         }
@@ -224,6 +282,20 @@ impl Reloader {
         );
         let PlanChanges { added, removed, changed, unchanged } = changes;
         ReloadChanges { added, removed, changed, unchanged: unchanged.len(), warnings }
+    }
+
+    /// Plays another plan; `shown` makes what is shown of it from what was shown before.
+    async fn switch_to(
+        &mut self,
+        ready: ReadyPlan,
+        shown: impl FnOnce(&Current, Arc<Plan>, Arc<Exposition>) -> Current,
+    ) -> PlanChanges {
+        let ReadyPlan { plan, next, clients, exposition } = ready;
+        let changes = self.parts.engine.change_to(next).await;
+        // Nothing below waits, so the change is visible as a whole.
+        self.parts.current.send_modify(|now| *now = shown(now, plan, exposition));
+        self.parts.clients = clients;
+        changes
     }
 
     /// Reports everywhere that the old config remains in force.

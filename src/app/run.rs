@@ -12,11 +12,11 @@ use super::replay::Replay;
 use super::report_files::ReportFiles;
 use super::runtimes::Runtimes;
 use super::signals::{ProcessSignals, Signals};
-use super::{print, sources, terminal};
+use super::{print, replicas, sources, terminal};
 use crate::cli::{Exit, RunOptions};
 use crate::comparison::Comparisons;
 use crate::engine::{self, Engine, OVERRUN, Once};
-use crate::event::{ComparisonSource as _, Pair, RunSummary};
+use crate::event::{ComparisonSource as _, Pair, RunSummary, split_replica};
 use crate::fact::{Fanout, Sink};
 use crate::model_changes::{ModelChanges, ModelView};
 use crate::plan::{PairPlan, Plan, Profile};
@@ -42,7 +42,8 @@ pub(super) fn run(options: &RunOptions) -> anyhow::Result<Exit> {
         Ok(loaded) => loaded,
         Err(exit) => return Ok(exit),
     };
-    let plan = Arc::new(loaded.plan);
+    let runtimes = Runtimes::start()?;
+    let plan = Arc::new(runtimes.first(replicas::found(loaded.plan))?);
     let replay = Replay::new(options, &loaded.config, plan.agent.shard, off_grid((engine::system())()));
     let selected = select(&plan, options);
     let selected = selected.and_then(|pairs| {
@@ -72,7 +73,6 @@ pub(super) fn run(options: &RunOptions) -> anyhow::Result<Exit> {
     let models = ModelChanges::new(&plan, &models, Arc::new(Fanout::new(sinks)));
     let comparisons = Comparisons::new(&plan, Arc::<ModelChanges>::clone(&models));
     let backends = Backends::new(&plan, Arc::<Comparisons>::clone(&comparisons));
-    let runtimes = Runtimes::start()?;
     let traffic = runtimes.traffic();
     let ended = runtimes.block_on(async {
         let cpu_pool = assembly::cpu_pool()?;
@@ -145,7 +145,9 @@ fn memory(plan: &Plan) -> anyhow::Result<Memory> {
 /// The pairs selected on the command line, in its order; an error for every unknown name.
 fn select(plan: &Plan, options: &RunOptions) -> Result<Vec<Arc<PairPlan>>, Vec<String>> {
     let profiles: BTreeSet<&str> = plan.profiles.iter().map(|profile| &*profile.name).collect();
-    let targets: BTreeSet<&str> = plan.pairs.iter().map(|pair| &*pair.target.name).collect();
+    // The name of a target whose replicas are discovered stands for all of them.
+    let names = plan.pairs.iter().map(|pair| &*pair.target.name);
+    let targets: BTreeSet<&str> = names.flat_map(|name| [name, split_replica(name).0]).collect();
     let unknown = |kind: &str, wanted: &[String], known: &BTreeSet<&str>| -> Vec<String> {
         let list = known.iter().copied().collect::<Vec<_>>().join(", ");
         let missing = wanted.iter().filter(|name| !known.contains(name.as_str()));
@@ -153,7 +155,9 @@ fn select(plan: &Plan, options: &RunOptions) -> Result<Vec<Arc<PairPlan>>, Vec<S
     };
     let mut problems = unknown("profile", &options.profiles, &profiles);
     problems.extend(unknown("target with a profile", &options.target, &targets));
-    let wanted = |names: &[String], name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
+    let is = |wanted: &str, name: &str| wanted == name || wanted == split_replica(name).0;
+    let wanted =
+        |names: &[String], name: &str| names.is_empty() || names.iter().any(|wanted| is(wanted, name));
     let mut pairs: Vec<_> = plan
         .pairs
         .iter()
@@ -172,7 +176,7 @@ fn select(plan: &Plan, options: &RunOptions) -> Result<Vec<Arc<PairPlan>>, Vec<S
         }
     }
     // In the order of the command line, with the targets of a profile side by side.
-    let place = |names: &[String], name: &str| names.iter().position(|it| it == name);
+    let place = |names: &[String], name: &str| names.iter().position(|it| is(it, name));
     pairs.sort_by_key(|pair| {
         let profile = place(&options.profiles, &pair.pair.profile);
         (profile, Arc::clone(&pair.pair.profile), place(&options.target, &pair.pair.target))

@@ -25,6 +25,11 @@ impl Runtimes {
         self.traffic.handle().clone()
     }
 
+    /// Drives a future on the other runtime, before what both are there for.
+    pub(super) fn first<T>(&self, future: impl Future<Output = T>) -> T {
+        self.rest.block_on(future)
+    }
+
     /// Drives a future on the other runtime, and then shuts both down without waiting for tasks that do not stop.
     pub(super) fn block_on<T>(self, future: impl Future<Output = T>) -> T {
         let output = self.rest.block_on(future);

@@ -78,6 +78,8 @@ pub enum Key {
     Profile,
     /// Name of a target.
     Target,
+    /// Name of a replica of a target, if its replicas are discovered.
+    Replica,
     /// Requested model.
     Model,
     /// Name of a stage.
@@ -177,6 +179,7 @@ impl Key {
         match self {
             Self::Profile => "profile",
             Self::Target => "target",
+            Self::Replica => "replica",
             Self::Model => "model",
             Self::Stage => "stage",
             Self::Step => "step",
@@ -253,6 +256,8 @@ pub enum When {
     ReadBackends,
     /// If the answers to fixed prompts are compared from run to run.
     Fingerprints,
+    /// If the target's replicas are discovered: for the target as configured, and not for its replicas.
+    Discovers,
     /// In warm-up stages.
     WarmUp,
     /// Outside of warm-up, like all the following unless they say otherwise.

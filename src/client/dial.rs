@@ -52,13 +52,17 @@ impl Dialer {
         tasks: Tasks,
         pool: Weak<ConnectionPool>,
     ) -> Result<Self, BuildError> {
-        let peer = peer(&target.base_url)?;
+        let named = peer(&target.base_url)?;
         let secure = match target.base_url.scheme() {
             "https" => true,
             "http" => false,
             _ => return Err(BuildError::Scheme(target.base_url.scheme().to_owned())),
         };
-        let tls = secure.then(|| TargetTls::new(&target, &peer.host)).transpose()?;
+        let tls = secure.then(|| TargetTls::new(&target, &named.host)).transpose()?;
+        let peer = match &target.replica {
+            Some(replica) => TcpDestination { host: replica.host.clone(), port: replica.port },
+            None => named,
+        };
         let proxy = target.proxy.as_ref().map(|proxy| hop(proxy, &target)).transpose()?;
         let gatherer = (target.http == HttpVersion::Http1).then(|| Gatherer::new(tasks.clone())).flatten();
         Ok(Self { target, peer, proxy, tls, resolver: Resolver::new(), tasks, pool, gatherer })

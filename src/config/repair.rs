@@ -12,8 +12,9 @@ use super::validate::{Misfit, Repair, nearest, validate};
 use crate::limits;
 use serde_json::Value;
 
-/// Maximum number of variants of a config: one for each word of the longest enum, and one without the value.
-const MAX_VARIANTS: usize = 11;
+/// Maximum number of variants of a config: one for each word of the longest enum, and more than that for the keys that an
+/// unknown one may have been meant to be; and one without the value.
+const MAX_VARIANTS: usize = 13;
 
 /// Maximum number of rounds of repair. A replacement may itself be incomplete. After the last round the part is left
 /// out.

@@ -290,6 +290,7 @@ fn drop_null(object: &mut Map<String, Value>) {
 fn integer_range(object: &mut Map<String, Value>) {
     let Some(format) = object.get("format").and_then(Value::as_str) else { return };
     let largest = match format {
+        "uint16" => u64::from(u16::MAX),
         "uint32" => u64::from(u32::MAX),
         "uint64" => LARGEST_WHOLE,
         "float" | "double" => {

@@ -1,6 +1,7 @@
 //! The section `targets`, as written.
 
 use super::auth::{Auth, Basic};
+use super::discover::Discover;
 use super::mark::TrafficMark;
 use super::sensitive::{HeaderText, UrlText, masked_headers};
 use super::text::Length;
@@ -88,6 +89,10 @@ pub struct Target {
     /// What makes the target `slow`, `failing` or `hung`, and what makes it `ok` again.
     #[serde(default)]
     pub health: TargetHealth<Length>,
+    /// Where the addresses of the target's replicas are found. Each becomes a target of its own, which is connected to directly,
+    /// while TLS and the `Host` header keep the host of `base_url`. Default: the target is at `base_url` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub discover: Option<Discover>,
     /// What the server says of itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backend: Option<TargetBackend>,

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use url::Url;
 
 /// How requests are authenticated.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub enum Auth {
     /// Without credentials.
     None,
@@ -40,7 +40,7 @@ pub enum Auth {
 }
 
 /// OAuth 2.0 client credentials (RFC 6749, section 4.4).
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct OAuth2 {
     /// The token endpoint.
     #[serde(serialize_with = "serialize::text")]
@@ -63,7 +63,7 @@ pub struct OAuth2 {
 }
 
 /// A Google service account.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Gcp {
     /// Its key: the JSON file as issued by Google.
     pub service_account: Secret,
@@ -74,7 +74,7 @@ pub struct Gcp {
 }
 
 /// AWS credentials, and the service that requests are signed for.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Aws {
     /// The region of the service.
     pub region: String,
@@ -85,7 +85,7 @@ pub struct Aws {
 }
 
 /// The source of AWS credentials.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub enum AwsSource {
     /// The first other source that the environment describes.
     Environment,

@@ -13,6 +13,7 @@ mod compare;
 mod conversation;
 mod dataset;
 mod detect;
+mod discover;
 mod effort;
 mod expect;
 mod finding;
@@ -109,6 +110,7 @@ pub(super) fn compile_beside(
         }
     }
     pairing::check_all(config, &mut findings);
+    discover::check_all(config, &mut findings);
     health::check_all(config, broken, &mut findings);
     health::check_stated(config, broken, &mut findings);
     effort::check_all(config, &mut findings);
@@ -141,6 +143,7 @@ pub(super) fn compile_beside(
         },
         telemetry,
         targets: targets.into_values().collect(),
+        discovered: Vec::new(),
         profiles: profiles.into_values().collect(),
         pairs,
     };

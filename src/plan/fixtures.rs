@@ -142,7 +142,7 @@ fn right_configs(folder: &Path) -> String {
 fn every_example_is_right() {
     let copy = shipped();
     let right = "anthropic auth azure baseline bedrock budgets cache-pair capacity chat chat-streaming checks clients compare constant-rate conversations credentials dataset \
-                 day-and-night \
+                 day-and-night discovery \
                  fingerprint fluidity gamma-bursts gemini \
                  http-endpoint ollama openai-completions openai-embeddings openai-responses otlp poisson prompt-ladder ramp \
                  reasoning recording regressions rerank retries scenario schedules shapes slos structured-output synthetic target-state tgi tls-mtls-proxy tools traces users \

@@ -130,7 +130,7 @@ pub struct PairForecast {
     /// What the budgets must have left before a run starts: the requests of one journey, and the tokens of its largest
     /// request; if there are several prompts, with the shortest one.
     pub least: ForecastUsage,
-    /// Per day.
+    /// Per day. Of a target whose replicas are discovered: for as many of them as there may be.
     pub daily: Daily,
     /// The source of the expected number of input tokens.
     pub input_tokens: InputTokens,
@@ -179,6 +179,22 @@ fn sum(one: Option<Amount>, other: Option<Amount>) -> Option<Amount> {
     match (one, other) {
         (Some(a), Some(b)) => Some(a + b),
         (a, b) => a.or(b),
+    }
+}
+
+impl Daily {
+    /// The same for so many replicas, which may be fewer.
+    fn at_most(self, replicas: usize) -> Self {
+        let times = |amount: Amount| amount.times(Amount::Exact(replicas as f64)).at_most();
+        let usage = |usage: ForecastUsage| ForecastUsage {
+            requests: times(usage.requests),
+            input_tokens: times(usage.input_tokens),
+            output_tokens: times(usage.output_tokens),
+            cost: usage.cost.map(times),
+        };
+        let Self { runs, journeys, takes: Estimate { most, expected } } = self;
+        let takes = Estimate { most: usage(most), expected: usage(expected) };
+        Self { runs: times(runs), journeys: journeys.map(times), takes }
     }
 }
 
@@ -294,6 +310,10 @@ fn of_pair(pair: &PairPlan, now: Timestamp, count: TokenCounter<'_>) -> PairFore
             most: run.most.times(runs(View::Most)),
             expected: run.expected.times(runs(View::Expected)),
         },
+    };
+    let daily = match pair.most_replicas() {
+        Some(most) => daily.at_most(most),
+        None => daily,
     };
     PairForecast { pair: pair.pair.clone(), run, least, daily, input_tokens: expected.input_tokens }
 }

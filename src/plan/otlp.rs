@@ -86,7 +86,7 @@ pub struct Traces {
 }
 
 /// Where and how one signal is exported.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Destination {
     /// For HTTP, the whole URL including the path. For gRPC, only scheme and authority are used.
     #[serde(serialize_with = "serialize::text")]

@@ -1,6 +1,6 @@
 //! An endpoint under test and how to call it.
 
-use super::{Auth, serialize};
+use super::{Auth, Discovery, Replica, serialize};
 use crate::secret::Secret;
 use crate::vocabulary::{
     Api, ChatTemplate, ConnectionMode, HttpVersion, Price, Propagate, ReasoningEffort, SloHeaders,
@@ -15,7 +15,7 @@ use std::time::Duration;
 use url::Url;
 
 /// An endpoint under test.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Target {
     /// Its name, a label value.
     pub name: Arc<str>,
@@ -69,10 +69,16 @@ pub struct Target {
     /// Where its server speaks of itself.
     #[serde(skip)] // Does not affect what a run does.
     pub backend: BackendOptions,
+    /// How its replicas are found, if they are.
+    #[serde(skip)] // Replicas are targets of their own.
+    pub discovery: Option<Arc<Discovery>>,
+    /// The replica that it is, if it is one: where connections go.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replica: Option<Arc<Replica>>,
 }
 
 /// Where a server speaks of itself.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct BackendOptions {
     /// The URL of its metrics in Prometheus' text format, if it is read.
     pub metrics: Option<Url>,
@@ -83,7 +89,7 @@ pub struct BackendOptions {
 }
 
 /// TLS options beyond the defaults (system roots, verification on, TLS 1.2 and 1.3).
-#[derive(Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct TlsOptions {
     /// Root certificates in place of the system's, as a PEM file.
     #[serde(serialize_with = "serialize::optional_path")]
@@ -97,7 +103,7 @@ pub struct TlsOptions {
 }
 
 /// A client certificate and its key.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Identity {
     /// Certificate chain, as a PEM file.
     #[serde(serialize_with = "serialize::path")]
@@ -108,7 +114,7 @@ pub struct Identity {
 }
 
 /// An HTTP proxy: `CONNECT` for `https` targets, absolute-form requests for `http` ones.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Proxy {
     /// Its address, `http://host:port`.
     #[serde(serialize_with = "serialize::text")]

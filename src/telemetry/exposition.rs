@@ -216,7 +216,8 @@ pub fn series_count(plan: &Plan) -> Result<(SeriesCount, SeriesCount), Error> {
             all.add(exposed, metric.shown(detail));
             if of_pair {
                 let value = |wanted| series.labels().find(|(key, _)| *key == wanted).map(|(_, value)| value);
-                let pair = pairs.entry((value(Key::Profile), value(Key::Target))).or_default();
+                let pair =
+                    pairs.entry((value(Key::Profile), value(Key::Target), value(Key::Replica))).or_default();
                 pair.add(exposed, metric.shown(detail));
             }
         }

@@ -4,8 +4,8 @@ use crate::catalogue::{
     HTTP_CODES, Key, Metric, MetricKind, PROCESS, SeriesExposure, Subject, buckets::Buckets,
 };
 use crate::event::{
-    BudgetUnit, ConnectionPhase, CountSource, FinishReason, LimitKind, Outcome, RunResult, SearchEnd,
-    SkipReason, SkippedRun, TURNS, TargetState, TokenType, UsagePart, UsageReported,
+    BudgetUnit, ConnectionPhase, CountSource, FinishReason, LimitKind, LookFailure, Outcome, RunResult,
+    SearchEnd, SkipReason, SkippedRun, TURNS, TargetState, TokenType, UsagePart, UsageReported,
 };
 use crate::telemetry::export::{Dropped, Signal};
 use crate::vocabulary::{Quantity, TelemetryDetail};
@@ -20,7 +20,8 @@ pub fn markdown() -> String {
          price, tokens of a step that reads none), and those whose detail below says so. Requests of a scenario are counted by `step`, and by `turn` \
          (in buckets) for the steps of a conversation; both labels are empty otherwise, \
          except that a request of a workload that is sent again for a comparison has the step `same_seed` or \
-         `same_as_unary`.\n\n## Label sets\n\n| set | labels |\n| --- | --- |\n",
+         `same_as_unary`. A target whose replicas are discovered has series for each of them, with the label \
+         `replica` after `target`; no other series has that label.\n\n## Label sets\n\n| set | labels |\n| --- | --- |\n",
     );
     for subject in Subject::ALL {
         let _ = writeln!(out, "| {} | {} |", subject.name(), keys(subject.keys().iter().copied()));
@@ -82,13 +83,14 @@ fn label_values(out: &mut String) {
     out.push_str("\n## Label values\n\n| label | values |\n| --- | --- |\n");
     let codes: Vec<String> =
         HTTP_CODES.iter().map(|(_, text)| (*text).to_owned()).chain(["other".to_owned()]).collect();
-    let rows: [(&str, Vec<String>); 19] = [
+    let rows: [(&str, Vec<String>); 20] = [
         ("outcome", Outcome::all().map(Outcome::label).map(str::to_owned).collect()),
         ("code", codes),
         ("turn", TURNS.map(str::to_owned).to_vec()),
         ("reason of a finish", FinishReason::ALL.iter().map(|it| it.label().to_owned()).collect()),
         ("reason of a skipped request", SkipReason::ALL.iter().map(|it| it.label().to_owned()).collect()),
         ("reason of a skipped run", SkippedRun::ALL.iter().map(|it| it.label().to_owned()).collect()),
+        ("reason of a failed discovery", LookFailure::ALL.iter().map(|it| it.label().to_owned()).collect()),
         ("state, to", TargetState::ALL.iter().map(|it| it.label().to_owned()).collect()),
         ("quantity", Quantity::ALL.iter().map(|it| it.name().to_owned()).collect()),
         ("result", RunResult::ALL.iter().map(|it| it.label().to_owned()).collect()),

@@ -23,7 +23,7 @@ pub use snapshot::{Series, SeriesValue, Snapshot};
 use super::export::{Dropped, Signal, Stats};
 use crate::build;
 use crate::catalogue::{Metric, When};
-use crate::event::{ComparisonSource, ComparisonVerdict, Ledger, Pair};
+use crate::event::{ComparisonSource, ComparisonVerdict, DiscoveryLook, Ledger, Pair};
 use crate::fact::{Fact, Sink};
 use crate::plan::Plan;
 use crate::plan::otlp::GenAi;
@@ -154,6 +154,13 @@ impl Store {
     /// Records that the state file could not be written.
     pub fn state_write_failed(&self) {
         self.agent.get(row::StateWritesFailed).add(1);
+    }
+
+    /// Records what the source of a target's replicas said at this time.
+    pub fn discovery_looked(&self, look: &DiscoveryLook, at: SystemTime) {
+        if let Some(series) = self.read().discovered(&look.target) {
+            series.looked(look, at);
+        }
     }
 
     /// `location` and the agent's own labels, which are on every series.

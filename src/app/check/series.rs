@@ -10,7 +10,7 @@ const MANY: usize = 100_000;
 
 /// The numbers of series in a sentence, and a warning if there are many.
 pub(super) fn describe(plan: &Plan) -> Result<(String, Option<Located>), Error> {
-    let (all, pair) = series_count(plan)?;
+    let (all, pair) = series_count(&plan.with_most_replicas())?;
     let detail = plan.telemetry.detail;
     let said = format!(
         "{} series on /metrics from the start, at most {} of one profile and target; when every kind of answer has \

@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::engine::{Engine, PreparedPlan};
 use crate::files::Files;
 use crate::plan::otlp::Otlp;
-use crate::plan::{Agent, LoadedPlan, Plan, StateOptions};
+use crate::plan::{Agent, FoundReplicas, LoadedPlan, Plan, StateOptions};
 use crate::telemetry::{Exposition, Store};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -34,37 +34,55 @@ pub(in crate::app) struct Started {
     pub(in crate::app) config: Config,
 }
 
-/// A config that can be switched to without failing.
-pub(super) struct Ready {
+/// A plan that can be switched to without failing.
+pub(super) struct ReadyPlan {
     pub(super) plan: Arc<Plan>,
     pub(super) next: PreparedPlan,
     pub(super) clients: Arc<Clients>,
     pub(super) exposition: Arc<Exposition>,
+}
+
+/// A config that can be switched to without failing.
+pub(super) struct Ready {
+    /// The plan as compiled, without replicas.
+    pub(super) base: Arc<Plan>,
+    pub(super) plan: ReadyPlan,
     pub(super) config: Arc<str>,
     pub(super) warnings: Vec<String>,
 }
 
 impl Before {
-    /// Prepares the switch, or returns all reasons why it is impossible. `files` are the files that the load read.
-    /// Blocks.
-    pub(super) fn prepare(self, loaded: LoadedPlan, files: &Files) -> Result<Ready, Vec<String>> {
-        let LoadedPlan { plan, config, warnings, .. } = loaded;
+    /// Prepares the switch to another config, or returns all reasons why it is impossible. `files` are the files that
+    /// the load read, and `found` the replicas of its targets. Blocks.
+    pub(super) fn prepare(
+        &self,
+        loaded: LoadedPlan,
+        files: &Files,
+        found: &FoundReplicas,
+    ) -> Result<Ready, Vec<String>> {
+        let LoadedPlan { plan: base, config, warnings, .. } = loaded;
+        let plan = self.prepare_plan(base.with_replicas(found), files)?;
+        let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+        warnings.extend(self.started.kept(&base));
+        let config = self.started.in_force(config).to_yaml().into();
+        Ok(Ready { base: Arc::new(base), plan, config, warnings })
+    }
+
+    /// Prepares the switch to a plan. Blocks.
+    pub(super) fn prepare_plan(&self, plan: Plan, files: &Files) -> Result<ReadyPlan, Vec<String>> {
         let mut errors = fixed(&self.engine.plan().agent, &plan.agent);
         let clients = Clients::of(&plan, files.clone(), &self.clients);
         let clients = clients.map_err(|more| errors.extend(more)).ok();
-        let exposition =
-            Exposition::new(self.store, &plan).map_err(|error| errors.push(error.to_string())).ok();
+        let exposition = Exposition::new(Arc::clone(&self.store), &plan);
+        let exposition = exposition.map_err(|error| errors.push(error.to_string())).ok();
         let (Some(clients), Some(exposition), true) = (clients, exposition, errors.is_empty()) else {
             return Err(errors);
         };
-        let mut warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
-        warnings.extend(self.started.kept(&plan));
-        let config = self.started.in_force(config).to_yaml().into();
         let plan = Arc::new(plan);
         let next = self.engine.prepare(Arc::clone(&plan), &clients.callers());
         let next = next.map_err(|error| vec![error.to_string()])?;
         let (clients, exposition) = (Arc::new(clients), Arc::new(exposition));
-        Ok(Ready { plan, next, clients, exposition, config, warnings })
+        Ok(ReadyPlan { plan, next, clients, exposition })
     }
 }
 

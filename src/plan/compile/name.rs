@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 /// Maximum length of a name in characters.
 const LONGEST: usize = 63;
 
-/// Labels set by Prometheus, its federation and OTLP receivers, and labels reserved for agents and replicas. The labels
+/// Labels set by Prometheus, its federation and OTLP receivers, and a label reserved for agents. The labels
 /// that tokenbeat sets itself are in the catalogue.
-const RESERVED: [&str; 13] = [
+const RESERVED: [&str; 12] = [
     "agent",
     "exported_instance",
     "exported_job",
@@ -23,7 +23,6 @@ const RESERVED: [&str; 13] = [
     "otel_scope_version",
     "quantile",
     "quantity",
-    "replica",
     "service_instance_id",
 ];
 

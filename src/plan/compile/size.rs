@@ -22,8 +22,13 @@ pub(super) fn check(config: &Config, findings: &mut Findings) -> bool {
             fits = false;
         }
         let targets: BTreeSet<&str> = profile.target_names().map(String::as_str).collect();
-        pairs += targets.len();
-        places += targets.len() * each;
+        let replicas = |target: &&str| {
+            let discover = config.targets.get(*target).and_then(|target| target.discover.as_ref());
+            discover.map_or(1, |discover| usize::try_from(discover.max.get()).unwrap_or(usize::MAX))
+        };
+        let targets = targets.iter().map(replicas).fold(0, usize::saturating_add);
+        pairs = targets.saturating_add(pairs);
+        places = targets.saturating_mul(each).saturating_add(places);
     }
     let all = [
         ("pairs of a profile and a target", pairs, limits::PAIRS),

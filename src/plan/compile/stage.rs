@@ -201,7 +201,8 @@ pub(super) fn in_flight_per_target(config: &Config) -> NonZeroU32 {
     let targets: BTreeSet<&String> =
         config.profiles.values().flat_map(config::Profile::target_names).collect();
     let all = limits.in_flight.get();
-    let share = if targets.len() > 1 { all - all.div_ceil(4) } else { all };
+    let several = targets.len() > 1 || config.targets.values().any(|target| target.discover.is_some());
+    let share = if several { all - all.div_ceil(4) } else { all };
     let most = limits.in_flight_per_target.map_or(share, NonZeroU32::get);
     NonZeroU32::new(most.min(all)).unwrap_or(NonZeroU32::MIN)
 }

@@ -1,9 +1,10 @@
 //! Compiles a target: its address, limits and prices. `wire` compiles headers, TLS and credentials.
 
-use super::{Findings, auth, health, mark, wire, workload};
+use super::{Findings, auth, discover, health, mark, wire, workload};
 use crate::config::{self, KeyPath, Length, UrlText};
 use crate::plan::{Api, BackendOptions, Proxy, Target, Timeouts, Tokenizer};
 use std::net::IpAddr;
+use std::sync::Arc;
 use url::{Host, Url};
 
 /// Compiles a target; `None` if any part of it is not valid.
@@ -40,6 +41,9 @@ pub(super) fn compile(
     }
     let health = health::compile(&written.health, &path.key("health"), findings);
     let backend = written.backend.as_ref().map(|it| backend(it, &path.key("backend"), findings));
+    let discovery = written.discover.as_ref().map(|discover| {
+        discover::compile(discover, written, base_url.as_ref(), &path.key("discover"), findings)
+    });
     if let Some(url) = &base_url {
         in_the_clear(written, url, path, findings);
     }
@@ -70,6 +74,8 @@ pub(super) fn compile(
         mark_headers,
         health,
         backend: backend.unwrap_or_default(),
+        discovery: discovery.flatten().map(Arc::new),
+        replica: None,
     })
 }
 

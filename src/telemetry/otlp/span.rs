@@ -11,7 +11,9 @@ use super::clock::Anchor;
 use super::delivery::scope;
 use super::key_value::{double, flag, int, text, texts};
 use super::targets::GenAiTarget;
-use crate::event::{CountSource, Marks, Outcome, Request, RunRef, RunResult, RunSummary, SeriesKey};
+use crate::event::{
+    CountSource, Marks, Outcome, Request, RunRef, RunResult, RunSummary, SeriesKey, split_replica,
+};
 use opentelemetry::KeyValue;
 use opentelemetry::trace::{
     Event, Link, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState,
@@ -192,9 +194,15 @@ fn request_attributes(
     all
 }
 
+/// The target as configured, and the replica if it is one, as in the labels of the metrics.
+fn target(name: &str) -> impl Iterator<Item = KeyValue> {
+    let (target, replica) = split_replica(name);
+    [text("tokenbeat.target", target)].into_iter().chain(replica.map(|name| text("tokenbeat.replica", name)))
+}
+
 fn place_attributes(place: &SeriesKey, all: &mut Vec<KeyValue>) {
     all.push(text("tokenbeat.profile", &place.pair.profile));
-    all.push(text("tokenbeat.target", &place.pair.target));
+    all.extend(target(&place.pair.target));
     let parts =
         [("tokenbeat.stage", &place.stage), ("tokenbeat.step", &place.step), ("tokenbeat.turn", &place.turn)];
     for (key, value) in parts {
@@ -272,7 +280,6 @@ pub(super) fn of_run(agent: &str, summary: &RunSummary) -> SpanData {
     let (trace_id, span_id) = run_ids(agent, run);
     let mut attributes = vec![
         text("tokenbeat.profile", &run.pair.profile),
-        text("tokenbeat.target", &run.pair.target),
         text("tokenbeat.run.id", &run.id),
         // Seeds use all 64 bits, which do not fit into an OTLP integer.
         text("tokenbeat.run.seed", &run.seed.to_string()),
@@ -281,6 +288,7 @@ pub(super) fn of_run(agent: &str, summary: &RunSummary) -> SpanData {
         int("tokenbeat.run.skipped", summary.skipped),
         int("tokenbeat.run.ok", summary.ok),
     ];
+    attributes.extend(target(&run.pair.target));
     let late = summary.started.duration_since(run.scheduled).unwrap_or_default();
     attributes.push(double("tokenbeat.schedule_lag", late.as_secs_f64()));
     attributes.extend(summary.reason.as_deref().map(|reason| text("tokenbeat.run.reason", reason)));

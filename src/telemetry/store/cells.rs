@@ -5,10 +5,11 @@
 use super::cell::{By, ByCode, Cell, Info, Made, Modality, Money, NamedCells, OutcomeCells, ReadOnScrape};
 use super::reading::Gathering;
 use super::sample::{LabelValue, SubjectLabels};
-use crate::catalogue::{Metric, Subject, When, rows};
+use crate::catalogue::{Key, Metric, Subject, When, rows};
 use crate::event::{
-    BackendReadResult, ConnectionPhase, CountSource, FinishReason, LimitKind, Outcome, RunResult, SearchEnd,
-    SkipReason, SkippedRun, TargetState, TokenType, UsagePart, UsageReported,
+    BackendReadResult, ConnectionPhase, CountSource, FinishReason, LimitKind, LookFailure, Outcome,
+    RunResult, SearchEnd, SkipReason, SkippedRun, TargetState, TokenType, UsagePart, UsageReported,
+    split_replica,
 };
 use crate::telemetry::value::{Counter, Gauge, Histogram, Level, OptionalGauge, TimeCounter};
 use crate::vocabulary::Quantity;
@@ -156,10 +157,19 @@ pub(super) struct Cells<S> {
 }
 
 impl<S: SubjectType> Cells<S> {
-    /// The cells of the subject with these labels, in the order of the catalogue. None is created yet.
+    /// The cells of the subject with these labels, in the order of the catalogue. None is created yet. The name of a
+    /// replica becomes two labels: its target as configured, and the replica.
     pub(super) fn of<'a>(labels: impl IntoIterator<Item = &'a Arc<str>>) -> Self {
-        let labels = S::SUBJECT.keys().iter().copied().zip(labels.into_iter().map(Arc::clone));
-        let labels = Arc::new(SubjectLabels::new(labels));
+        let mut named = Vec::new();
+        for (key, label) in S::SUBJECT.keys().iter().copied().zip(labels) {
+            match split_replica(label) {
+                (target, Some(replica)) if key == Key::Target => {
+                    named.extend([(key, target.into()), (Key::Replica, replica.into())]);
+                }
+                _ => named.push((key, Arc::clone(label))),
+            }
+        }
+        let labels = Arc::new(SubjectLabels::new(named.into_iter()));
         Self { labels, slots: Slots::default(), native: AtomicBool::new(false), about: PhantomData }
     }
 

@@ -83,7 +83,10 @@ impl<'a> StoreReading<'a> {
         let held = &self.held;
         match metric.spec().subject {
             Subject::Agent => self.store.show_agent(metric, out),
-            Subject::Target => held.targets.iter().for_each(|target| target.cells.one(metric, out)),
+            Subject::Target => {
+                held.targets.iter().for_each(|target| target.cells.one(metric, out));
+                held.discovered.iter().for_each(|target| target.cells.one(metric, out));
+            }
             Subject::Run => self.pairs(metric, out),
             Subject::Stage => self.stages(metric, out),
             Subject::Step => self.places(metric, out),

@@ -8,7 +8,7 @@ use super::pair::PairSeries;
 use super::place::{Feeds, PlaceSeries};
 use super::settings::Settings;
 use super::stage::{StageFeeds, StageSeries};
-use super::target::TargetSeries;
+use super::target::{DiscoverySeries, TargetSeries};
 use crate::event::{Pair, Place, SeriesKey};
 use crate::plan::{Expect, PairPlan, Plan};
 use crate::vocabulary::TelemetryDetail;
@@ -25,6 +25,7 @@ pub(super) struct Registry {
     pub(super) detail: TelemetryDetail,
     /// Those of the current plan.
     targets: BTreeMap<Arc<str>, Arc<TargetSeries>>,
+    discovered: BTreeMap<Arc<str>, Arc<DiscoverySeries>>,
     pairs: BTreeMap<Pair, Weak<PairSeries>>,
     /// By keys without step and turn.
     stages: BTreeMap<Arc<SeriesKey>, Weak<StageSeries>>,
@@ -38,6 +39,7 @@ pub(super) struct Registry {
 /// All existing series, in order of labels, for rendering without a lock.
 pub(super) struct RegisteredSeries {
     pub(super) targets: Vec<Arc<TargetSeries>>,
+    pub(super) discovered: Vec<Arc<DiscoverySeries>>,
     pub(super) pairs: Vec<Arc<PairSeries>>,
     pub(super) stages: Vec<Arc<StageSeries>>,
     pub(super) places: Vec<Arc<PlaceSeries>>,
@@ -48,6 +50,7 @@ impl RegisteredSeries {
     /// Records all histograms in base-2 buckets as well, including those created later.
     pub(super) fn record_native(&self) {
         self.targets.iter().for_each(|target| target.cells.record_native());
+        self.discovered.iter().for_each(|target| target.cells.record_native());
         self.pairs.iter().for_each(|pair| pair.cells.record_native());
         self.stages.iter().for_each(|stage| stage.cells.record_native());
         self.places.iter().for_each(|place| place.cells.record_native());
@@ -93,6 +96,11 @@ impl Registry {
         self.targets.get(name).cloned()
     }
 
+    /// The series of a target of the current plan whose replicas are discovered.
+    pub(super) fn discovered(&self, name: &str) -> Option<Arc<DiscoverySeries>> {
+        self.discovered.get(name).cloned()
+    }
+
     /// Adopts a plan. Series that still exist continue; the others are created. With `attach`, the plan's places own
     /// their counting.
     pub(super) fn plan_is(&mut self, plan: &Plan, settings: &Arc<Settings>, attach: bool) {
@@ -106,6 +114,11 @@ impl Registry {
             let series = before.remove(&target.name).unwrap_or_else(|| Arc::new(TargetSeries::of(target)));
             series.plan_is(target);
             self.targets.insert(Arc::clone(&target.name), series);
+        }
+        let mut before = std::mem::take(&mut self.discovered);
+        for target in &plan.discovered {
+            let series = before.remove(&target.name).unwrap_or_else(|| Arc::new(DiscoverySeries::of(target)));
+            self.discovered.insert(Arc::clone(&target.name), series);
         }
         let mut current = Vec::new();
         for pair in &plan.pairs {
@@ -169,6 +182,7 @@ impl Registry {
     pub(super) fn held(&self) -> RegisteredSeries {
         RegisteredSeries {
             targets: self.targets.values().cloned().collect(),
+            discovered: self.discovered.values().cloned().collect(),
             pairs: all(&self.pairs),
             stages: all(&self.stages),
             places: all(&self.places),

@@ -3,9 +3,10 @@
 use super::cell::OTHER;
 use super::cells::{Cells, about, row};
 use crate::catalogue::When;
-use crate::event::{BackendReadResult, Request, TargetState};
+use crate::event::{BackendReadResult, DiscoveryLook, Request, TargetState};
 use crate::plan::Target;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::SystemTime;
 
 /// Maximum number of server names of a target over its lifetime. The label comes from the network, so a target that
 /// sends a new name each time must not create a series each time.
@@ -106,5 +107,31 @@ impl TargetSeries {
             OTHER.into()
         };
         self.say(&info);
+    }
+}
+
+/// The series of a target whose replicas are discovered. Each replica has series of its own beside them.
+pub(super) struct DiscoverySeries {
+    pub(super) cells: Cells<about::Target>,
+}
+
+impl DiscoverySeries {
+    pub(super) fn of(target: &Target) -> Self {
+        let cells = Cells::of([&target.name]);
+        cells.prepare(|when| when == When::Discovers);
+        Self { cells }
+    }
+
+    /// Records what the source of the replicas said at this time.
+    pub(super) fn looked(&self, look: &DiscoveryLook, at: SystemTime) {
+        // A count of replicas is far below 2^52.
+        self.cells.get(row::DiscoveredReplicas).set(look.replicas as f64);
+        match look.failure {
+            Some(failure) => self.cells.get(row::DiscoveryFailures)[failure].add(1),
+            None => {
+                self.cells.get(row::DiscoveryLeftOut).add(look.left_out as u64);
+                self.cells.get(row::DiscoverySuccess).set_time(at);
+            }
+        }
     }
 }

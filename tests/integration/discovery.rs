@@ -1,0 +1,119 @@
+//! Replicas that come and go while the daemon runs, and in `tokenbeat run`.
+
+use crate::harness::{Running, Simulator};
+use crate::http::get;
+use crate::scrape::Scrape;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// A target whose replicas are in a file, beside one without replicas.
+fn config(file: &Path, profile: &str) -> String {
+    format!(
+        "agent: {{ id: probe-1, location: here }}\n\
+         targets:\n\
+         \x20 llm: {{ api: openai-chat, base_url: 'http://llm.example.net:8000/v1', model: m, \
+         discover: {{ file_sd: ['{}'], refresh: 1s, max: 3 }} }}\n\
+         \x20 alone: {{ api: openai-chat, base_url: 'http://SIM/v1', model: m }}\n\
+         profiles:\n  chat: {{ targets: [llm, alone], {profile}, \
+         workload: {{ prompts: [hello], output_tokens: 4 }} }}\n",
+        file.display()
+    )
+}
+
+const STEADY: &str = "schedule: { every: 100ms }, load: [{ requests: 1 }]";
+
+/// Writes a list of replicas as a whole.
+fn list(file: &Path, replicas: &[&Simulator]) {
+    let addresses: Vec<String> = replicas.iter().map(|it| format!("'{}'", it.address)).collect();
+    let beside = file.with_extension("new");
+    std::fs::write(&beside, format!("- targets: [{}]\n", addresses.join(", "))).unwrap();
+    std::fs::rename(beside, file).unwrap();
+}
+
+/// The replicas that have series of this metric.
+fn replicas(scrape: &Scrape, metric: &str) -> BTreeSet<String> {
+    let series = scrape.metric(metric).label("target", "llm").all().into_iter();
+    series.filter_map(|it| it.labels.get("replica").cloned()).collect()
+}
+
+fn names(simulators: &[&Simulator]) -> BTreeSet<String> {
+    simulators.iter().map(|it| it.address.to_string()).collect()
+}
+
+fn answered(scrape: &Scrape, replica: &Simulator) -> f64 {
+    let name = replica.address.to_string();
+    let requests = scrape.metric("tokenbeat_requests_total").label("replica", &name).label("outcome", "ok");
+    requests.all().iter().map(|series| series.value).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_come_and_go_with_their_series() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("replicas.yaml");
+    let [one, two, three, four] = std::array::from_fn(|_| Simulator::start());
+    // There is no file yet: the daemon starts without replicas, and goes on trying.
+    let daemon = Running::start(&config(&file, STEADY), &one).await;
+    let found = |scrape: &Scrape| scrape.metric("tokenbeat_discovered_replicas").value();
+    let failures = |scrape: &Scrape| {
+        scrape.metric("tokenbeat_discovery_failures_total").label("reason", "unreadable").value()
+    };
+    assert_eq!(found(&daemon.before), 0.0);
+    assert!(failures(&daemon.before) >= 1.0);
+    assert_eq!(daemon.before.metric("tokenbeat_discovery_last_success_timestamp_seconds").value(), 0.0);
+    let alone =
+        daemon.before.metric("tokenbeat_runs_total").label("target", "alone").label("result", "ok").all();
+    assert!(alone.iter().all(|series| !series.labels.contains_key("replica")), "{alone:?}");
+
+    list(&file, &[&one, &two]);
+    let both = |scrape: &Scrape| answered(scrape, &one) >= 3.0 && answered(scrape, &two) >= 3.0;
+    let scrape = daemon.scrape_until("both replicas", both).await;
+    assert_eq!(found(&scrape), 2.0);
+    assert!(scrape.metric("tokenbeat_discovery_last_success_timestamp_seconds").value() > 0.0);
+    assert!(!two.truth().is_empty(), "each is asked at its own address");
+    for metric in ["tokenbeat_requests_total", "tokenbeat_run_active", "tokenbeat_target_state"] {
+        assert_eq!(replicas(&scrape, metric), names(&[&one, &two]), "{metric}");
+    }
+
+    // One goes, and two come. Everything of the first goes with its last request; nobody else is disturbed.
+    let before = answered(&scrape, &two);
+    list(&file, &[&four, &three, &two]);
+    let moved = |scrape: &Scrape| {
+        replicas(scrape, "tokenbeat_requests_total") == names(&[&two, &three, &four])
+            && answered(scrape, &three) > 0.0
+            && answered(scrape, &four) > 0.0
+    };
+    let scrape = daemon.scrape_until("another set", moved).await;
+    assert!(answered(&scrape, &two) >= before, "its counters go on");
+    let gone = one.address.to_string();
+    let left = scrape.series().iter().filter(|series| series.labels.get("replica") == Some(&gone)).count();
+    assert_eq!(left, 0, "no series of it is left");
+
+    // One too many: those that are known stay.
+    list(&file, &[&one, &two, &three, &four]);
+    let over = |scrape: &Scrape| scrape.metric("tokenbeat_discovery_left_out_total").value() > 0.0;
+    let scrape = daemon.scrape_until("one that is left out", over).await;
+    assert_eq!(replicas(&scrape, "tokenbeat_requests_total"), names(&[&two, &three, &four]));
+
+    // A list that cannot be read changes nothing.
+    std::fs::write(&file, "- target: [x]\n").unwrap();
+    let wrong = |scrape: &Scrape| {
+        scrape.metric("tokenbeat_discovery_failures_total").label("reason", "invalid").value() > 0.0
+    };
+    let scrape = daemon.scrape_until("a wrong list", wrong).await;
+    assert_eq!((found(&scrape), replicas(&scrape, "tokenbeat_requests_total").len()), (3.0, 3));
+
+    // In the API and on the page, a replica has one name.
+    let name = format!("llm@{}", two.address);
+    let targets = daemon.json("/api/v1/targets").await;
+    assert!(targets.to_string().contains(&name), "{targets}");
+    let health = get(daemon.address, &format!("/api/v1/targets/{name}/health")).await;
+    assert_eq!(health.status, 200, "{}", health.body);
+    assert!(get(daemon.address, "/").await.ok().contains(&name));
+
+    // An empty list is believed.
+    list(&file, &[]);
+    let none = |scrape: &Scrape| replicas(scrape, "tokenbeat_requests_total").is_empty();
+    let scrape = daemon.scrape_until("none", none).await;
+    assert_eq!(found(&scrape), 0.0);
+    daemon.drain().await;
+}
