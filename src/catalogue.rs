@@ -209,6 +209,8 @@ macro_rules! rows {
             "Spent share of a budget in its current period, including reservations.";
         CertificateExpiry = "tokenbeat.tls_certificate_expiry_timestamp", Seconds, OptionalGauge, Target [], Always,
             "When the target's certificate expires, in seconds since the epoch; absent before the first TLS connection.";
+        ReplicaOutlier = "tokenbeat.replica_outlier", None, Gauge, Run [Quantity: OutlierQuantity], Siblings,
+            "Whether the replica is slower, or fails more often, than its siblings in the same minutes. Only with discover.";
         DiscoveredReplicas = "tokenbeat.discovered_replicas", None, Gauge, Target [], Discovers,
             "Replicas of the target that are measured, each as a target with the label replica. Only with discover.";
         DiscoveryFailures = "tokenbeat.discovery_failures", None, Counter, Target [Reason: LookFailure], Discovers,

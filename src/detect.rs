@@ -17,6 +17,7 @@ mod proportion;
 pub mod quantile;
 mod rank_sum;
 mod season;
+mod siblings;
 mod slots;
 mod step;
 mod usual;
@@ -32,6 +33,7 @@ pub use monitor::{MonitorRules, SeriesMonitor};
 pub use paired::{EffectInterval, PairedFailures, PairedRatios, pairs_to_tell};
 pub use proportion::{wilson_lower, wilson_upper};
 pub use rank_sum::rank_sum;
+pub use siblings::{MIN_SIBLINGS, SiblingComparison, SiblingSample, compare_failures, compare_levels};
 pub use usual::UsualLevel;
 
 #[cfg(test)]

@@ -32,14 +32,14 @@ const WAITING: usize = 16;
 const QUIET: Duration = Duration::from_mins(5);
 
 /// The answer of a source.
-type Answer = Result<Vec<Replica>, LookError>;
+type LookAnswer = Result<Vec<Replica>, LookError>;
 
 /// An answer that came in.
 #[derive(Debug)]
 pub struct FreshAnswer {
     target: Arc<str>,
     discovery: Arc<Discovery>,
-    answer: Answer,
+    answer: LookAnswer,
 }
 
 /// What an answer changed.
@@ -55,11 +55,11 @@ pub struct AnswerTaken {
 pub struct Discoverer {
     sender: mpsc::Sender<FreshAnswer>,
     fresh: mpsc::Receiver<FreshAnswer>,
-    watched: BTreeMap<Arc<str>, WatchedSource>,
+    watched: BTreeMap<Arc<str>, FollowedSource>,
 }
 
 /// A source that is watched, and what it said last.
-struct WatchedSource {
+struct FollowedSource {
     discovery: Arc<Discovery>,
     known: Vec<Replica>,
     throttle: LogThrottle,
@@ -68,14 +68,14 @@ struct WatchedSource {
     task: Option<AbortOnDropHandle<()>>,
 }
 
-impl WatchedSource {
+impl FollowedSource {
     fn new(discovery: &Arc<Discovery>) -> Self {
         let throttle = LogThrottle::new(1, QUIET);
         Self { discovery: Arc::clone(discovery), known: Vec::new(), throttle, failing: false, task: None }
     }
 
     /// Adopts an answer.
-    fn take(&mut self, target: &Arc<str>, answer: Answer) -> AnswerTaken {
+    fn take(&mut self, target: &Arc<str>, answer: LookAnswer) -> AnswerTaken {
         let found = match answer {
             Ok(found) => found,
             Err(error) => return self.failed(target, &error),
@@ -150,7 +150,7 @@ impl Discoverer {
         let mut looks = Vec::new();
         for (target, discovery, answer) in join_all(asked).await {
             let error = answer.as_ref().err().map(ToString::to_string);
-            let mut watched = WatchedSource::new(discovery);
+            let mut watched = FollowedSource::new(discovery);
             looks.push((watched.take(&target, answer).look, error));
             self.watched.insert(target, watched);
         }
@@ -163,7 +163,7 @@ impl Discoverer {
         for (target, discovery) in discovering(plan) {
             let mut watched = match before.remove(&target.name) {
                 Some(watched) if watched.discovery.source == discovery.source => watched,
-                _ => WatchedSource::new(discovery),
+                _ => FollowedSource::new(discovery),
             };
             if watched.discovery != *discovery {
                 watched.task = None;

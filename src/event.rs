@@ -15,6 +15,7 @@ mod journey;
 mod marks;
 mod model;
 mod outcome;
+mod outlier;
 mod place;
 mod recorded;
 mod request;
@@ -36,6 +37,7 @@ pub use journey::Journey;
 pub use marks::{EventSizes, Gaps, Marks};
 pub use model::{FingerprintAnswer, ModelChange, ModelObservation, ModelSign};
 pub use outcome::{Failure, Outcome};
+pub use outlier::{OutlierQuantity, ReplicaOutlierChange};
 pub use place::{Counts, Pair, Place, SeriesKey, TURNS, turn_bucket};
 pub use recorded::{RecordedAnswer, RecordedExchange, RecordedRequest, RecordedText};
 pub use request::{

@@ -16,8 +16,8 @@ pub use offered::OfferedRequest;
 pub use watched::{StandingRegression, WatchedRun, WatchedSeries};
 
 use crate::event::{
-    BackendReadResult, ComparisonReport, Journey, ModelObservation, Pair, Place, Request, RunAccount, RunRef,
-    RunSummary, SkipReason, SkippedRun, TargetStateChange,
+    BackendReadResult, ComparisonReport, Journey, ModelObservation, Pair, Place, ReplicaOutlierChange,
+    Request, RunAccount, RunRef, RunSummary, SkipReason, SkippedRun, TargetStateChange,
 };
 use crate::plan::Plan;
 use crate::tally::{Distribution, RequestValues, RunTally, Tally};
@@ -137,6 +137,8 @@ pub enum Fact {
     },
     /// What a server said of itself over a run that has ended; after [`Fact::RunEnded`].
     BackendAccounted(Arc<RunAccount>),
+    /// A replica has become an outlier among its siblings, or is one no more.
+    ReplicaOutlierChanged(Arc<ReplicaOutlierChange>),
     /// What is known about the runs of a pair, after one of them has ended or the plan has changed.
     PairWatched(Arc<WatchedRun>),
 }

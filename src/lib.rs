@@ -43,6 +43,7 @@ pub mod secret;
 pub mod seed;
 pub mod server;
 pub mod shard;
+pub mod siblings;
 pub mod sim;
 pub mod slo;
 pub mod state;

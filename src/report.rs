@@ -225,6 +225,7 @@ impl Sink for Summary {
             | Fact::TargetStateChanged(_)
             | Fact::ModelObserved(_)
             | Fact::PairWatched(_)
+            | Fact::ReplicaOutlierChanged(_)
             | Fact::BackendRead { .. } => {}
             Fact::BackendHealth { target, healthy } => {
                 for pair in self.pairs.iter().filter(|pair| pair.plan.pair.target == *target) {

@@ -20,6 +20,7 @@ use crate::server::{
     Access, AgentIdentity, AnswerLimiter, BoundServer, ConfigStatus, ControlCommand, Current, LastProbes,
     LifecyclePhase, Notice, Readiness, Views, WAITING, max_connections,
 };
+use crate::siblings::SiblingWatch;
 use crate::state::{
     BudgetLedger, Events, HistoryRecorder, Recent, SavedMinute, SavedRun, SavedWatch, StateKeeper, Timeline,
     WriteResult,
@@ -92,7 +93,8 @@ impl Watchers {
         let regressions = RegressionWatch::new(plan, watches, Arc::new(sinks));
         let models = ModelChanges::new(plan, models, Arc::<RegressionWatch>::clone(&regressions));
         let comparisons = Comparisons::new(plan, Arc::<ModelChanges>::clone(&models));
-        let states = TargetStates::new(plan, Arc::<Comparisons>::clone(&comparisons));
+        let siblings = SiblingWatch::new(plan, Arc::<Comparisons>::clone(&comparisons));
+        let states = TargetStates::new(plan, siblings);
         Self { regressions, models, comparisons, states }
     }
 }
@@ -190,7 +192,7 @@ impl Daemon {
         let (engine, clients) = (Arc::new(engine), Arc::new(clients));
         let parts =
             Parts { engine: Arc::clone(&engine), store: Arc::clone(&store), timeline, clients, current };
-        let reloader = Reloader::new(parts, started, Replicas { base, discoverer, behind: false });
+        let reloader = Reloader::new(parts, started, Replicas::new(base, discoverer));
         let grace = options.grace;
         Ok(Self {
             engine,

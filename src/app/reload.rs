@@ -73,10 +73,19 @@ pub(super) struct Reloader {
 /// The replicas of the targets that discover them.
 pub(super) struct Replicas {
     /// The plan in force as compiled, without replicas.
-    pub(super) base: Arc<Plan>,
-    pub(super) discoverer: Discoverer,
+    base: Arc<Plan>,
+    discoverer: Discoverer,
     /// Whether the engine plays a plan with other replicas, because the last switch failed.
-    pub(super) behind: bool,
+    behind: bool,
+    /// The errors of that switch, so that they are logged once.
+    errors: Vec<String>,
+}
+
+impl Replicas {
+    /// Replicas of this plan that are being played.
+    pub(super) fn new(base: Arc<Plan>, discoverer: Discoverer) -> Self {
+        Self { base, discoverer, behind: false, errors: Vec::new() }
+    }
 }
 
 /// The retry of a failed load. The cause may not be in a watched file: for example a secret, or a lack of file
@@ -243,12 +252,15 @@ impl Reloader {
             tokio::task::spawn_blocking(move || before.prepare_plan(base.with_replicas(&known), &files));
         match whole(tried.await) {
             Ok(ready) => {
-                self.replicas.behind = false;
+                (self.replicas.behind, self.replicas.errors) = (false, Vec::new());
                 self.switch_to(ready, |now, plan, exposition| Current { plan, exposition, ..now.clone() })
                     .await;
             }
             Err(errors) => {
-                tracing::error!(errors = errors.join("; "), "the replicas found cannot be measured")
+                if errors != self.replicas.errors {
+                    tracing::error!(errors = errors.join("; "), "the replicas found cannot be measured");
+                    self.replicas.errors = errors;
+                }
             }
         }
     }

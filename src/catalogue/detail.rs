@@ -36,6 +36,7 @@ const LEAN: &[Metric] = &[
     Metric::DegradedRuns,
     Metric::SkippedRuns,
     Metric::RegressionRatio,
+    Metric::ReplicaOutlier,
     Metric::RegressionSince,
     Metric::CapacityUsers,
     Metric::CapacityRequests,

@@ -258,6 +258,8 @@ pub enum When {
     Fingerprints,
     /// If the target's replicas are discovered: for the target as configured, and not for its replicas.
     Discovers,
+    /// If the target is a replica that was discovered, and outliers among its siblings are found.
+    Siblings,
     /// In warm-up stages.
     WarmUp,
     /// Outside of warm-up, like all the following unless they say otherwise.

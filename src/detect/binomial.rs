@@ -55,8 +55,7 @@ fn lower_tail(k: u64, n: u64, p: f64) -> f64 {
     }
     let trials = n as f64;
     let (hits, misses) = (k as f64, (n - k) as f64);
-    let choose = ln_factorial(n) - ln_factorial(k) - ln_factorial(n - k);
-    let mut term = (choose + hits * p.ln() + misses * (-p).ln_1p()).exp();
+    let mut term = (ln_choose(n, k) + hits * p.ln() + misses * (-p).ln_1p()).exp();
     let mut sum = term;
     let mut i = hits;
     while i > 0.0 && term > sum * f64::EPSILON {
@@ -65,6 +64,11 @@ fn lower_tail(k: u64, n: u64, p: f64) -> f64 {
         i -= 1.0;
     }
     sum.min(1.0)
+}
+
+/// ln of the number of ways to choose `k` of `n`; `k` is at most `n`.
+pub(super) fn ln_choose(n: u64, k: u64) -> f64 {
+    ln_factorial(n) - ln_factorial(k) - ln_factorial(n.saturating_sub(k))
 }
 
 /// ln(n!).

@@ -8,28 +8,40 @@ pub fn rank_sum(a: &[f64], b: &[f64]) -> Option<f64> {
     if a.is_empty() || b.is_empty() {
         return None;
     }
-    let mut all: Vec<(f64, bool)> =
-        a.iter().map(|it| (*it, true)).chain(b.iter().map(|it| (*it, false))).collect();
+    rank_sums(&[a, b])?.into_iter().next()?
+}
+
+/// The same test of each sample against all others together. `None` for a sample without values; for all, if all values
+/// are equal or if one is not a number.
+pub(super) fn rank_sums(samples: &[&[f64]]) -> Option<Vec<Option<f64>>> {
+    let of =
+        |(index, sample): (usize, &&[f64])| sample.iter().map(move |it| (*it, index)).collect::<Vec<_>>();
+    let mut all: Vec<(f64, usize)> = samples.iter().enumerate().flat_map(of).collect();
     if all.iter().any(|(value, _)| value.is_nan()) {
         return None;
     }
     all.sort_by(|(x, _), (y, _)| x.total_cmp(y));
-    let (mut ranks_of_a, mut ties, mut before) = (0.0, 0.0, 0.0);
+    let (mut sums, mut ties, mut before) = (vec![0.0; samples.len()], 0.0, 0.0);
     for equal in all.chunk_by(|(x, _), (y, _)| x.total_cmp(y).is_eq()) {
         let n = equal.len() as f64;
         // Equal values share the mean of their ranks.
         let rank = before + f64::midpoint(n, 1.0);
-        ranks_of_a += rank * equal.iter().filter(|(_, of_a)| *of_a).count() as f64;
+        for (_, index) in equal {
+            sums.get_mut(*index).into_iter().for_each(|sum| *sum += rank);
+        }
         ties += n * n * n - n;
         before += n;
     }
-    let (n_a, n_b, n) = (a.len() as f64, b.len() as f64, all.len() as f64);
-    let above = ranks_of_a - n_a * (n_a + 1.0) / 2.0 - n_a * n_b / 2.0;
-    let variance = n_a * n_b / 12.0 * (n + 1.0 - ties / (n * (n - 1.0)));
-    if variance <= 0.0 {
-        return None;
-    }
-    Some((above.abs() - 0.5).max(0.0).copysign(above) / variance.sqrt())
+    let n = all.len() as f64;
+    let spread = n + 1.0 - ties / (n * (n - 1.0));
+    let deviations = |(sample, ranks): (&&[f64], f64)| {
+        let n_own = sample.len() as f64;
+        let n_others = n - n_own;
+        let above = ranks - n_own * (n_own + 1.0) / 2.0 - n_own * n_others / 2.0;
+        let variance = n_own * n_others / 12.0 * spread;
+        (variance > 0.0).then(|| (above.abs() - 0.5).max(0.0).copysign(above) / variance.sqrt())
+    };
+    Some(samples.iter().zip(sums).map(deviations).collect())
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use super::{Fact, StandingRegression, WatchedRun, WatchedSeries};
 use crate::event::{
-    ComparisonReport, ComparisonVerdict, ModelObservation, ModelSign, Pair, RunResult, RunSummary,
-    SkippedRun, TargetState, TargetStateChange,
+    ComparisonReport, ComparisonVerdict, ModelObservation, ModelSign, Pair, ReplicaOutlierChange, RunResult,
+    RunSummary, SkippedRun, TargetState, TargetStateChange,
 };
 use crate::plan::webhook::WebhookIncident;
 use crate::vocabulary::IncidentKind;
@@ -33,6 +33,7 @@ pub fn incident_news(fact: &Fact) -> Vec<SubjectNews> {
         }
         Fact::ModelObserved(observed) => vec![SubjectNews::State(model(observed))],
         Fact::ComparisonChanged(report) => vec![SubjectNews::State(comparison(report))],
+        Fact::ReplicaOutlierChanged(change) => vec![SubjectNews::State(outlier(change))],
         Fact::PairWatched(run) => run.series.iter().map(|series| regression(run, series)).collect(),
         _ => Vec::new(),
     }
@@ -125,6 +126,19 @@ fn comparison(report: &ComparisonReport) -> WebhookIncident {
         title: format!("{profile} compares {treatment} with {control}: {}", verdict.label()),
         detail: report.sentence(),
         ..of_pair(IncidentKind::Comparison, &pair, verdict.label(), firing, SystemTime::now())
+    }
+}
+
+fn outlier(change: &ReplicaOutlierChange) -> WebhookIncident {
+    let ReplicaOutlierChange { pair, quantity, stands, at, why } = change;
+    let Pair { profile, target } = pair;
+    let quantity = quantity.label();
+    let (state, says) = if *stands { ("outlier", "an outlier") } else { ("ok", "an outlier no more") };
+    WebhookIncident {
+        quantity: quantity.into(),
+        title: format!("{target} is {says} among its siblings in {quantity}, says {profile}"),
+        detail: why.clone(),
+        ..of_pair(IncidentKind::ReplicaOutlier, pair, state, *stands, *at)
     }
 }
 
@@ -253,6 +267,30 @@ mod tests {
         assert_eq!(changed.key(), "model_change/chat/llama");
         let same = state(&observed(0.4, Vec::new()));
         assert_eq!((&*same.state, same.firing, same.detail.as_str()), ("same", false, ""));
+    }
+
+    #[test]
+    fn an_outlier_is_trouble_until_it_is_none() {
+        let of = |stands| {
+            let pair = Pair { profile: "chat".into(), target: "llm@a:80".into() };
+            let why = "median 9 ms".to_owned();
+            let quantity = crate::event::OutlierQuantity::Latency;
+            state(&Fact::ReplicaOutlierChanged(Arc::new(ReplicaOutlierChange {
+                pair,
+                quantity,
+                stands,
+                at: UNIX_EPOCH,
+                why,
+            })))
+        };
+        let outlier = of(true);
+        assert_eq!(outlier.key(), "replica_outlier/chat/llm@a:80/latency");
+        assert_eq!(
+            (&*outlier.state, outlier.firing, outlier.detail.as_str()),
+            ("outlier", true, "median 9 ms")
+        );
+        assert_eq!(outlier.title, "llm@a:80 is an outlier among its siblings in latency, says chat");
+        assert_eq!((&*of(false).state, of(false).firing, of(false).key()), ("ok", false, outlier.key()));
     }
 
     #[test]

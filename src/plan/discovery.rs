@@ -215,6 +215,15 @@ mod tests {
     }
 
     #[test]
+    fn the_forecast_is_of_as_many_replicas_as_there_may_be() {
+        use crate::plan::{Amount, forecast};
+        let forecast = forecast(&base(), jiff::Timestamp::UNIX_EPOCH, &|_, _| None);
+        let runs: Vec<Amount> = forecast.pairs.iter().map(|pair| pair.daily.runs).collect();
+        assert_eq!(runs, [Amount::Exact(24.0), Amount::AtMost(72.0)]);
+        assert_eq!(forecast.total.takes.most.requests, Amount::AtMost(96.0));
+    }
+
+    #[test]
     fn a_replica_that_moves_is_another_one_and_one_that_stays_is_the_same() {
         let (one, two) =
             (base().with_replicas(&found(&["10.0.0.1"])), base().with_replicas(&found(&["10.0.0.1"])));

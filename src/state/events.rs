@@ -120,7 +120,8 @@ impl Sink for Events {
             | Fact::JourneyStarted { .. }
             | Fact::Offered { .. }
             | Fact::Skipped { .. }
-            | Fact::LoadActive { .. } => {}
+            | Fact::LoadActive { .. }
+            | Fact::ReplicaOutlierChanged(_) => {}
         }
     }
 }

@@ -335,6 +335,7 @@ impl Sink for Recent {
             Fact::LoadActive { .. }
             | Fact::Compared { .. }
             | Fact::ComparisonChanged(_)
+            | Fact::ReplicaOutlierChanged(_)
             | Fact::TargetStateChanged(_)
             | Fact::ModelObserved(_)
             | Fact::BackendRead { .. }

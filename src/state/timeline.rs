@@ -9,7 +9,7 @@ pub use event::{EarlierEvents, MAX_EVENTS, ProcessEnd, TimelineEvent, TimelineKi
 
 use super::StateKeeper;
 use super::time::Time;
-use crate::event::{ComparisonVerdict, WallClock};
+use crate::event::{ComparisonVerdict, WallClock, split_replica};
 use crate::fact::{Fact, Sink, SubjectNews, incident_news};
 use crate::plan::webhook::WebhookIncident;
 use crate::plan::{PairPlan, Plan};
@@ -111,7 +111,10 @@ impl Timeline {
             known.open.extract_if(.., |_, event| event.kind != TimelineKind::Run && !is_planned(event));
         for (_, mut event) in gone.collect::<Vec<_>>() {
             event.end_at(now);
-            event.explain("it is no longer in the config");
+            let is_replica = event.target.as_deref().is_some_and(|name| split_replica(name).1.is_some());
+            let gone =
+                if is_replica { "the replica is no longer there" } else { "it is no longer in the config" };
+            event.explain(gone);
             self.over(&mut known, event);
         }
     }

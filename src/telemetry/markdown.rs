@@ -4,8 +4,8 @@ use crate::catalogue::{
     HTTP_CODES, Key, Metric, MetricKind, PROCESS, SeriesExposure, Subject, buckets::Buckets,
 };
 use crate::event::{
-    BudgetUnit, ConnectionPhase, CountSource, FinishReason, LimitKind, LookFailure, Outcome, RunResult,
-    SearchEnd, SkipReason, SkippedRun, TURNS, TargetState, TokenType, UsagePart, UsageReported,
+    BudgetUnit, ConnectionPhase, CountSource, FinishReason, LimitKind, LookFailure, Outcome, OutlierQuantity,
+    RunResult, SearchEnd, SkipReason, SkippedRun, TURNS, TargetState, TokenType, UsagePart, UsageReported,
 };
 use crate::telemetry::export::{Dropped, Signal};
 use crate::vocabulary::{Quantity, TelemetryDetail};
@@ -83,7 +83,7 @@ fn label_values(out: &mut String) {
     out.push_str("\n## Label values\n\n| label | values |\n| --- | --- |\n");
     let codes: Vec<String> =
         HTTP_CODES.iter().map(|(_, text)| (*text).to_owned()).chain(["other".to_owned()]).collect();
-    let rows: [(&str, Vec<String>); 20] = [
+    let rows: [(&str, Vec<String>); 21] = [
         ("outcome", Outcome::all().map(Outcome::label).map(str::to_owned).collect()),
         ("code", codes),
         ("turn", TURNS.map(str::to_owned).to_vec()),
@@ -93,6 +93,7 @@ fn label_values(out: &mut String) {
         ("reason of a failed discovery", LookFailure::ALL.iter().map(|it| it.label().to_owned()).collect()),
         ("state, to", TargetState::ALL.iter().map(|it| it.label().to_owned()).collect()),
         ("quantity", Quantity::ALL.iter().map(|it| it.name().to_owned()).collect()),
+        ("quantity of an outlier", OutlierQuantity::ALL.iter().map(|it| it.label().to_owned()).collect()),
         ("result", RunResult::ALL.iter().map(|it| it.label().to_owned()).collect()),
         ("end", SearchEnd::ALL.iter().map(|it| it.label().to_owned()).collect()),
         ("type", TokenType::ALL.iter().map(|it| it.label().to_owned()).collect()),

@@ -323,6 +323,9 @@ impl Sink for Store {
             Fact::ModelObserved(observed) => {
                 self.at_pair(&observed.pair, |series| series.model_observed(observed));
             }
+            Fact::ReplicaOutlierChanged(change) => {
+                self.at_pair(&change.pair, |series| series.outlier_changed(change));
+            }
             Fact::PairWatched(run) => self.at_pair(&run.pair, |series| series.watched(run)),
             Fact::BackendRead { target, result } => {
                 if let Some(series) = self.target(target) {

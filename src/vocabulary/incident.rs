@@ -37,6 +37,8 @@ pub enum IncidentKind {
     Comparison,
     /// A quantity of a profile against a target has become worse.
     Regression,
+    /// A replica of a target is slower, or fails more often, than its siblings.
+    ReplicaOutlier,
 }
 
 impl IncidentKind {

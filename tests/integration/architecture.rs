@@ -145,6 +145,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("comparison", &["detect", "event", "fact", "plan", "tally", "vocabulary"]),
     ("model_changes", &["detect", "event", "fact", "plan"]),
     ("regression", &["detect", "event", "fact", "plan", "state", "tally", "vocabulary"]),
+    ("siblings", &["detect", "event", "fact", "plan"]),
     ("discover", &["event", "files", "log_throttle", "plan", "secret", "unmeasured"]),
     ("backend", &["event", "fact", "plan", "tally", "unmeasured"]),
     ("sim", &["framing"]),

@@ -1,6 +1,6 @@
 //! Replicas that come and go while the daemon runs, and in `tokenbeat run`.
 
-use crate::harness::{Running, Simulator};
+use crate::harness::{PATIENCE, Running, Simulator, quick, until_within};
 use crate::http::get;
 use crate::scrape::Scrape;
 use std::collections::BTreeSet;
@@ -10,6 +10,7 @@ use std::path::Path;
 fn config(file: &Path, profile: &str) -> String {
     format!(
         "agent: {{ id: probe-1, location: here }}\n\
+         server: {{ listen: '127.0.0.1:0' }}\n\
          targets:\n\
          \x20 llm: {{ api: openai-chat, base_url: 'http://llm.example.net:8000/v1', model: m, \
          discover: {{ file_sd: ['{}'], refresh: 1s, max: 3 }} }}\n\
@@ -115,5 +116,37 @@ async fn replicas_come_and_go_with_their_series() {
     let none = |scrape: &Scrape| replicas(scrape, "tokenbeat_requests_total").is_empty();
     let scrape = daemon.scrape_until("none", none).await;
     assert_eq!(found(&scrape), 0.0);
+    daemon.drain().await;
+}
+
+fn is_outlier(scrape: &Scrape, replica: &Simulator, quantity: &str) -> bool {
+    let name = replica.address.to_string();
+    let outlier = scrape.metric("tokenbeat_replica_outlier").label("replica", &name);
+    outlier.label("quantity", quantity).value() > 0.0
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_becomes_slow_is_an_outlier_among_its_siblings() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("replicas.yaml");
+    // Steps that are long beside the noise of a busy machine.
+    let options = || tokenbeat::sim::Options { step_time: std::time::Duration::from_millis(15), ..quick() };
+    let [one, two, three] = std::array::from_fn(|_| Simulator::with(options()));
+    list(&file, &[&one, &two, &three]);
+    let daemon =
+        Running::start(&config(&file, "schedule: { every: 200ms }, load: [{ requests: 1 }]"), &one).await;
+    // Their series are there before the first round.
+    assert_eq!(daemon.before.metric("tokenbeat_replica_outlier").all().len(), 6);
+    assert!(!is_outlier(&daemon.before, &two, "latency"));
+    two.inject("slow_down;factor=8");
+    // A round takes half a minute.
+    let told = async || Some(daemon.scrape().await).filter(|scrape| is_outlier(scrape, &two, "latency"));
+    let scrape = until_within(3 * PATIENCE, "the outlier", told).await;
+    assert!(!is_outlier(&scrape, &two, "failures"), "nothing fails");
+    let events = daemon.json("/api/v1/timeline").await.to_string();
+    assert!(
+        events.contains("replica_outlier") && events.contains(&format!("llm@{}", two.address)),
+        "{events}"
+    );
     daemon.drain().await;
 }

@@ -45,6 +45,8 @@ fn examples() -> Vec<(String, String)> {
     for page in pages() {
         let blocks = page.blocks("yaml").into_iter().enumerate();
         let whole = blocks.filter(|(_, text)| text.contains("targets:") && text.contains("profiles:"));
+        // There is no cluster here.
+        let whole = whole.filter(|(_, text)| !text.contains("discover: { kubernetes:"));
         all.extend(whole.map(|(n, text)| (format!("{}, example {}", page.name(), n + 1), text)));
     }
     let files = std::fs::read_dir(config().join("examples")).unwrap().map(|entry| entry.unwrap().path());
@@ -68,6 +70,8 @@ fn folder(text: &str, simulator: &Simulator) -> TempDir {
     for name in ["people.csv", "prompts.txt", "questions.jsonl", "conversations.json", "answer.schema.json"] {
         std::fs::copy(config().join("examples").join(name), folder.path().join(name)).unwrap();
     }
+    let replicas = format!("- targets: ['{}']\n", simulator.address);
+    std::fs::write(folder.path().join("replicas.yaml"), replicas).unwrap();
     std::fs::create_dir(folder.path().join("traces")).unwrap();
     for trace in std::fs::read_dir(config().join("examples/traces")).unwrap() {
         let trace = trace.unwrap();

@@ -49,6 +49,19 @@ async fn the_request_on_the_wire() {
 }
 
 #[tokio::test]
+async fn a_replica_is_connected_to_at_its_address_under_the_name_of_the_target() {
+    let server = Server::always(good_stream()).await;
+    let mut target = server.target();
+    target.base_url = "http://llm.test:8000/v1".parse().unwrap();
+    let host = url::Host::parse(&server.address.ip().to_string()).unwrap();
+    target.replica = Some(Arc::new(crate::plan::Replica::new(host, server.address.port())));
+    let answer = call(&client(target)).await;
+    assert_eq!(answer.outcome, Outcome::Ok, "{:?}", answer.detail);
+    let request = server.requests().remove(0);
+    assert!(request.contains("host: llm.test:8000\r\n"), "{request}");
+}
+
+#[tokio::test]
 async fn every_way_to_authenticate_and_headers_that_win() {
     let server = Server::always(good_stream()).await;
     let header = |auth: Auth, name: &'static str| {

@@ -149,6 +149,24 @@ async fn verification_is_off_only_where_it_is_written() {
 }
 
 #[tokio::test]
+async fn the_certificate_of_a_replica_is_that_of_the_target() {
+    let authority = Authority::new();
+    let at_address = |target: &mut Target| {
+        let host = url::Host::Ipv4([127, 0, 0, 1].into());
+        let port = target.base_url.port().unwrap();
+        target.replica = Some(Arc::new(crate::plan::Replica::new(host, port)));
+        target.base_url = "https://elsewhere.test/v1".parse().unwrap();
+    };
+    let server = authority.server("elsewhere.test", 2035, false, &[]);
+    let answer = call_to(server, at_address, &authority).await;
+    assert_eq!(answer.outcome, Outcome::Ok, "{:?}", answer.detail);
+    failed(
+        &call_to(authority.acceptor(), at_address, &authority).await,
+        "it is for localhost, not for elsewhere.test",
+    );
+}
+
+#[tokio::test]
 async fn another_name_to_verify() {
     let authority = Authority::new();
     let server = authority.server("elsewhere.test", 2035, false, &[]);

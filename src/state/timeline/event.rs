@@ -24,6 +24,8 @@ pub enum TimelineKind {
     TargetState,
     /// A quantity of a profile against a target was worse than its baseline.
     Regression,
+    /// A replica of a target was an outlier among its siblings.
+    ReplicaOutlier,
     /// A comparison had a verdict.
     Comparison,
     /// The model of a target changed.
@@ -63,6 +65,7 @@ impl TimelineKind {
             IncidentKind::ModelChange => Self::ModelChange,
             IncidentKind::Comparison => Self::Comparison,
             IncidentKind::Regression => Self::Regression,
+            IncidentKind::ReplicaOutlier => Self::ReplicaOutlier,
         })
     }
 

@@ -8,8 +8,8 @@ use super::sample::{LabelValue, SubjectLabels};
 use crate::catalogue::{Key, Metric, Subject, When, rows};
 use crate::event::{
     BackendReadResult, ConnectionPhase, CountSource, FinishReason, LimitKind, LookFailure, Outcome,
-    RunResult, SearchEnd, SkipReason, SkippedRun, TargetState, TokenType, UsagePart, UsageReported,
-    split_replica,
+    OutlierQuantity, RunResult, SearchEnd, SkipReason, SkippedRun, TargetState, TokenType, UsagePart,
+    UsageReported, split_replica,
 };
 use crate::telemetry::value::{Counter, Gauge, Histogram, Level, OptionalGauge, TimeCounter};
 use crate::vocabulary::Quantity;

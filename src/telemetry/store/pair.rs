@@ -4,8 +4,8 @@ use super::cell::By;
 use super::cells::{Cells, about, row};
 use crate::catalogue::When;
 use crate::event::{
-    LoadMeasurement, LoadUnit, LoadVerdict, ModelObservation, Pair, Request, RunRef, RunResult, RunSummary,
-    SearchEnd, SearchReport, SkippedRun, Verdict,
+    LoadMeasurement, LoadUnit, LoadVerdict, ModelObservation, Pair, ReplicaOutlierChange, Request, RunRef,
+    RunResult, RunSummary, SearchEnd, SearchReport, SkippedRun, Verdict,
 };
 use crate::fact::WatchedRun;
 use crate::plan::{Objective, PairPlan};
@@ -45,6 +45,7 @@ impl PairSeries {
             When::Always => true,
             When::Searches => searches,
             When::Fingerprints => fingerprint.is_some(),
+            When::Siblings => plan.target.replica.is_some() && plan.detection().is_some(),
             _ => false,
         });
         if fingerprint.is_none() {
@@ -228,6 +229,12 @@ impl PairSeries {
             cells.made(row::CapacityKneeRequests),
         ];
         gauges.into_iter().flatten().for_each(|gauge| gauge.put(None));
+    }
+
+    /// Records whether the replica is an outlier.
+    pub(super) fn outlier_changed(&self, change: &ReplicaOutlierChange) {
+        let outlier = self.cells.get(row::ReplicaOutlier);
+        outlier[change.quantity].set(if change.stands { 1.0 } else { 0.0 });
     }
 
     /// Records the evidence that the target's model has changed.
