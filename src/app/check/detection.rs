@@ -22,7 +22,7 @@ pub(super) fn describe(plan: &Plan, now: Timestamp) -> String {
 }
 
 fn sentence(plan: &Plan, pair: &PairPlan, bounds: &DetectionBounds) -> String {
-    let each = bounds.interval.as_secs_f64() * bounds.values_per_false_alarm / 86_400.0;
+    let each = bounds.interval.as_secs_f64() * bounds.values_per_false_alarm;
     let told = values_until_told(CHANGE, bounds.detection.min_change, bounds.values_per_false_alarm);
     let told = told.and_then(|values| u32::try_from(values).ok()).map_or_else(
         || "takes thousands of runs to be told".to_owned(),
@@ -38,20 +38,37 @@ fn sentence(plan: &Plan, pair: &PairPlan, bounds: &DetectionBounds) -> String {
         },
     );
     format!(
-        "Regressions of {} on {}: each of its {} series gives a false alarm at most once in {each:.0} days, the {} of the \
-         config together once in {:.0} days; a change of 20% {told}",
+        "Regressions of {} on {}: each of its {} series gives a false alarm at most once in {}, the {} of the \
+         config together once in {}; a change of 20% {told}",
         pair.pair.profile,
         pair.pair.target,
         pair.quantities().count(),
+        period(each),
         plan.watched_series(),
-        bounds.detection.per_false_alarm.as_secs_f64() / 86_400.0,
+        period(bounds.detection.per_false_alarm.as_secs_f64()),
     )
+}
+
+/// A number of seconds in days, or in hours or minutes if it is short.
+fn period(seconds: f64) -> String {
+    let (unit, name) = match seconds {
+        _ if seconds >= 2.0 * 86_400.0 => (86_400.0, "days"),
+        _ if seconds >= 2.0 * 3600.0 => (3600.0, "hours"),
+        _ => (60.0, "minutes"),
+    };
+    format!("{:.0} {name}", seconds / unit)
 }
 
 #[cfg(test)]
 mod tests {
     use crate::plan::from_yaml;
     use jiff::Timestamp;
+
+    #[test]
+    fn a_short_period_is_not_zero_days() {
+        let said = [90.0 * 86_400.0, 86_400.0, 3600.0].map(super::period);
+        assert_eq!(said, ["90 days", "24 hours", "60 minutes"]);
+    }
 
     #[test]
     fn the_rate_is_divided_and_the_delay_is_told() {
