@@ -247,9 +247,8 @@ impl Schedules {
 impl Engine {
     /// Creates an engine for a plan and sends the plan to the sinks. Nothing runs yet.
     pub fn new(plan: Arc<Plan>, deps: Deps) -> Result<Self, Error> {
-        let shard = plan.agent.shard;
-        let (in_flight, per_target) =
-            (shard.permits(plan.agent.in_flight), shard.permits(plan.agent.in_flight_per_target));
+        let [in_flight, per_target] = [plan.agent.in_flight, plan.agent.in_flight_per_target]
+            .map(|permits| plan.agent.shard.permits(permits));
         let shared = Arc::new(EngineShared {
             sink: deps.sink,
             ledger: deps.ledger,
@@ -259,7 +258,7 @@ impl Engine {
             wall: deps.wall,
             handle: deps.handle,
             overrun: deps.overrun,
-            shard,
+            shard: plan.agent.shard,
             sampling: plan
                 .telemetry
                 .otlp

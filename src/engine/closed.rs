@@ -66,8 +66,8 @@ pub(super) async fn offer(
     bounds: StageBounds,
     active: oneshot::Sender<Instant>,
 ) -> Option<Instant> {
-    let (spent, share) = (CancellationToken::new(), stage.share());
-    let own = bounds.requests.map(|requests| share.requests_of_users(requests, shape.users));
+    let (spent, part) = (CancellationToken::new(), stage.share());
+    let own = bounds.requests.map(|requests| part.requests_of_users(requests, shape.users));
     if own == Some(0) {
         spent.cancel();
     }
@@ -79,7 +79,7 @@ pub(super) async fn offer(
         thinking: shape.think,
         tracker: there.clone(),
         users: Vec::new(),
-        share,
+        share: part,
         active: 0,
     };
     let levels = user_levels(shape.users, bounds.time, stage.wall_start());

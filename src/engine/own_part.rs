@@ -56,10 +56,10 @@ impl RunningStage {
             return 1;
         }
         let all = divided(shape, self.wall_start(), [self.arrival_seed(), self.trace_seed()]);
-        let (share, mut is_one, mut shards) = (self.share(), false, 0);
+        let (own, mut is_one, mut shards) = (self.share(), false, 0);
         // Each number up to that of the shards is another shard's.
         for number in all.take(count as usize) {
-            is_one |= share.has(number);
+            is_one |= own.has(number);
             shards += 1;
         }
         if is_one { shards } else { 0 }

@@ -27,12 +27,12 @@ fn plan(profiles: &str, shard: Shard) -> Arc<Plan> {
 }
 
 /// Runs something in an engine with a clock of its own, so that every agent has the same instants.
-fn alone<T>(plan: &Arc<Plan>, play: impl AsyncFnOnce(&World) -> T) -> T {
+fn alone<T>(plan: &Arc<Plan>, run: impl AsyncFnOnce(&World) -> T) -> T {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().start_paused(true).build().unwrap();
     runtime.block_on(async {
         let world = World::of(plan, START, takes(millis(40)));
-        play(&world).await
+        run(&world).await
     })
 }
 
@@ -229,7 +229,7 @@ fn scheduled(profiles: &str, count: u32, time: Duration) -> (Vec<Vec<Played>>, V
 #[test]
 fn runs_of_one_request_take_turns() {
     let every = "p: { targets: [llama], schedule: { every: 1m }, workload: { prompts: [a, b, c] } }";
-    let (parts, whole) = scheduled(every, 3, Duration::from_secs(60 * 60));
+    let (parts, whole) = scheduled(every, 3, Duration::from_hours(1));
     let sizes: Vec<usize> = parts.iter().map(Vec::len).collect();
     assert_eq!(sizes, [20, 20, 20]);
     let mut union: Vec<Played> = parts.into_iter().flatten().collect();
@@ -249,7 +249,7 @@ fn a_continuous_schedule_is_divided() {
     let profile = format!(
         "p: {{ targets: [llama], schedule: {{ continuous: {{}} }}, load: [{{ for: 7s, rate: 3/s, arrivals: poisson }}, {{ for: 3s, users: 4, think: 200ms..400ms }}], {SYNTHETIC} }}"
     );
-    let (parts, whole) = scheduled(&profile, 3, Duration::from_secs(60));
+    let (parts, whole) = scheduled(&profile, 3, Duration::from_mins(1));
     let mut union: Vec<Played> = parts.into_iter().flatten().collect();
     union.sort();
     assert_eq!(union, whole);
@@ -282,7 +282,7 @@ fn what_cannot_be_divided_is_played_by_one_shard() {
     }
     assert_eq!(owners, 1);
     let idle = "p: { targets: [llama], schedule: { after_idle: 10m }, workload: { prompts: [x] } }";
-    let (parts, whole) = scheduled(idle, 3, Duration::from_secs(3600));
+    let (parts, whole) = scheduled(idle, 3, Duration::from_hours(1));
     assert_eq!(parts.iter().filter(|part| !part.is_empty()).collect::<Vec<_>>(), [&whole]);
 }
 
