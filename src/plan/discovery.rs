@@ -100,7 +100,7 @@ impl Plan {
         let mut targets = plain;
         targets.extend(replicas.into_values().flatten());
         targets.sort_by(|a, b| a.name.cmp(&b.name));
-        Self { targets, pairs, discovered, ..self.clone() }
+        Self { targets, discovered, pairs, ..self.clone() }
     }
 
     /// The same plan with as many replicas of each target as it may have, to see how large the plan can become.

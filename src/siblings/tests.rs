@@ -72,6 +72,7 @@ impl Fixture {
 }
 
 /// All alike, with times that vary.
+#[expect(clippy::unnecessary_wraps, reason = "a request may also fail")]
 fn alike(index: usize, number: u64) -> Option<u64> {
     Some(300 + (number * 37 + index as u64 * 11) % 50)
 }

@@ -91,6 +91,15 @@ impl Planter {
     }
 }
 
+fn own_account(planter: &mut Planter, echo: SocketAddr) -> String {
+    format!(
+        "backend: {{ metrics: 'http://{echo}/app/metrics', health: 'http://{echo}/app/health', \
+         headers: {{ Authorization: {}, X-Auth-Token: {} }} }}",
+        planter.secret(),
+        planter.literal()
+    )
+}
+
 /// A config with a canary in each place. `echo` quotes what it receives; it acts as the targets' server, their proxy
 /// and the collector.
 fn config(planter: &mut Planter, echo: SocketAddr) -> String {
@@ -108,15 +117,7 @@ fn config(planter: &mut Planter, echo: SocketAddr) -> String {
         target("bearer", format!("auth: {{ bearer: {} }}, connection: cold", planter.secret())),
         target("basic", format!("auth: {{ basic: {{ username: me, password: {} }} }}", planter.secret())),
         target("header", format!("auth: {{ header: {{ name: api-key, value: {} }} }}", planter.secret())),
-        target(
-            "own-account",
-            format!(
-                "backend: {{ metrics: 'http://{echo}/app/metrics', health: 'http://{echo}/app/health', \
-                 headers: {{ Authorization: {}, X-Auth-Token: {} }} }}",
-                planter.secret(),
-                planter.literal()
-            ),
-        ),
+        target("own-account", own_account(planter, echo)),
         target("second", format!("http: '2', auth: {{ bearer: {} }}", planter.secret())),
         target(
             "headers",

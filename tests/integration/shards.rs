@@ -64,8 +64,8 @@ async fn three_processes_play_exactly_one_schedule() {
         let parts = [offered(&a), offered(&b), offered(&c)];
         ensure!(asked(&divided).await == wanted, "{parts:?} of {}", wanted.len());
         assert!(wanted.len() > 40, "{}", wanted.len());
-        let share = wanted.len() as u64 / 3;
-        assert!(parts.iter().all(|part| part.abs_diff(share) <= 6), "{parts:?}");
+        let third = wanted.len() as u64 / 3;
+        assert!(parts.iter().all(|part| part.abs_diff(third) <= 6), "{parts:?}");
         let results = [a, b, c].map(|ended| SavedResult::from_json(&ended.out).unwrap());
         for (index, result) in results.iter().enumerate() {
             assert_eq!(result.environment.shard, format!("{index}/3"));

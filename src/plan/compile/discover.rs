@@ -9,7 +9,7 @@ use url::Url;
 
 /// How often a source is asked; as in Prometheus, an HTTP server less often.
 const REFRESH: Duration = Duration::from_secs(30);
-const HTTP_REFRESH: Duration = Duration::from_secs(60);
+const HTTP_REFRESH: Duration = Duration::from_mins(1);
 
 /// How often files are read. Prometheus reads them every five minutes and is told of changes by the file system, which
 /// not every file system does.

@@ -126,12 +126,11 @@ impl DiscoverySeries {
     pub(super) fn looked(&self, look: &DiscoveryLook, at: SystemTime) {
         // A count of replicas is far below 2^52.
         self.cells.get(row::DiscoveredReplicas).set(look.replicas as f64);
-        match look.failure {
-            Some(failure) => self.cells.get(row::DiscoveryFailures)[failure].add(1),
-            None => {
-                self.cells.get(row::DiscoveryLeftOut).add(look.left_out as u64);
-                self.cells.get(row::DiscoverySuccess).set_time(at);
-            }
+        if let Some(failure) = look.failure {
+            self.cells.get(row::DiscoveryFailures)[failure].add(1);
+        } else {
+            self.cells.get(row::DiscoveryLeftOut).add(look.left_out as u64);
+            self.cells.get(row::DiscoverySuccess).set_time(at);
         }
     }
 }
