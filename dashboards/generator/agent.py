@@ -102,6 +102,16 @@ def board():
              Line(mine.gauge("max", "tokenbeat_budget_spent_ratio", ("location", "scope", "unit")), "{{scope}} {{unit}} {{location}}",
                   instant=True), marks=SPENT_SHARE, top=1),
     ])  # fmt: skip
+    replicas = Row("Discovery", [
+        lines("Replicas", "Replicas that are measured, of each target with `discover`. `left out`: found more often than `discover.max`"
+              " allows, counted each time the source answers.", COUNT,
+              Line(mine.gauge("max", "tokenbeat_discovered_replicas", ("location", "target")), "{{target}} {{location}}"),
+              Line(mine.rate("tokenbeat_discovery_left_out_total", ("location", "target"), how="increase"), "{{target}} {{location}} left out")),
+        lines("Failed discoveries", "Attempts to find out the replicas of a target that failed, by reason. Those that are known stay.", COUNT,
+              Line(mine.rate("tokenbeat_discovery_failures_total", ("target", "reason"), how="increase"), "{{target}} {{reason}}")),
+        lines("Replicas worse than their siblings", "By latency or failures, against the other replicas of the target in the same minutes.", COUNT,
+              Line(mine.gauge("sum", "tokenbeat_replica_outlier", ("profile", "target", "quantity")), "{{profile}} {{target}} {{quantity}}")),
+    ])  # fmt: skip
     resources = Row("Process", [
         lines("CPU", "CPU cores that the process uses. At its limit it is throttled, and its lag increases.", COUNT,
               Line(process_rate("process_cpu_seconds_total"), LEGEND)),
@@ -114,7 +124,7 @@ def board():
     ])  # fmt: skip
     return dashboard(
         "agent", "Agent", "The prober's own health: whether its measurements are reliable, and whether it keeps up with its load.",
-        [job, location, instance], [now, agents, lag, accounts, export, resources], agent_notes(),
+        [job, location, instance], [now, agents, lag, accounts, export, replicas, resources], agent_notes(),
     )  # fmt: skip
 
 

@@ -82,6 +82,11 @@ target_state                                gauge      T  state
 target_state_changes_total                  counter    T  to
 backend_healthy                             gauge      T
 backend_reads_total                         counter    T  result
+replica_outlier                             gauge      R  quantity
+discovered_replicas                         gauge      T
+discovery_failures_total                    counter    T  reason
+discovery_left_out_total                    counter    T
+discovery_last_success_timestamp_seconds    gauge      T
 comparison_ratio                            gauge      -  profile quantity bound
 comparison_verdict                          gauge      -  profile quantity verdict
 slo_events_total                            counter    R  slo

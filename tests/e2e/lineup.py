@@ -43,6 +43,8 @@ ABSENT = {
     "tokenbeat_model_change_": "no profile of the demo is a fingerprint",
     "tokenbeat_slo_threshold_per_input_token_seconds": "no objective that grows with the prompt",
     "tokenbeat:prefill_seconds_per_thousand_tokens": "no ladder of prompts",
+    "tokenbeat_discover": "no target of the demo is discovered",
+    "tokenbeat_replica_outlier": "no target of the demo is discovered",
     "tokenbeat_retries_total": "no profile asks for `retry`",
     'step="warm"': "no profile sends cache pairs",
     "tokenbeat_failed_request_duration_seconds": "no fault may have been injected yet",
