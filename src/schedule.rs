@@ -9,7 +9,7 @@ pub use machine::{
     ScheduleMachine, StartRun, StepOutcome, TargetUse,
 };
 
-use crate::event::Pair;
+use crate::event::{Pair, split_replica};
 use crate::plan::{Schedule, Stage, Trigger, next_occurrence};
 use crate::seed;
 use jiff::{SignedDuration, Timestamp};
@@ -70,11 +70,14 @@ enum Grid {
 
 impl Timetable {
     /// The timetable of a pair. `seed` is the profile's. The pair's offset in an `every` grid is a hash of its
-    /// names, less than the period, so that pairs with the same period do not all start at once.
+    /// names, less than the period, so that pairs with the same period do not all start at once; only the replicas
+    /// of a target do.
     pub fn new(schedule: &Schedule, seed: u64, pair: &Pair, stages: &[Stage]) -> Self {
         let (grid, offset) = match &schedule.trigger {
             Trigger::Every { period, .. } => {
-                let hash = seed::hash("schedule offset", &[&pair.profile, &pair.target], &[]);
+                // The replicas of a target are compared in the same minutes, so they start together.
+                let (target, _) = split_replica(&pair.target);
+                let hash = seed::hash("schedule offset", &[&pair.profile, target], &[]);
                 let period = nanos(*period);
                 // `hash / 2^64` of the period.
                 let offset = (i128::from(hash) * period) >> 64;

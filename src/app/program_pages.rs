@@ -60,10 +60,4 @@ mod tests {
         assert_eq!(code("r-xp", "/usr/lib/libc.so.6"), None);
         assert_eq!(super::code("55d0c0a00000-55d0c0b00000 r-xp 0 0 0", ""), None);
     }
-
-    #[test]
-    fn the_program_goes_on() {
-        assert!(give_back() > 0);
-        assert_eq!(format!("{:?}", [1.5, 2.0].iter().sum::<f64>()), "3.5");
-    }
 }

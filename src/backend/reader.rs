@@ -188,7 +188,7 @@ impl AccountTask {
                 () = stop.cancelled(), if give_up.is_none() => {
                     // What was sent before is still received.
                     self.news.close();
-                    give_up = Some(Instant::now() + 2 * PATIENCE);
+                    give_up = Some(Instant::now() + PATIENCE + Duration::from_secs(1));
                 }
                 () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
                 () = tokio::time::sleep_until(give_up.unwrap_or_else(Instant::now)), if give_up.is_some() => return,

@@ -116,6 +116,8 @@ impl TimedStream {
                 return Poll::Ready(result);
             }
             self.wait = ReadinessWait::Alone(alone(&self.stream)?);
+            // What waited to read from the gathered socket is to ask this one.
+            cx.waker().wake_by_ref();
         }
         loop {
             let ReadinessWait::Alone(socket) = &self.wait else { return Poll::Pending };

@@ -52,6 +52,8 @@ pub(super) struct Gatherer {
     began: Instant,
     /// When a look was late, in nanoseconds since `began`; 0 if none was.
     late_at: AtomicU64,
+    /// When the sockets were last looked at, in nanoseconds since `began`.
+    looked_at: AtomicU64,
     max_late: Duration,
 }
 
@@ -70,6 +72,8 @@ struct ReaderState {
     ready: AtomicBool,
     /// Whether the peer closed the connection, so that there is always something to read.
     closed: AtomicBool,
+    /// The look before which it was last read without one.
+    read_after: AtomicU64,
 }
 
 impl Gatherer {
@@ -87,6 +91,7 @@ impl Gatherer {
             readers: Mutex::default(),
             began: Instant::now(),
             late_at: AtomicU64::new(0),
+            looked_at: AtomicU64::new(0),
             max_late,
         }))
     }
@@ -148,6 +153,7 @@ impl Gatherer {
     /// Wakes the readers of all sockets that have become readable. Returns whether there may be more.
     fn wake(&self) -> bool {
         let readers = self.readers();
+        self.looked_at.store(self.age(), Ordering::Relaxed);
         self.take_ready(|key, closed| {
             let Some(reader) = readers.all.get(&key) else { return };
             if closed {
@@ -193,6 +199,7 @@ impl Gatherer {
         };
         let joined = GatheredSocket { gatherer: Arc::clone(self), stream: Arc::clone(stream), key, state };
         if start {
+            self.looked_at.store(self.age(), Ordering::Relaxed);
             self.tasks.spawn(Self::look(Arc::downgrade(self)));
         }
         self.watch(stream, key).map(|()| joined)
@@ -221,7 +228,15 @@ impl GatheredSocket {
         self.state.waker.register(cx.waker());
         let ready =
             self.state.ready.swap(false, Ordering::AcqRel) || self.state.closed.load(Ordering::Acquire);
-        if ready { Poll::Ready(()) } else { Poll::Pending }
+        if ready || self.is_overdue() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Whether the next look should have been long ago, once for each look: after a pause of the process, a deadline is
+    /// asked about before the look is, and what has arrived in time must not count as late.
+    fn is_overdue(&self) -> bool {
+        let looked_at = self.gatherer.looked_at.load(Ordering::Relaxed);
+        let age = Duration::from_nanos(self.gatherer.age().saturating_sub(looked_at));
+        age > self.gatherer.max_late && self.state.read_after.swap(looked_at, Ordering::Relaxed) != looked_at
     }
 
     /// There may be more to read at once.

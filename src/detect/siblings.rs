@@ -79,7 +79,8 @@ pub fn compare_failures(siblings: &[SiblingSample]) -> Vec<Option<SiblingCompari
     compared.collect()
 }
 
-/// The chance that `hits` or more of `drawn` are among `marked` of `all` (the hypergeometric distribution).
+/// The chance that `hits` or more of `drawn` are among `marked` of `all` (the hypergeometric distribution); 1 if `hits` is
+/// no more than is to be expected.
 fn at_least(hits: u64, drawn: u64, marked: u64, all: u64) -> f64 {
     let most = drawn.min(marked);
     let of = |hits: u64| {
@@ -89,7 +90,19 @@ fn at_least(hits: u64, drawn: u64, marked: u64, all: u64) -> f64 {
         }
         (ln_choose(marked, hits) + ln_choose(all - marked, missed) - ln_choose(all, drawn)).exp()
     };
-    (hits..=most).map(of).sum::<f64>().min(1.0)
+    // Not above what is expected: of no interest, and many terms.
+    if hits as f64 * all as f64 <= drawn as f64 * marked as f64 {
+        return 1.0;
+    }
+    let mut sum = 0.0;
+    // Above it, each term is less than the one before.
+    for term in (hits..=most).map(of) {
+        sum += term;
+        if term <= sum * f64::EPSILON {
+            break;
+        }
+    }
+    sum.min(1.0)
 }
 
 fn median(values: &[f64]) -> Option<f64> {

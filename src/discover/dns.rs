@@ -111,13 +111,16 @@ impl NameServers {
         record: DnsRecord,
         port: u16,
     ) -> Result<Vec<Replica>, LookError> {
+        let mut failed = None;
         for candidate in self.candidates(name) {
-            let found = self.ask_all(&candidate, record, port).await?;
-            if !found.is_empty() {
-                return Ok(found);
+            match self.ask_all(&candidate, record, port).await {
+                Ok(found) if !found.is_empty() => return Ok(found),
+                Ok(_) => {}
+                // A domain to search in that is broken does not hide the name itself.
+                Err(error) => failed = failed.or(Some(error)),
             }
         }
-        Ok(Vec::new())
+        failed.map_or(Ok(Vec::new()), Err)
     }
 
     /// Asks the servers in turns, until one answers.

@@ -31,9 +31,13 @@ pub(super) enum ListForm {
 
 /// The replicas in a list. The error names the line, or the key.
 pub(super) fn read(text: &str, form: ListForm, port: u16) -> Result<Vec<Replica>, String> {
+    // Most often the moment between truncating and writing.
+    if text.trim().is_empty() {
+        return Err("the file is empty; a list of nobody is `[]`".to_owned());
+    }
     let groups: Vec<AddressGroup> = match form {
         ListForm::Json => serde_json::from_str(text).map_err(|error| error.to_string())?,
-        // A file that is empty, or has comments only.
+        // A file that has comments only.
         ListForm::Yaml => serde_saphyr::from_str::<Option<_>>(text)
             .map_err(|error| error.to_string().lines().next().unwrap_or_default().to_owned())?
             .unwrap_or_default(),
@@ -87,7 +91,8 @@ mod tests {
     fn what_is_wrong_is_told_with_its_place() {
         for (text, form, said) in [
             ("[{\"targets\": [\"a:80\"", ListForm::Json, "line 1 column"),
-            ("", ListForm::Json, "line 1 column 0"),
+            ("", ListForm::Json, "the file is empty"),
+            (" \n", ListForm::Yaml, "the file is empty"),
             ("[{\"target\": [\"a:80\"]}]", ListForm::Json, "unknown field `target`"),
             ("[{\"labels\": {}}]", ListForm::Json, "missing field `targets`"),
             ("{\"targets\": []}", ListForm::Json, "invalid type: map"),

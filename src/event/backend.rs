@@ -146,8 +146,9 @@ pub enum SlowPart {
 /// A statement about the parts needs this many times on each side.
 const MIN_TIMES: u64 = 20;
 
-/// A server with more than this many times the client's requests speaks mostly of others.
-const MOSTLY_OURS: u64 = 2;
+/// Of a hundred requests at the server, at least this many must be the client's: the median of a mixture may be that of
+/// others.
+const MIN_OURS: u64 = 90;
 
 /// What lies in between matters from this time on, in seconds.
 const MATTERS: f64 = 0.05;
@@ -164,7 +165,7 @@ impl ServerAccount {
         counts.is_some_and(|(client, server)| {
             client.count >= MIN_TIMES
                 && server.count >= MIN_TIMES
-                && server.count <= client.count.saturating_mul(MOSTLY_OURS)
+                && server.count.saturating_mul(MIN_OURS) <= client.count.saturating_mul(100)
         })
     }
 
@@ -212,7 +213,8 @@ mod tests {
         assert_eq!(part(0.04, (0.001, 0.003, 0.005), enough), None);
         assert_eq!(part(1.0, (0.75, 0.9, 1.0), (19, 40)), None, "too few at the client");
         assert_eq!(part(1.0, (0.75, 0.9, 1.0), (40, 19)), None, "too few at the server");
-        assert_eq!(part(1.0, (0.06, 0.07, 0.08), (40, 81)), None, "most of its traffic is not ours");
+        assert_eq!(part(1.0, (0.06, 0.07, 0.08), (40, 45)), None, "too much of its traffic is not ours");
+        assert_eq!(part(1.0, (0.06, 0.07, 0.08), (40, 44)), Some(SlowPart::Between));
     }
 
     #[test]

@@ -131,7 +131,7 @@ fn phases(account: &ServerAccount) -> Option<String> {
 
 fn slow_part(account: &ServerAccount, client: AccountQuantile, server: AccountQuantile) -> Option<String> {
     if !account.is_comparable() {
-        let few = "too few requests, or mostly those of others, to say where the time is spent";
+        let few = "too few requests, or too many of others, to say where the time is spent";
         return Some(few.to_owned());
     }
     match account.slow_part()? {

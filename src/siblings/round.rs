@@ -18,7 +18,7 @@ const LONGEST: Duration = Duration::from_hours(1);
 /// Requests of a sibling that are enough.
 const ENOUGH: u64 = 20;
 
-/// Maximum number of values of a sibling in a round.
+/// Maximum number of values of a sibling that are kept in a round: every n-th of all, so that they are from all of it.
 const MAX_VALUES: usize = 128;
 
 /// Smallest difference that is told: of a level, relative to that of the others; of failures, in shares.
@@ -32,7 +32,41 @@ const STILL: f64 = 0.01;
 #[derive(Debug, Default)]
 pub(super) struct SiblingRound {
     began: Option<Duration>,
-    siblings: BTreeMap<Arc<str>, SiblingSample>,
+    siblings: BTreeMap<Arc<str>, ThinnedSample>,
+}
+
+/// A sample of which every `stride`-th value is kept.
+#[derive(Debug)]
+struct ThinnedSample {
+    sample: SiblingSample,
+    /// Values so far.
+    seen: usize,
+    stride: usize,
+}
+
+impl Default for ThinnedSample {
+    fn default() -> Self {
+        Self { sample: SiblingSample::default(), seen: 0, stride: 1 }
+    }
+}
+
+impl ThinnedSample {
+    fn add(&mut self, seconds: f64) {
+        if self.seen.is_multiple_of(self.stride) {
+            if self.sample.values.len() == MAX_VALUES {
+                let mut index = 0;
+                self.sample.values.retain(|_| {
+                    index += 1;
+                    index % 2 == 1
+                });
+                self.stride *= 2;
+            }
+            if self.seen.is_multiple_of(self.stride) {
+                self.sample.values.push(seconds);
+            }
+        }
+        self.seen += 1;
+    }
 }
 
 /// What a round says about a sibling.
@@ -53,13 +87,11 @@ impl SiblingRound {
         if now.saturating_sub(began) > LONGEST {
             *self = Self { began: Some(now), ..Self::default() };
         }
-        let sample = self.siblings.entry(Arc::clone(sibling)).or_default();
-        sample.all += 1;
-        sample.failed += u64::from(failed);
-        if let Some(seconds) = seconds
-            && sample.values.len() < MAX_VALUES
-        {
-            sample.values.push(seconds);
+        let its = self.siblings.entry(Arc::clone(sibling)).or_default();
+        its.sample.all += 1;
+        its.sample.failed += u64::from(failed);
+        if let Some(seconds) = seconds {
+            its.add(seconds);
         }
     }
 
@@ -68,7 +100,7 @@ impl SiblingRound {
     fn is_over(&self, now: Duration) -> bool {
         let Some(began) = self.began else { return false };
         let age = now.saturating_sub(began);
-        let full = self.siblings.values().filter(|sample| sample.all >= ENOUGH).count();
+        let full = self.siblings.values().filter(|its| its.sample.all >= ENOUGH).count();
         age >= SHORTEST && full >= MIN_SIBLINGS && (full == self.siblings.len() || age >= WAITS)
     }
 
@@ -78,7 +110,8 @@ impl SiblingRound {
         if !self.is_over(now) {
             return Vec::new();
         }
-        let (names, samples): (Vec<_>, Vec<_>) = std::mem::take(self).siblings.into_iter().unzip();
+        let siblings = std::mem::take(self).siblings.into_iter();
+        let (names, samples): (Vec<_>, Vec<_>) = siblings.map(|(name, its)| (name, its.sample)).unzip();
         let tests = (names.len() * OutlierQuantity::ALL.len()) as f64;
         let mut all = Vec::new();
         for &quantity in OutlierQuantity::ALL {

@@ -154,7 +154,12 @@ mod tests {
         tokio::join!(until(&pacer, Instant::now() + Duration::from_millis(30)), async {
             until(&pacer, Instant::now() + Duration::from_millis(5)).await;
         });
-        assert!(pacer.lock().heap.is_empty());
+        {
+            let mut waiting = pacer.lock();
+            // On a machine that stalled, those that are due may not have been taken yet.
+            waiting.take_due(Instant::now());
+            assert!(waiting.heap.is_empty());
+        }
         stop.cancel();
         running.await.unwrap();
     }

@@ -70,13 +70,14 @@ def paced(t: Session, binary: Path, streams: int, pace_ms: int, seconds: float) 
         time.sleep(seconds)
         ours, servers, took = daemon.usage.seconds() - before, server.usage.seconds() - served, time.monotonic() - start
         timing = server.timing()
+        timing["chunks"] = max(timing["chunks"], 1)
         loaded = memory(daemon.process)
         daemon.stop()
         time.sleep(0.3)
         server.clear()
         wrk = Wrk(t, server, streams, tokens, True, seconds)
         theirs, _ = wrk.wait()
-        chunks = server.timing()["chunks"]
+        chunks = max(server.timing()["chunks"], 1)
     return {
         "what": f"{streams} streams, a chunk every {pace_ms} ms", "unit": "chunk", "streams": streams,
         "tokenbeat_us": 1e6 * ours / timing["chunks"], "wrk_us": 1e6 * theirs / chunks,

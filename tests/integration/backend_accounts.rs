@@ -116,7 +116,7 @@ async fn a_run_has_the_servers_account_beside_its_own_numbers() {
     for level in ["running", "waiting", "kv_cache_ratio"] {
         assert!(account[level]["max"].is_number(), "{level}: {account}");
     }
-    assert!(json["pairs"][0]["server_health"]["healthy"].as_u64() >= Some(2), "{}", json["pairs"][0]);
+    assert!(json["pairs"][0]["server_health"]["healthy"].as_u64() >= Some(1), "{}", json["pairs"][0]);
     // The same wherever it is told.
     assert!(html.contains("Account of vLLM over the run"), "{html}");
     assert!(html.contains("server: first token") && html.contains("says that it is healthy ("), "{html}");

@@ -38,7 +38,9 @@ pub(crate) async fn get_as(address: SocketAddr, path: &str, accept: &str) -> Rep
 
 /// Gets a page, if the server is reachable.
 pub(crate) async fn try_get(address: SocketAddr, path: &str, accept: &str) -> std::io::Result<Reply> {
-    let head = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\naccept: {accept}\r\n");
+    // A machine that stalls must not break a scrape off.
+    let patience = if path == "/metrics" { "x-prometheus-scrape-timeout-seconds: 120\r\n" } else { "" };
+    let head = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\naccept: {accept}\r\n{patience}");
     exchange(TcpStream::connect(address).await?, &head).await
 }
 

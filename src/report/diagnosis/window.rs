@@ -197,7 +197,9 @@ impl RequestWindow {
         self.slots.iter().for_each(|slot| counts.add(&slot.counts));
         let mut samples: Vec<_> = self.slots.iter().flat_map(|slot| slot.samples.iter().copied()).collect();
         samples.sort_by(|a, b| a.at.total_cmp(&b.at));
-        PairRequests { plan: Arc::clone(&self.plan), samples, counts, account: self.account.clone() }
+        // What a server said of requests that are forgotten is forgotten, too.
+        let account = self.account.clone().filter(|_| !self.slots.is_empty());
+        PairRequests { plan: Arc::clone(&self.plan), samples, counts, account }
     }
 }
 
