@@ -34,6 +34,7 @@ pub mod log_throttle;
 pub mod model_changes;
 pub mod pacing;
 pub mod plan;
+pub mod receive_time;
 pub mod redactor;
 pub mod regression;
 pub mod report;

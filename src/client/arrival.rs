@@ -1,34 +1,19 @@
-//! Reads from a TCP socket, and knows when the bytes arrived at this machine. The kernel notes the time of each segment
-//! (`SO_TIMESTAMPNS`, socket(7)), so that an answer is not late because it was read late. Where the kernel has merged
-//! segments before they are read, their time is that of the last one. On other systems than Linux, bytes arrive when
-//! they are read.
+//! Reads answers from a TCP socket, and knows when their bytes arrived at this machine. Paced ones may be waited for
+//! together with others.
 
 use super::gather::{GatheredSocket, Gatherer, StreamPace};
-use std::cell::RefCell;
+use crate::receive_time::{self, TimedReader};
 use std::io::{self, IoSlice, Write as _};
-use std::net::{Ipv4Addr, Shutdown, TcpStream, UdpSocket};
-#[cfg(target_os = "linux")]
-use std::os::fd::{AsFd, AsRawFd as _};
+use std::net::{Shutdown, TcpStream};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-#[cfg(target_os = "linux")]
-use std::time::SystemTime;
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
-
-/// Maximum number of bytes of one read.
-const MAX_READ: usize = 64 << 10;
-
-thread_local! {
-    /// Where bytes are read to at first: a reader's own room would have to be filled with zeros before each read, all of
-    /// it, and is much larger than a token.
-    static LANDING: RefCell<Vec<u8>> = RefCell::new(vec![0; MAX_READ]);
-}
 
 /// When the bytes that were read last arrived.
 pub(super) struct LastArrival {
@@ -63,7 +48,7 @@ impl LastArrival {
 pub(super) struct TimedStream {
     stream: Arc<TcpStream>,
     wait: ReadinessWait,
-    reader: TimedReader,
+    reader: AnswerReader,
 }
 
 /// How readiness is waited for.
@@ -75,11 +60,9 @@ enum ReadinessWait {
 }
 
 /// Reads, and notes when the bytes arrived.
-struct TimedReader {
-    control: Vec<u8>,
+struct AnswerReader {
+    timed: TimedReader,
     arrival: Arc<LastArrival>,
-    /// No byte that is still to be read arrived before this.
-    earliest: Instant,
     pace: StreamPace,
 }
 
@@ -91,14 +74,13 @@ impl TimedStream {
         gatherer: Option<Arc<Gatherer>>,
     ) -> io::Result<(Self, Arc<LastArrival>)> {
         let stream = Arc::new(stream.into_std()?);
-        ask(&*stream);
+        receive_time::ask(&*stream);
         let socket = alone(&stream)?;
         socket.writable().await?.retain_ready();
         let arrival = Arc::new(LastArrival::new());
-        let reader = TimedReader {
-            control: control(),
+        let reader = AnswerReader {
+            timed: TimedReader::new(Some(Instant::now())),
             arrival: Arc::clone(&arrival),
-            earliest: Instant::now(),
             pace: StreamPace::new(gatherer),
         };
         Ok((Self { stream, wait: ReadinessWait::Alone(socket), reader }, arrival))
@@ -129,27 +111,15 @@ impl TimedStream {
     }
 }
 
-impl TimedReader {
+impl AnswerReader {
     /// Reads what is there. Returns whether that was all.
     fn read(&mut self, stream: &TcpStream, buf: &mut ReadBuf<'_>) -> io::Result<bool> {
-        let room = buf.remaining().min(MAX_READ);
-        let began = Instant::now();
-        LANDING.with_borrow_mut(|landing| {
-            let landing = landing.get_mut(..room).unwrap_or_default();
-            let (read, age) = receive(stream, landing, &mut self.control)?;
-            // The end has no time of its own, and may be read together with what came before it.
-            if read == 0 {
-                return Ok(false);
-            }
-            let now = Instant::now();
-            let at = age.and_then(|age| now.checked_sub(age)).unwrap_or(now).max(self.earliest);
+        let read = self.timed.read(stream, buf)?;
+        if let Some(at) = read.arrived {
             self.arrival.set(at);
             self.pace.arrived(at);
-            buf.put_slice(landing.get(..read).unwrap_or_default());
-            let all = read < room;
-            self.earliest = if all { at.max(began) } else { at };
-            Ok(all)
-        })
+        }
+        Ok(read.emptied)
     }
 }
 
@@ -244,59 +214,6 @@ impl AsyncWrite for TimedStream {
     }
 }
 
-/// Makes the kernel note the times of segments from now on. It begins some time after the first socket that asks for it
-/// was opened, and ends with the last one, so one stays open as long as the process.
-pub(super) fn keep_noting() {
-    static ASKS: OnceLock<Option<UdpSocket>> = OnceLock::new();
-    ASKS.get_or_init(|| {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).ok()?;
-        ask(&socket);
-        Some(socket)
-    });
-}
-
-/// Asks for the times of what a socket receives. Without them, bytes arrive when they are read.
-#[cfg(target_os = "linux")]
-fn ask(socket: &impl AsFd) {
-    let _ = nix::sys::socket::setsockopt(socket, nix::sys::socket::sockopt::ReceiveTimestampns, &true);
-}
-
-#[cfg(not(target_os = "linux"))]
-fn ask<T>(_: &T) {}
-
-/// Room for what the kernel says about a read.
-#[cfg(target_os = "linux")]
-fn control() -> Vec<u8> {
-    nix::cmsg_space!(nix::sys::time::TimeSpec)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn control() -> Vec<u8> {
-    Vec::new()
-}
-
-/// Reads what is there. Returns the number of bytes, 0 at the end, and how long ago the last of them arrived, where that
-/// can be known.
-#[cfg(target_os = "linux")]
-fn receive(stream: &TcpStream, into: &mut [u8], control: &mut [u8]) -> io::Result<(usize, Option<Duration>)> {
-    use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
-
-    let mut into = [io::IoSliceMut::new(into)];
-    let message = recvmsg::<()>(stream.as_raw_fd(), &mut into, Some(control), MsgFlags::empty())?;
-    let stamp = message.cmsgs()?.find_map(|it| match it {
-        ControlMessageOwned::ScmTimestampns(at) => Some(Duration::from(at)),
-        _ => None,
-    });
-    let arrived = stamp.and_then(|stamp| SystemTime::UNIX_EPOCH.checked_add(stamp));
-    let age = arrived.and_then(|at| SystemTime::now().duration_since(at).ok());
-    Ok((message.bytes, age))
-}
-
-#[cfg(not(target_os = "linux"))]
-fn receive(mut stream: &TcpStream, into: &mut [u8], _: &mut [u8]) -> io::Result<(usize, Option<Duration>)> {
-    Ok((io::Read::read(&mut stream, into)?, None))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -315,7 +232,7 @@ mod tests {
     /// Between the send and the return of the call that sends, on Linux; elsewhere, when it is read.
     #[tokio::test]
     async fn what_is_read_late_has_arrived_in_time() {
-        keep_noting();
+        receive_time::keep_noting();
         // Until the kernel has begun.
         sleep(Duration::from_millis(100));
         let (mut peer, mut timed, arrival) = pair().await;

@@ -1,7 +1,6 @@
 //! The client of one target: the state that its requests share.
 
 use super::answer::{Counted, Generated};
-use super::arrival;
 use super::connection::{Connection, Tasks};
 use super::dial::Dialer;
 use super::dialect::{self, Dialect};
@@ -14,6 +13,7 @@ use crate::cpu_pool::CpuPool;
 use crate::credentials::{self, Credentials};
 use crate::exchange::{Ask, Call};
 use crate::plan::Target;
+use crate::receive_time;
 use crate::tls;
 use crate::words::WordList;
 use bytes::Bytes;
@@ -81,7 +81,7 @@ impl Client {
     /// Loads the target's TLS and tokenizer files, without opening a connection. Loading a tokenizer may take a second,
     /// so a running daemon calls this on a blocking thread.
     pub fn new(target: Arc<Target>, cpu_pool: CpuPool, memory: BodyMemory) -> Result<Self, BuildError> {
-        arrival::keep_noting();
+        receive_time::keep_noting();
         let tasks = Tasks::default();
         let pool = Arc::new(ConnectionPool::new());
         let dialer = Dialer::new(Arc::clone(&target), tasks.clone(), Arc::downgrade(&pool))?;

@@ -13,6 +13,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("secret", &["files"]),
     ("build", &[]),
     ("redactor", &["secret"]),
+    ("receive_time", &[]),
     ("seed", &[]),
     ("shard", &[]),
     ("vocabulary", &[]),
@@ -70,6 +71,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "plan",
             "event",
             "files",
+            "receive_time",
             "redactor",
             "secret",
             "framing",
@@ -148,7 +150,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("siblings", &["detect", "event", "fact", "plan"]),
     ("discover", &["event", "files", "log_throttle", "plan", "secret", "unmeasured"]),
     ("backend", &["event", "fact", "plan", "tally", "unmeasured"]),
-    ("sim", &["framing"]),
+    ("sim", &["framing", "receive_time"]),
     ("top", &["report", "tls", "unmeasured"]),
 ];
 

@@ -1,0 +1,142 @@
+//! When the bytes of a TCP socket arrived at this machine. The kernel notes the time of each segment (`SO_TIMESTAMPNS`,
+//! socket(7)), so that nothing is late because it was read late. Where the kernel has merged segments before they are
+//! read, their time is that of the last one. On other systems than Linux, bytes arrive when they are read.
+//!
+//! Knows neither what is read nor how its reader waits for it.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::os::fd::AsFd;
+#[cfg(target_os = "linux")]
+use std::os::fd::AsRawFd as _;
+use std::sync::OnceLock;
+use std::time::Duration;
+#[cfg(target_os = "linux")]
+use std::time::SystemTime;
+use tokio::io::ReadBuf;
+use tokio::time::Instant;
+
+/// Maximum number of bytes of one read.
+const MAX_READ: usize = 64 << 10;
+
+thread_local! {
+    /// Where bytes are read to at first: a reader's own room would have to be filled with zeros before each read, all of
+    /// it, and is much larger than a token.
+    static LANDING: RefCell<Vec<u8>> = RefCell::new(vec![0; MAX_READ]);
+}
+
+/// A socket that can be read without waiting.
+pub trait ReadNow: AsFd {
+    /// Reads what is there. Fails with [`io::ErrorKind::WouldBlock`] if nothing is.
+    fn read_now(&self, into: &mut [u8]) -> io::Result<usize>;
+}
+
+impl ReadNow for std::net::TcpStream {
+    fn read_now(&self, into: &mut [u8]) -> io::Result<usize> {
+        io::Read::read(&mut &*self, into)
+    }
+}
+
+/// Reads a socket, and knows when the bytes arrived.
+#[derive(Debug)]
+pub struct TimedReader {
+    control: Vec<u8>,
+    /// No byte that is still to be read arrived before this.
+    earliest: Option<Instant>,
+}
+
+/// What was read.
+#[derive(Clone, Copy, Debug)]
+pub struct TimedRead {
+    /// When the last of the bytes arrived; `None` at the end, which has no time of its own: it may be read together with
+    /// what came before it.
+    pub arrived: Option<Instant>,
+    /// Whether there was no more to read.
+    pub emptied: bool,
+}
+
+impl TimedReader {
+    /// For a socket of which no byte arrived before `earliest`, if that is known.
+    pub fn new(earliest: Option<Instant>) -> Self {
+        Self { control: control(), earliest }
+    }
+
+    /// Reads what is there, as far as there is room for it. Fails as the socket does.
+    pub fn read(&mut self, socket: &impl ReadNow, buf: &mut ReadBuf<'_>) -> io::Result<TimedRead> {
+        let room = buf.remaining().min(MAX_READ);
+        let began = Instant::now();
+        LANDING.with_borrow_mut(|landing| {
+            let landing = landing.get_mut(..room).unwrap_or_default();
+            let (read, age) = receive(socket, landing, &mut self.control)?;
+            if read == 0 {
+                return Ok(TimedRead { arrived: None, emptied: false });
+            }
+            let now = Instant::now();
+            let at = age.and_then(|age| now.checked_sub(age)).unwrap_or(now);
+            let at = self.earliest.map_or(at, |earliest| at.max(earliest));
+            buf.put_slice(landing.get(..read).unwrap_or_default());
+            let emptied = read < room;
+            self.earliest = Some(if emptied { at.max(began) } else { at });
+            Ok(TimedRead { arrived: Some(at), emptied })
+        })
+    }
+}
+
+/// Makes the kernel note the times of segments from now on. It begins some time after the first socket that asks for it
+/// was opened, and ends with the last one, so one stays open as long as the process.
+pub fn keep_noting() {
+    static ASKS: OnceLock<Option<UdpSocket>> = OnceLock::new();
+    ASKS.get_or_init(|| {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).ok()?;
+        ask(&socket);
+        Some(socket)
+    });
+}
+
+/// Asks for the times of what a socket receives. Without them, bytes arrive when they are read.
+#[cfg(target_os = "linux")]
+pub fn ask(socket: &impl AsFd) {
+    let _ = nix::sys::socket::setsockopt(socket, nix::sys::socket::sockopt::ReceiveTimestampns, &true);
+}
+
+/// Asks for nothing: the times of what a socket receives are known on Linux only.
+#[cfg(not(target_os = "linux"))]
+pub fn ask(_: &impl AsFd) {}
+
+/// Room for what the kernel says about a read.
+#[cfg(target_os = "linux")]
+fn control() -> Vec<u8> {
+    nix::cmsg_space!(nix::sys::time::TimeSpec)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn control() -> Vec<u8> {
+    Vec::new()
+}
+
+/// Reads what is there. Returns the number of bytes, 0 at the end, and how long ago the last of them arrived, where that
+/// can be known.
+#[cfg(target_os = "linux")]
+fn receive(
+    socket: &impl ReadNow,
+    into: &mut [u8],
+    control: &mut [u8],
+) -> io::Result<(usize, Option<Duration>)> {
+    use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+
+    let mut into = [io::IoSliceMut::new(into)];
+    let message = recvmsg::<()>(socket.as_fd().as_raw_fd(), &mut into, Some(control), MsgFlags::empty())?;
+    let stamp = message.cmsgs()?.find_map(|it| match it {
+        ControlMessageOwned::ScmTimestampns(at) => Some(Duration::from(at)),
+        _ => None,
+    });
+    let arrived = stamp.and_then(|stamp| SystemTime::UNIX_EPOCH.checked_add(stamp));
+    let age = arrived.and_then(|at| SystemTime::now().duration_since(at).ok());
+    Ok((message.bytes, age))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn receive(socket: &impl ReadNow, into: &mut [u8], _: &mut [u8]) -> io::Result<(usize, Option<Duration>)> {
+    Ok((socket.read_now(into)?, None))
+}
