@@ -38,6 +38,12 @@ impl ReadNow for std::net::TcpStream {
     }
 }
 
+impl ReadNow for tokio::net::TcpStream {
+    fn read_now(&self, into: &mut [u8]) -> io::Result<usize> {
+        self.try_read(into)
+    }
+}
+
 /// Reads a socket, and knows when the bytes arrived.
 #[derive(Debug)]
 pub struct TimedReader {

@@ -11,7 +11,7 @@
 //! a request asks for into an answer; a dialect (`dialect`, and one file for each: `openai_chat`, `anthropic` and so
 //! on) reads and writes one API, and `app` is an application in front of the model. `faults`, `rules` and `effects`
 //! define what goes wrong; `exchange`, `answer`, `stream` and `wire` apply it to answers, `conn` and `body` to
-//! connections.
+//! connections, whose sockets `tcp` reads.
 
 mod alarm;
 mod answer;
@@ -50,6 +50,7 @@ mod shared;
 mod steady;
 mod stored;
 mod stream;
+mod tcp;
 mod text;
 mod tgi;
 mod timing;
@@ -65,6 +66,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
+
+use crate::receive_time;
 
 pub use faults::{CloseWhen, Fault, ReasoningField, SpecError};
 pub use options::Options;
@@ -120,6 +123,8 @@ impl Sim {
         if let Some(mistake) = options.mistake() {
             return Err(Error::Options(mistake));
         }
+        // Some time before the first connection: the kernel does not begin at once.
+        receive_time::keep_noting();
         let metrics = Arc::new(Metrics::new(&options, &routes::answering())?);
         let address = options.listen_address;
         let bound = TcpListener::bind(address).and_then(|listener| {

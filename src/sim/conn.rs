@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 
 use super::faults::CloseWhen;
+use super::tcp::{LastArrival, TimedTcp};
 use super::truth::{Mark, Record};
 
 /// What to do instead of the next write.
@@ -36,6 +36,7 @@ pub(crate) struct Control {
     expected: Mutex<Vec<Expected>>,
     shut_down: Notify,
     reset_on_read: AtomicBool,
+    arrival: Arc<LastArrival>,
 }
 
 /// What the next write means, to be recorded once it is done.
@@ -50,8 +51,8 @@ struct Expected {
 /// Plain or TLS.
 #[derive(Debug)]
 pub(crate) enum Transport {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Plain(TimedTcp),
+    Tls(Box<TlsStream<TimedTcp>>),
 }
 
 /// The stream that hyper reads and writes.
@@ -65,6 +66,11 @@ pub(crate) struct Socket {
 }
 
 impl Control {
+    /// When the bytes that were read last from the connection arrived.
+    pub(crate) fn arrival(&self) -> &Arc<LastArrival> {
+        &self.arrival
+    }
+
     /// Sets the order for the next write.
     pub(crate) fn order(&self, order: Order) {
         *self.order.lock().unwrap_or_else(PoisonError::into_inner) = Some(order);
@@ -120,7 +126,7 @@ impl Transport {
             Self::Tls(stream) => stream.get_ref().0,
         };
         // A socket that is already dead cannot be reset, and need not be.
-        let _ = stream.set_zero_linger();
+        let _ = stream.reset_on_close();
     }
 }
 

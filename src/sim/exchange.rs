@@ -26,7 +26,7 @@ use super::limits::Headroom;
 use super::rules::Aim;
 use super::shared::SimShared;
 use super::stream;
-use super::truth::{self, Mark, Record, Truth};
+use super::truth::{self, Arrival, Mark, Record, Truth};
 
 /// Maximum size of a request body in bytes.
 const MAX_BODY: usize = 64 << 20;
@@ -85,14 +85,15 @@ impl Exchange {
             str::to_owned,
         );
         let path = parts.uri.path().to_owned();
-        let record = shared.truth.open(Truth {
+        let Arrival(arrival) = parts.extensions.get().copied().unwrap_or_else(Arrival::now);
+        let truth = Truth {
             request_id: id.clone(),
             trace_id: header("traceparent").and_then(truth::trace_id),
             dialect: endpoint.name().to_owned(),
             path: path.clone(),
-            arrived: Timestamp::now(),
             ..Truth::default()
-        });
+        };
+        let record = shared.truth.open(truth, arrival);
         let control = parts.extensions.get::<Arc<Control>>().cloned().unwrap_or_default();
         Self { shared, endpoint, record, id, headers: parts.headers.clone(), path, control }
     }

@@ -20,11 +20,14 @@ use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use super::conn::{Control, Socket, Transport};
 use super::routes;
 use super::shared::SimShared;
+use super::tcp::TimedTcp;
+use super::truth::Arrival;
 
 /// Maximum duration of a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -70,8 +73,8 @@ async fn connection(
     _place: OwnedSemaphorePermit,
 ) {
     // A client that aborts the handshake has no request on which to report it.
-    let Ok(transport) = transport(stream, acceptor).await else { return };
     let control = Arc::clone(&front.control);
+    let Ok(transport) = transport(stream, acceptor, &control).await else { return };
     let keep_alive = front.shared.options.keep_alive;
     let socket = TokioIo::new(Socket::new(transport, Arc::clone(&control)));
     let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -85,8 +88,13 @@ async fn connection(
     let _ = serving.await;
 }
 
-async fn transport(stream: TcpStream, acceptor: Option<TlsAcceptor>) -> io::Result<Transport> {
+async fn transport(
+    stream: TcpStream,
+    acceptor: Option<TlsAcceptor>,
+    control: &Control,
+) -> io::Result<Transport> {
     stream.set_nodelay(true)?;
+    let stream = TimedTcp::new(stream, Arc::clone(control.arrival()));
     let Some(acceptor) = acceptor else { return Ok(Transport::Plain(stream)) };
     let secured = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await??;
     Ok(Transport::Tls(Box::new(secured)))
@@ -114,6 +122,9 @@ impl Service<Request<Incoming>> for Front {
     type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        // The head was in what was read last.
+        let arrival = self.control.arrival().get().unwrap_or_else(Instant::now);
+        request.extensions_mut().insert(Arrival(arrival));
         request.extensions_mut().insert(Arc::clone(&self.control));
         let handler = routes::handler(request.uri().path());
         let method = if request.method() == http::Method::GET { "GET" } else { "POST" };

@@ -2,6 +2,7 @@
 
 mod app;
 mod app_faults;
+mod arrival;
 mod client;
 mod dialects;
 mod faults_in_head;

@@ -26,7 +26,9 @@ pub struct Truth {
     pub path: String,
     /// The model of the request, if it could be read.
     pub model: Option<String>,
-    /// Wall-clock time at which the head of the request was read.
+    /// Wall-clock time at which the request's head arrived at this machine: its last byte, as the kernel noted it
+    /// (Linux), or when it was read. On HTTP/2, where the frames of many requests are read together, that of the last
+    /// byte that was read with it.
     #[serde(with = "wall")]
     pub arrived: Timestamp,
     /// The status of the answer; `None` if there was no HTTP answer.
@@ -64,6 +66,17 @@ pub struct Truth {
     pub faults: Vec<String>,
     /// Whether the client disconnected before the end.
     pub client_gone: bool,
+}
+
+/// When the head of a request arrived at this machine.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival(pub(crate) Instant);
+
+impl Arrival {
+    /// For a request that came by no socket.
+    pub(crate) fn now() -> Self {
+        Self(Instant::now())
+    }
 }
 
 /// One content event.
@@ -116,7 +129,7 @@ impl Record {
         self.truth.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// When the head of the request was read.
+    /// When the head of the request arrived.
     pub(crate) fn arrival(&self) -> Instant {
         self.arrival
     }
@@ -150,13 +163,11 @@ impl Ring {
         Self { capacity, timing, records: Mutex::new(VecDeque::new()) }
     }
 
-    /// Opens the record of a request that arrived now; drops the oldest record if there is no room.
-    pub(crate) fn open(&self, truth: Truth) -> Arc<Record> {
-        let record = Arc::new(Record {
-            arrival: Instant::now(),
-            truth: Mutex::new(truth),
-            timing: Arc::clone(&self.timing),
-        });
+    /// Opens the record of a request that arrived then; drops the oldest record if there is no room.
+    pub(crate) fn open(&self, mut truth: Truth, arrival: Instant) -> Arc<Record> {
+        let now = Timestamp::now();
+        truth.arrived = now.checked_sub(arrival.elapsed()).unwrap_or(now);
+        let record = Arc::new(Record { arrival, truth: Mutex::new(truth), timing: Arc::clone(&self.timing) });
         let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
         while records.len() >= self.capacity.max(1) {
             records.pop_front();
@@ -208,7 +219,8 @@ mod tests {
         let metric = prometheus::Histogram::with_opts(prometheus::HistogramOpts::new("lag", "lag")).unwrap();
         let ring = Ring::new(2, Arc::new(Timing::new(false, metric.clone())));
         for id in ["a", "b", "c"] {
-            let record = ring.open(Truth { request_id: id.to_owned(), ..Truth::default() });
+            let truth = Truth { request_id: id.to_owned(), ..Truth::default() };
+            let record = ring.open(truth, Instant::now());
             tokio::time::advance(Duration::from_millis(250)).await;
             let due = Instant::now() - Duration::from_millis(2);
             record.mark(Mark::Content { tokens: 2, due: Some(due) }, Instant::now());

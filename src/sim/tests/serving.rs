@@ -7,14 +7,14 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
-use rustls::pki_types::{PrivateKeyDer, ServerName};
+use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
-use super::client::{PATIENCE, options, read_until, request, start, streamed, whole};
+use super::client::{PATIENCE, options, read_until, request, start, streamed, tls, whole};
 use crate::sim::{Error, Options, Sim, Truth};
 
 #[tokio::test]
@@ -143,24 +143,8 @@ async fn a_reset_ends_an_http2_connection() {
 
 #[tokio::test]
 async fn tls_is_served_and_resets_reach_through_it() {
-    let key = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    let cert = key.cert.der().clone();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let private = PrivateKeyDer::try_from(key.signing_key.serialize_der()).unwrap();
-    let tls = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![cert.clone()], private)
-        .unwrap();
-    let server = start(Options { tls: Some(Arc::new(tls)), ..options() });
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(cert).unwrap();
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let (tls, mut config) = tls();
+    let server = start(Options { tls: Some(tls), ..options() });
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     let mut modern = config.clone();
     modern.alpn_protocols.insert(0, b"h2".to_vec());
