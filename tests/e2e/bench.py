@@ -3,7 +3,8 @@ its numbers are from the server's own record.
 
 The server is the simulator with a schedule for each stream, on a core of its own; tokenbeat (or wrk) has another, with
 full measurement and export on. The short form, which runs among all suites, asks for ratios and for what must hold
-exactly; `tests/run bench full` measures everything, for docs/performance.md (`--markdown`), and takes some six minutes.
+exactly; `tests/run bench full` measures everything, for docs/performance.md (`--markdown`), and takes some eleven
+minutes.
 Every figure goes to `bench.json` in the artifacts.
 """
 
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import bench_accuracy as accuracy
 import bench_cost as cost
+import bench_scale as scale
 import bench_tables as tables
 from bench_parts import CORES, SERVER, certificate, machine, need
 from harness import Session, equal, expect
@@ -23,6 +25,11 @@ from harness import Session, equal, expect
 STALLED_MS = 2.0
 # Streams, and the milliseconds between two chunks of each.
 STREAMS = ((1, 10), (16, 10), (256, 10), (1000, 20))
+# The same, at one rate of chunks.
+SCALE = ((1000, 20), (3000, 60), (10_000, 200))
+# Profiles and targets that share one load, and those whose series are scraped.
+SHARED = ((1, 1), (10, 1), (100, 1), (1, 10), (1, 50))
+SERIES = ((10, 10), (25, 20), (50, 20))
 
 
 def run(t: Session, binary: Path) -> None:
@@ -30,6 +37,7 @@ def run(t: Session, binary: Path) -> None:
     need()
     figures: dict[str, object] = {"machine": machine(), "binary": str(binary.name)}
     rows: dict[str, list[dict]] = {"server": [], "cost": [], "accuracy": [], "dispatch": []}
+    rows |= {"scale": [], "shared": [], "series": []}
     figures |= rows
     # Scrapes and exports are received beside the server: the client's core is left to the client.
     os.sched_setaffinity(0, {SERVER})
@@ -77,7 +85,7 @@ def full(t: Session, binary: Path, rows: dict[str, list[dict]], wanted: set[str]
                 row = measure()
                 rows[kind].append(row)
                 t.note(str(tables.rounded(row)))
-                if kind == "accuracy":
+                if kind in ("accuracy", "scale", "shared"):
                     counted(row)
 
 
@@ -96,13 +104,23 @@ def cases(t: Session, binary: Path):
             title = f"the error at {streams} streams{', with a busy neighbour' if busy else ''}"
             yield part, "accuracy", title, partial(measure, streams, pace, 5, busy=busy)
     tls = certificate(t)
-    for more in ({"http2": True}, {"certificate": tls}, {"http2": True, "certificate": tls}):
-        title = f"the error at 256 streams over {', '.join(more)}"
-        yield "protocols", "accuracy", title, partial(measure, 256, 10, 5, **more)
+    for part, busy in (("protocols", False), ("neighbour", True)):
+        for more in ({"http2": True}, {"certificate": tls}, {"http2": True, "certificate": tls}):
+            title = f"the error at 256 streams over {', '.join(more)}{', with a busy neighbour' if busy else ''}"
+            yield part, "accuracy", title, partial(measure, 256, 10, 5, busy=busy, **more)
     for arrivals in ("constant", "poisson"):
         title = f"2,000 requests/s, {arrivals}"
         yield "dispatch", "dispatch", title, partial(cost.dispatch, t, binary, arrivals, 10)
     yield "dispatch", "dispatch", "1,000 users start", lambda: cost.crowd(t, binary, 1000, 6)
+    for streams, pace in SCALE:
+        yield "scale", "scale", f"{streams:,} streams in one process", partial(scale.load, t, binary, streams, pace)
+    for profiles, targets in SHARED:
+        title = f"{profiles} profiles at {targets} targets with 200 streams in all"
+        shared = partial(scale.load, t, binary, 200, 10, profiles=profiles, targets=targets, tokens=100)
+        yield "scale", "shared", title, shared
+    for profiles, targets in SERIES:
+        title = f"the series of {profiles} profiles at {targets} targets"
+        yield "scale", "series", title, partial(scale.series, t, binary, profiles, targets)
 
 
 def ratio(row: dict, most: float, optimised: bool) -> None:

@@ -1,17 +1,19 @@
 """How far tokenbeat's numbers are from the server's own record of the same requests, at a stated load.
 
 Matched request by request, by the id of the trace that the request carries. Two errors of the first token are told
-apart: that of the time to first token, in which the way of the request and the time until the server has read it lie,
-too; and that of its arrival alone, by the clock that both share."""
+apart: that of the time to first token, in which the way of the request to the server's socket lies, too (the server's
+record begins when the kernel received it, however late it was read); and that of its arrival alone, by the clock that
+both share."""
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench_cost import flowing
 from bench_parts import Daemon, Simulator, case, neighbour, quantile, spread
 from bench_spans import instant, spans
 from harness import Session
-from web import fetch
+from web import Page, fetch
 
 TIMELINES = 120  # requests of which every chunk is compared
 
@@ -37,12 +39,40 @@ def measure(
         begun = time.time() + tokens * pace_ms / 1000
         server.clear()
         time.sleep(seconds + tokens * pace_ms / 1000)
+        seen = Seen.of(daemon, server)
+    opened = seen.page.sum("tokenbeat_connections_opened_total")
+    return {
+        "streams": streams, "pace_ms": pace_ms, "busy": busy,
+        "protocol": ("HTTP/2" if http2 else "HTTP/1.1") + (", TLS" if certificate else ""),
+        "connections": round(opened) if http2 else streams, "ttft_ms": first_ms, **errors(seen, begun),
+        "chunks_per_second": seen.timing["chunks"] / (seconds + tokens * pace_ms / 1000),
+    }  # fmt: skip
+
+
+@dataclass
+class Seen:
+    """What tokenbeat said of its requests, and what the server said of the same."""
+
+    page: Page
+    timing: dict
+    details: list[dict]
+    truths: dict[str, dict]
+    traces: list[bytes]
+
+    @classmethod
+    def of(cls, daemon: Daemon, server: Simulator, most: int = TIMELINES) -> "Seen":
         page, timing = daemon.page(), server.timing()
-        details = timelines(daemon)
+        details = timelines(daemon, most)
+        # Until the last traces have been exported.
         time.sleep(2)
         truths = {truth["trace_id"]: truth for truth in server.truth() if truth["finished"] is not None}
-        traces = list(daemon.receiver.traces)
-    found = [span for span in spans(traces) if "tokenbeat.first_token" in span.events and span.start >= begun]
+        return cls(page, timing, details, truths, list(daemon.receiver.traces))
+
+
+def errors(seen: Seen, begun: float) -> dict:
+    """How far tokenbeat was from the server's record, of the requests that began since then."""
+    page, timing, truths = seen.page, seen.timing, seen.truths
+    found = [span for span in spans(seen.traces) if "tokenbeat.first_token" in span.events and span.start >= begun]
     pairs = [(span, truths[span.trace_id]) for span in found if span.trace_id in truths]
     lag = page.sum("tokenbeat_read_lag_seconds_sum"), page.sum("tokenbeat_read_lag_seconds_count")
     buckets = page.by("tokenbeat_read_lag_seconds_bucket", "le")
@@ -51,25 +81,22 @@ def measure(
         span.events["tokenbeat.first_token"] - instant(truth["arrived"]) - truth["first_token"] for span, truth in pairs
     ]
     tokens_off = [span.attributes.get("gen_ai.usage.output_tokens", -1) - truth["output_tokens"] for span, truth in pairs]
-    gaps, counts = gap_errors(details, truths)
+    gaps, counts = gap_errors(seen.details, truths)
     return {
-        "streams": streams, "pace_ms": pace_ms, "busy": busy,
-        "protocol": ("HTTP/2" if http2 else "HTTP/1.1") + (", TLS" if certificate else ""),
-        "requests": len(pairs), "gaps": len(gaps), "ttft_ms": first_ms,
+        "requests": len(pairs), "gaps": len(gaps),
         "server_first_token_ms": 1e3 * quantile([truth["first_token"] for _, truth in pairs], 0.5),
         "ttft": millis(spread(ttft)), "arrival": millis(spread(arrival)), "gap": millis(spread(gaps)),
         "least_ttft_ms": 1e3 * min(ttft, default=0.0), "least_arrival_ms": 1e3 * min(arrival, default=0.0),
         "token_error": max(map(abs, tokens_off), default=None), "chunk_error": max(map(abs, counts), default=None),
         "compared_chunks": len(counts), "read_lag_mean_ms": 1e3 * lag[0] / max(lag[1], 1),
         "read_lag_p99_ms": 1e3 * bucket_quantile(buckets, 0.99),
-        "chunks_per_second": timing["chunks"] / (seconds + tokens * pace_ms / 1000),
         "server_late_p50_ms": 1e3 * timing["p50_seconds"], "server_late_p99_ms": 1e3 * timing["p99_seconds"],
     }  # fmt: skip
 
 
-def timelines(daemon: Daemon) -> list[dict]:
+def timelines(daemon: Daemon, most: int) -> list[dict]:
     """The remembered requests, each with the arrival of its chunks."""
-    listed = fetch(f"{daemon.url}/api/v1/requests?limit={TIMELINES}").json()["requests"]
+    listed = fetch(f"{daemon.url}/api/v1/requests?limit={most}").json()["requests"]
     answers = [fetch(f"{daemon.url}/api/v1/requests/{request['id']}") for request in listed]
     return [answer.json() for answer in answers if answer.status == 200]
 

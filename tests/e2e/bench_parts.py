@@ -127,7 +127,10 @@ class Daemon:
     def __init__(
         self, t: Session, binary: Path, name: str, server: Simulator, *, load: dict, tokens: int, stream: bool,
         http2: bool = False, sample: str = "1%", prompt: str = "Name three rivers.", arrivals: str | None = None,
+        profiles: int = 1, targets: int = 1, observed: bool = True,
     ):  # fmt: skip
+        """The load is that of each profile at each target; all targets are the same server. Without `observed`, nothing
+        is scraped or exported."""
         self.t, self.receiver = t, Receiver()
         self.url = f"http://127.0.0.1:{t.port()}"
         target = {"api": "openai-chat", "base_url": f"{server.url}/v1", "model": MODEL}
@@ -135,29 +138,29 @@ class Daemon:
         if server.secured:
             target["tls"] = {"ca_file": str(server.secured[0])}
         stage = {"name": "load", **load, **({"arrivals": arrivals} if arrivals else {})}
-        config = {
-            "agent": {"id": "bench", "location": "here"},
-            "telemetry": {
-                "otlp": {
-                    "endpoint": self.receiver.url, "protocol": "http", "interval": "1s",
-                    "traces": {"sample": sample}, "logs": True,
-                }
-            },
-            "targets": {"sim": target},
-            "profiles": {
-                "bench": {
-                    "targets": ["sim"], "schedule": {"manual": {}}, "load": [stage], "seed": 7,
-                    "workload": {"prompts": [prompt], "output_tokens": tokens, "stream": stream},
-                }
-            },
+        otlp = {
+            "endpoint": self.receiver.url, "protocol": "http", "interval": "1s", "traces": {"sample": sample}, "logs": True,
         }  # fmt: skip
+        names = [f"sim-{number}" for number in range(targets)]
+        profile = {
+            "targets": names, "schedule": {"manual": {}}, "load": [stage], "seed": 7,
+            "workload": {"prompts": [prompt], "output_tokens": tokens, "stream": stream},
+        }  # fmt: skip
+        self.profiles = [f"bench-{number}" for number in range(profiles)]
+        config = {
+            "agent": {"id": "bench", "location": "here", "limits": {"in_flight": 20_000, "in_flight_per_target": 20_000}},
+            "telemetry": {"otlp": otlp} if observed else {},
+            "targets": dict.fromkeys(names, target),
+            "profiles": dict.fromkeys(self.profiles, profile),
+        }
         path = t.home / f"{name}.yaml"
         path.write_text(json.dumps(config))
         command = [binary, "serve", "--config.file", path, "--web.listen-address", self.url.removeprefix("http://")]
         self.process = t.start(name, pinned(CLIENT, *command), lambda: serves(f"{self.url}/-/ready"))
         self.usage = Usage(self.process)
         self.scraping = threading.Event()
-        threading.Thread(target=self._scrape, daemon=True).start()
+        if observed:
+            threading.Thread(target=self._scrape, daemon=True).start()
 
     def _scrape(self) -> None:
         while not self.scraping.wait(1):
@@ -165,8 +168,9 @@ class Daemon:
                 fetch(f"{self.url}/metrics")
 
     def begin(self) -> None:
-        answer = fetch(f"{self.url}/api/v1/profiles/bench/run", {})
-        expect(answer.status in (200, 202), f"the run was refused: {answer.status} {answer.text[:200]}")
+        for profile in self.profiles:
+            answer = fetch(f"{self.url}/api/v1/profiles/{profile}/run", {})
+            expect(answer.status in (200, 202), f"the run was refused: {answer.status} {answer.text[:200]}")
 
     def page(self) -> Page:
         return Page.read(f"{self.url}/metrics")

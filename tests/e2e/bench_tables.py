@@ -1,5 +1,7 @@
 """The figures of the suite `bench` as tables."""
 
+import math
+
 
 def rounded(value):
     """Figures with three significant digits, at any depth."""
@@ -24,16 +26,20 @@ def markdown(figures: dict) -> str:
     for title, rows in sections(figures):
         if rows:
             head, *body = ["| " + " | ".join(row) + " |" for row in rows]
-            lines += ["", f"{title}:", "", head, "| --- " * len(rows[0]) + "|", *body]
+            lines += ["", title, "", head, "| --- " * len(rows[0]) + "|", *body]
     return "\n".join(lines)
 
 
 def sections(figures: dict):
-    yield "The simulator itself", servers(figures["server"])
-    yield "Cost", costs(figures["cost"])
-    yield "Memory, and what it uses when idle", memories(figures["cost"])
-    yield "Error against the server's record, in ms (p50 / p99 / max)", errors(figures["accuracy"])
-    yield "Dispatch", dispatches(figures["dispatch"])
+    """As docs/performance.md has them: each table below its heading, in the same order."""
+    yield "## Cost", costs(figures["cost"])
+    yield "## Memory", memories(figures["cost"])
+    yield "## Accuracy at a stated load", errors(figures["accuracy"])
+    yield "## Dispatch", dispatches(figures["dispatch"])
+    yield "## The simulator", servers(figures["server"])
+    yield "### Streams", scaled(figures["scale"])
+    yield "### Profiles and targets", shared(figures["shared"])
+    yield "### Series", series(figures["series"])
 
 
 def servers(rows: list[dict]) -> list[list[str]]:
@@ -80,10 +86,68 @@ def errors(rows: list[dict]) -> list[list[str]]:
     ]  # fmt: skip
     for row in rows:
         table.append([
-            f"{row['streams']:,}", f"{row['pace_ms']} ms", row["protocol"], "busy" if row["busy"] else "none",
+            f"{row['streams']:,}", f"{row['pace_ms']} ms", protocol(row), "busy" if row["busy"] else "none",
             *(triple(row[name]) for name in ("ttft", "arrival", "gap")), str(row["token_error"]),
-            f"up to {row['read_lag_p99_ms']:g} ms", f"{row['requests']:,} requests, {row['gaps']:,} gaps",
+            read_lag(row), f"{row['requests']:,} requests, {row['gaps']:,} gaps",
         ])  # fmt: skip
+    return table if rows else []
+
+
+def read_lag(row: dict) -> str:
+    """The upper bound of the bucket of its 99th percentile."""
+    most = row["read_lag_p99_ms"]
+    return f"up to {most:g} ms" if math.isfinite(most) else "over all buckets"
+
+
+def protocol(row: dict) -> str:
+    """With the number of connections, where they are shared."""
+    few = row["connections"] < row["streams"]
+    return row["protocol"] + (f" ({row['connections']} connections)" if few else "")
+
+
+def scaled(rows: list[dict]) -> list[list[str]]:
+    table = [
+        ["streams", "chunk every", "chunks", "per chunk", "of its core", "anonymous per stream", "resident",
+         "time to first token", "arrival of the first token", "chunk gap", "tokens", "read lag p99", "server late p99",
+         "compared"]
+    ]  # fmt: skip
+    for row in rows:
+        table.append([
+            f"{row['streams']:,}", f"{row['pace_ms']} ms", f"{row['per_second']:,.0f} chunks/s",
+            f"{row['tokenbeat_us']:.2f} us", f"{row['core']:.0%}", f"{row['anonymous_kib_per_stream']:.1f} KiB",
+            f"{row['resident_mib']:.0f} MiB", *(triple(row[name]) for name in ("ttft", "arrival", "gap")),
+            str(row["token_error"]), read_lag(row), f"{row['server_late_p99_ms']:.2f} ms",
+            f"{row['requests']:,} requests, {row['gaps']:,} gaps",
+        ])  # fmt: skip
+    return table if rows else []
+
+
+def shared(rows: list[dict]) -> list[list[str]]:
+    table = [
+        ["profiles x targets", "streams of each pair", "chunks", "per chunk", "of its core", "idle: anonymous",
+         "loaded: anonymous", "arrival of the first token", "chunk gap", "compared"]
+    ]  # fmt: skip
+    for row in rows:
+        pairs = row["profiles"] * row["targets"]
+        table.append([
+            f"{row['profiles']} x {row['targets']}", f"{row['streams'] // pairs}", f"{row['per_second']:,.0f} chunks/s",
+            f"{row['tokenbeat_us']:.2f} us", f"{row['core']:.0%}", f"{row['idle_anonymous_mib']:.1f} MiB",
+            f"{row['anonymous_mib']:.1f} MiB", *(triple(row[name]) for name in ("arrival", "gap")),
+            f"{row['requests']:,} requests, {row['gaps']:,} gaps",
+        ])  # fmt: skip
+    return table if rows else []
+
+
+def series(rows: list[dict]) -> list[list[str]]:
+    table = [
+        ["profiles x targets", "series", "anonymous", "text", "its time (of a processor)", "its memory", "protobuf",
+         "its time (of a processor)", "its memory"]
+    ]  # fmt: skip
+    for row in rows:
+        scrapes: list[str] = []
+        for of in (row["text"], row["protobuf"]):
+            scrapes += [f"{of['mb']:.1f} MB", f"{of['ms']:.0f} ms ({of['cpu_ms']:.0f} ms)", f"+{of['more_mib']:.1f} MiB"]
+        table.append([row["what"], f"{row['series']:,}", f"{row['anonymous_mib']:.1f} MiB", *scrapes])
     return table if rows else []
 
 
