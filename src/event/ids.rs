@@ -1,6 +1,7 @@
 //! W3C trace context ids, generated before the span exists because `traceparent` is sent with the request.
 
-use std::fmt::Write as _;
+/// Length of a `traceparent` header of version 00 in bytes.
+const TRACEPARENT_LENGTH: usize = 55;
 
 /// Ids of the span that a request will have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,16 +57,34 @@ impl TraceIds {
 
     /// The `traceparent` header, version 00 (<https://www.w3.org/TR/trace-context/#traceparent-header>).
     pub fn traceparent(&self) -> String {
-        format!("00-{}-{}-{:02x}", self.trace_hex(), self.span_hex(), u8::from(self.sampled))
+        let mut out = String::with_capacity(TRACEPARENT_LENGTH);
+        out.push_str("00-");
+        push_hex(&mut out, &self.trace_id);
+        out.push('-');
+        push_hex(&mut out, &self.span_id);
+        out.push('-');
+        push_hex(&mut out, &[u8::from(self.sampled)]);
+        out
     }
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
+    let mut out = String::with_capacity(bytes.len() * 2);
+    push_hex(&mut out, bytes);
+    out
+}
+
+/// Without `write!`, which takes ten times as many instructions, between the due time of a request and its send.
+fn push_hex(out: &mut String, bytes: &[u8]) {
+    for byte in bytes {
+        out.push(digit(byte >> 4));
+        out.push(digit(byte & 15));
+    }
+}
+
+/// A digit below 16.
+fn digit(value: u8) -> char {
+    char::from(if value < 10 { b'0' + value } else { b'a' - 10 + value })
 }
 
 #[cfg(test)]
@@ -76,6 +95,9 @@ mod tests {
     fn traceparent_has_the_w3c_form() {
         let ids = TraceIds::from_random(std::array::from_fn(|i| u8::try_from(i).unwrap()), true);
         assert_eq!(ids.traceparent(), "00-000102030405060708090a0b0c0d0e0f-1011121314151617-01");
+        assert_eq!(ids.traceparent().len(), TRACEPARENT_LENGTH);
+        let high = TraceIds::from_random([0xf9; 24], true);
+        assert_eq!(high.trace_hex(), "f9".repeat(16));
     }
 
     #[test]
