@@ -26,6 +26,7 @@ mod signals;
 mod simulate;
 mod sources;
 mod terminal;
+mod time_slice;
 mod top;
 mod trace;
 

@@ -1,5 +1,6 @@
 //! Assembles an engine: a client for each target in use, the budgets, the dispatcher.
 
+use super::time_slice;
 use crate::client::{BodyMemory, Caller, Client};
 use crate::cpu_pool::CpuPool;
 use crate::engine::dispatch::Precise;
@@ -154,7 +155,10 @@ pub(super) fn engine(
     traffic: Handle,
     overrun: Duration,
 ) -> anyhow::Result<Engine> {
-    let dispatcher = Arc::new(Precise::start().context("cannot start the dispatcher's thread")?);
+    let dispatcher = Arc::new(
+        Precise::start_with(|| time_slice::shorten(time_slice::DISPATCH))
+            .context("cannot start the dispatcher's thread")?,
+    );
     let (wall, handle) = (engine::system(), traffic);
     let deps = Deps { sink, ledger, callers, dispatcher, cpu_pool, wall, handle, overrun };
     Ok(Engine::new(plan, deps)?)

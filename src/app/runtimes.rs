@@ -1,7 +1,7 @@
 //! Two runtimes: one for traffic only, so that neither a scrape nor an export delays a send or a timestamp, and one for
 //! everything else.
 
-use super::open_files;
+use super::{open_files, time_slice};
 use tokio::runtime::{Builder, Handle, Runtime};
 
 /// Of so many tasks, a traffic worker takes one that another thread woke: a request that is due goes before the answers
@@ -45,7 +45,11 @@ impl Runtimes {
 
 fn traffic() -> Builder {
     let mut builder = Builder::new_multi_thread();
-    builder.thread_name("traffic").global_queue_interval(TASKS_PER_DUE).enable_all();
+    builder
+        .thread_name("traffic")
+        .global_queue_interval(TASKS_PER_DUE)
+        .on_thread_start(|| time_slice::shorten(time_slice::TRAFFIC))
+        .enable_all();
     builder
 }
 

@@ -47,15 +47,23 @@ struct TimerEntry {
 impl Precise {
     /// Starts the thread. Fails if the system cannot create one.
     pub fn start() -> io::Result<Self> {
-        Self::with(MAX)
+        Self::with(MAX, || {})
     }
 
-    fn with(most: usize) -> io::Result<Self> {
+    /// Starts the thread, which calls `begin` first. Fails if the system cannot create one.
+    pub fn start_with(begin: impl FnOnce() + Send + 'static) -> io::Result<Self> {
+        Self::with(MAX, begin)
+    }
+
+    fn with(most: usize, begin: impl FnOnce() + Send + 'static) -> io::Result<Self> {
         let inner = Arc::new(SharedTimers { queue: Mutex::default(), changed: Condvar::new(), most });
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let spin = if cores < 2 { Duration::ZERO } else { SPIN };
         let served = Arc::clone(&inner);
-        let thread = std::thread::Builder::new().name("dispatch".into()).spawn(move || served.serve(spin))?;
+        let thread = std::thread::Builder::new().name("dispatch".into()).spawn(move || {
+            begin();
+            served.serve(spin);
+        })?;
         Ok(Self { inner, thread: Some(thread) })
     }
 }
@@ -233,7 +241,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_heap_sends_to_the_runtimes_timers() {
-        let dispatcher = Precise::with(2).unwrap();
+        let dispatcher = Precise::with(2, || {}).unwrap();
         let start = Instant::now();
         let far = start + Duration::from_hours(1);
         let (held, _other) = (dispatcher.at(far), dispatcher.at(far));
