@@ -7,7 +7,7 @@ use super::deadlines::{Deadline, Deadlines, cancelled};
 use crate::event::Failure;
 use bytes::Bytes;
 use http::response::Parts;
-use http::{Version, header};
+use http::{HeaderMap, Response, StatusCode, Version, header};
 use hyper::body::{Body as _, Frame, Incoming};
 use std::pin::Pin;
 use std::time::Duration;
@@ -46,13 +46,18 @@ pub(super) struct ResponseBody {
 }
 
 impl ResponseBody {
-    /// The body of a response with this head.
-    pub(super) fn new(incoming: Incoming, head: &Parts, link: Connection, sent: Instant) -> Self {
-        let (version, headers) = (head.version, &head.headers);
+    /// The body of a response, whose status and headers are returned with it.
+    pub(super) fn of(
+        response: Response<Incoming>,
+        link: Connection,
+        sent: Instant,
+    ) -> (Self, StatusCode, HeaderMap) {
+        let (Parts { version, status, headers, .. }, incoming) = response.into_parts();
         let is_framed =
             headers.contains_key(header::CONTENT_LENGTH) || headers.contains_key(header::TRANSFER_ENCODING);
         let is_until_close = version != Version::HTTP_2 && !is_framed;
-        Self { incoming, version, is_until_close, link, sent, read_lag: Duration::ZERO }
+        let body = Self { incoming, version, is_until_close, link, sent, read_lag: Duration::ZERO };
+        (body, status, headers)
     }
 
     /// The longest time from the arrival of bytes to their reading.

@@ -59,7 +59,7 @@ pub(super) struct Exchange<'a> {
     redactor: Redactor,
     /// The credentials that it is sent with, if they have to be fetched.
     credentials: Option<Arc<Issued>>,
-    recording: Option<CallRecording>,
+    recording: Option<Box<CallRecording>>,
 }
 
 impl<'a> Exchange<'a> {
@@ -89,29 +89,28 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// Runs the exchange to its end, whatever the outcome.
-    pub(super) async fn play(mut self) -> Answer {
-        let opened = match self.obtain_credentials().await {
-            Ok(credentials) => {
-                self.credentials = credentials;
-                match self.compose() {
-                    Ok(request) => self.open(request).await,
-                    Err(broken) => Err(broken),
-                }
-            }
-            Err(broken) => Err(broken),
-        };
-        match opened {
+    /// Runs the exchange to its end, whatever the outcome. What comes before the answer and after it is boxed: its future
+    /// would otherwise take memory for as long as the answer is being read, which is most of the time.
+    pub(super) async fn play(&mut self) -> Answer {
+        match Box::pin(self.begin()).await {
             Ok((response, link)) => self.read(response, link).await,
             Err(broken) => self.failed(&broken),
         }
+    }
+
+    /// Sends the request, and waits until its answer begins.
+    async fn begin(&mut self) -> Result<(Response<Incoming>, Connection), CallError> {
+        self.credentials = self.obtain_credentials().await?;
+        let request = self.compose()?;
+        self.open(request).await
     }
 
     fn compose(&mut self) -> Result<Request<Body>, CallError> {
         let credentials = self.credentials.as_deref();
         let request =
             self.client.composer.compose(&self.call, &self.context, credentials, &mut self.redactor)?;
-        self.recording = CallRecording::start(self.context.options.record, &request, &self.call.body);
+        let recording = CallRecording::start(self.context.options.record, &request, &self.call.body);
+        self.recording = recording.map(Box::new);
         Ok(request)
     }
 
@@ -120,39 +119,21 @@ impl<'a> Exchange<'a> {
     }
 
     /// Reads the answer.
-    async fn read(mut self, response: Response<Incoming>, link: Connection) -> Answer {
-        let (head, incoming) = response.into_parts();
+    async fn read(&mut self, response: Response<Incoming>, link: Connection) -> Answer {
         let sent = self.marks.sent.unwrap_or(self.marks.started);
-        let mut body = ResponseBody::new(incoming, &head, link, sent);
-        let mut answer = Answer::failed(Failure::Internal, "", self.marks.clone());
-        answer.observed.status = Some(head.status.as_u16());
-        answer.observed.limits = rate_limit::limits(&head.headers);
-        answer.headers = head.headers;
-
-        let unexpected = match self.verdict(head.status) {
+        let (mut body, status, headers) = ResponseBody::of(response, link, sent);
+        let unexpected = match self.verdict(status) {
             StatusVerdict::Success => None,
             StatusVerdict::Unexpected(said) => Some(said),
             StatusVerdict::Error(failure) => {
-                let known = self.marks.headers;
-                if head.status == StatusCode::UNAUTHORIZED
-                    && let (Some(all), Some(refused)) = (&self.client.credentials, &self.credentials)
-                {
-                    all.refused(refused);
-                }
-                let (bytes, complete) = body::some(&mut body, MAX_ERROR, &self.deadlines).await;
-                answer.observed.retry_after = rate_limit::retry_after(&answer.headers, wall_clock::now());
-                let said = self.said(head.status, &answer, &bytes);
-                if let Some(recording) = &mut self.recording {
-                    recording.error(head.status.as_u16(), &answer.headers, &bytes);
-                }
-                self.release(body.into_connection(), complete).await;
-                return self.finish(answer, &CallError::new(failure, said), known);
+                return Box::pin(self.refused(failure, status, headers, body)).await;
             }
         };
-        let (decoder, expected) = match self.decoder(head.status, &answer.headers) {
+        let (decoder, expected) = match self.decoder(status, &headers) {
             Ok(by) => by,
             Err(mut broken) => {
-                self.name_page(&answer.headers, &[], &mut broken.detail);
+                self.name_page(&headers, &[], &mut broken.detail);
+                let answer = self.answer(status, headers);
                 return self.finish(answer, &broken, None);
             }
         };
@@ -160,12 +141,51 @@ impl<'a> Exchange<'a> {
             .charging(self.client.memory.charge())
             .keeping_tool_calls(self.context.options.tool_calls);
         let complete = body::read(&mut body, &mut body_decoder, &self.deadlines).await;
-        answer.observed.read_lag = Some(body.read_lag());
+        let read_lag = body.read_lag();
         self.release(body.into_connection(), complete).await;
         self.marks.first_byte = body_decoder.first_byte();
-        let until = cpu_pool::deadline(sent, self.deadlines.timeouts.total);
-        decode::decode_aside(&self.client.cpu_pool, &mut body_decoder, until).await;
-        self.fill(answer, body_decoder, unexpected).await
+        Box::pin(async {
+            let until = cpu_pool::deadline(sent, self.deadlines.timeouts.total);
+            decode::decode_aside(&self.client.cpu_pool, &mut body_decoder, until).await;
+            let mut answer = self.answer(status, headers);
+            answer.observed.read_lag = Some(read_lag);
+            self.fill(answer, body_decoder, unexpected).await
+        })
+        .await
+    }
+
+    /// Reads an error answer.
+    async fn refused(
+        &mut self,
+        failure: Failure,
+        status: StatusCode,
+        headers: HeaderMap,
+        mut body: ResponseBody,
+    ) -> Answer {
+        let known = self.marks.headers;
+        let mut answer = self.answer(status, headers);
+        if status == StatusCode::UNAUTHORIZED
+            && let (Some(all), Some(refused)) = (&self.client.credentials, &self.credentials)
+        {
+            all.refused(refused);
+        }
+        let (bytes, complete) = body::some(&mut body, MAX_ERROR, &self.deadlines).await;
+        answer.observed.retry_after = rate_limit::retry_after(&answer.headers, wall_clock::now());
+        let said = self.said(status, &answer, &bytes);
+        if let Some(recording) = &mut self.recording {
+            recording.error(status.as_u16(), &answer.headers, &bytes);
+        }
+        self.release(body.into_connection(), complete).await;
+        self.finish(answer, &CallError::new(failure, said), known)
+    }
+
+    /// An answer of which only the head is known.
+    fn answer(&self, status: StatusCode, headers: HeaderMap) -> Answer {
+        let mut answer = Answer::failed(Failure::Internal, "", self.marks.clone());
+        answer.observed.status = Some(status.as_u16());
+        answer.observed.limits = rate_limit::limits(&headers);
+        answer.headers = headers;
+        answer
     }
 
     /// How to read an answer with this status. A status that a step expects is a success, even if it is an error
@@ -221,7 +241,7 @@ impl<'a> Exchange<'a> {
 
     /// Completes an answer that was read; its tokens are counted last.
     async fn fill(
-        mut self,
+        &mut self,
         mut answer: Answer,
         mut body_decoder: BodyDecoder,
         unexpected: Option<String>,
@@ -296,9 +316,7 @@ impl<'a> Exchange<'a> {
         answer.id = read.id;
         answer.memory = charge.map(Arc::new);
         answer.body = read.body.filter(|_| matches!(self.form, AnswerFormat::Http(_)));
-        answer.recording = self.recording.map(|recording| Arc::new(recording.with(self.redactor)));
-        answer.observed.marks = self.marks;
-        answer.observed.connection = self.connection;
+        self.hand_over(&mut answer);
         answer
     }
 
@@ -313,19 +331,25 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    fn finish(mut self, mut answer: Answer, broken: &CallError, end: Option<Instant>) -> Answer {
+    fn finish(&mut self, mut answer: Answer, broken: &CallError, end: Option<Instant>) -> Answer {
         self.marks.end = end.unwrap_or_else(Instant::now);
         answer.outcome = Outcome::Failed(broken.failure);
         answer.detail = Some(self.redactor.clean(&broken.detail));
         answer.observed.server = response::server(&answer.headers, &self.redactor);
-        answer.recording = self.recording.map(|recording| Arc::new(recording.with(self.redactor)));
-        answer.observed.marks = self.marks;
-        answer.observed.connection = self.connection;
+        self.hand_over(&mut answer);
         answer
     }
 
+    /// Hands over what was noted of the exchange, which has ended.
+    fn hand_over(&mut self, answer: &mut Answer) {
+        let redactor = std::mem::take(&mut self.redactor);
+        answer.recording = self.recording.take().map(|recording| Arc::new(recording.with(redactor)));
+        answer.observed.marks = self.marks.clone();
+        answer.observed.connection = std::mem::take(&mut self.connection);
+    }
+
     /// The answer of a request that received none.
-    fn failed(self, broken: &CallError) -> Answer {
+    fn failed(&mut self, broken: &CallError) -> Answer {
         let blank = Answer::failed(broken.failure, "", self.marks.clone());
         self.finish(blank, broken, None)
     }

@@ -186,7 +186,8 @@ impl Caller for Client {
     }
 
     fn call(&self, call: Call, context: Context) -> BoxFuture<'_, Answer> {
-        Box::pin(Exchange::new(self, call, context).play())
+        let mut exchange = Exchange::new(self, call, context);
+        Box::pin(async move { exchange.play().await })
     }
 }
 

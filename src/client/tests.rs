@@ -10,6 +10,7 @@ mod fuzz;
 pub(super) mod golden;
 mod h2server;
 mod heads;
+mod held;
 mod judged;
 #[cfg(target_os = "linux")]
 mod late;
