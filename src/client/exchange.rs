@@ -5,7 +5,7 @@ mod explain;
 mod send;
 
 use super::body::{self, ResponseBody};
-use super::body_decoder::{BodyDecoder, Expected};
+use super::body_decoder::{BodyDecoder, Expected, Mode};
 use super::classify::{self, CallError};
 use super::connection::{Body, Connection};
 use super::deadlines::Deadlines;
@@ -137,6 +137,7 @@ impl<'a> Exchange<'a> {
                 return self.finish(answer, &broken, None);
             }
         };
+        let headers = if expected.mode() == Mode::Whole { headers } else { response::detached(headers) };
         let mut body_decoder = BodyDecoder::new(decoder, expected)
             .charging(self.client.memory.charge())
             .keeping_tool_calls(self.context.options.tool_calls);

@@ -5,7 +5,8 @@ use super::classify::CallError;
 use crate::event::Failure;
 use crate::plan::{StatusRange, StatusSet};
 use crate::redactor::{Redactor, shorten};
-use http::header::{self, HeaderMap};
+use bytes::BytesMut;
+use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, StatusCode};
 
 /// Maximum length in characters of the `server` header, because it becomes a label value.
@@ -24,6 +25,25 @@ pub(super) fn expected(headers: &HeaderMap, stream: Mode, asked: bool) -> Expect
     let written = text(headers, header::CONTENT_TYPE.as_str()).unwrap_or_default();
     let written = written.split([';', ',']).next().unwrap_or_default().trim().to_owned();
     Expected::Detect { stream, asked, media_type: media_type(headers), written }
+}
+
+/// Copies headers out of the memory that they were read into: an answer keeps its headers until it ends, and they are
+/// slices of a buffer of several KiB.
+pub(super) fn detached(headers: HeaderMap) -> HeaderMap {
+    let mut values = BytesMut::with_capacity(headers.values().map(HeaderValue::len).sum());
+    let mut detached = HeaderMap::with_capacity(headers.len());
+    let mut last = None;
+    // The name comes with the first of its values only.
+    for (name, value) in headers {
+        last = name.or(last);
+        values.extend_from_slice(value.as_bytes());
+        // What was a value is one.
+        if let (Some(name), Ok(mut copy)) = (&last, HeaderValue::from_maybe_shared(values.split().freeze())) {
+            copy.set_sensitive(value.is_sensitive());
+            detached.append(name.clone(), copy);
+        }
+    }
+    detached
 }
 
 /// Rejects a compressed body: no compression is requested, and none is decoded.
@@ -110,7 +130,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
+    use bytes::Bytes;
     use http::header::HeaderName;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -131,6 +151,26 @@ mod tests {
         assert_eq!(uncompressed(&zipped).unwrap_err().failure, Failure::Protocol);
         let plain = headers(&[("content-encoding", "identity")]);
         assert_eq!((uncompressed(&plain), uncompressed(&HeaderMap::new())), (Ok(()), Ok(())));
+    }
+
+    #[test]
+    fn headers_that_are_kept_hold_no_buffer() {
+        let buffer = Bytes::from(b"text/event-streama=1b=2".to_vec());
+        let mut read = HeaderMap::new();
+        for (name, at) in [("content-type", 0..17), ("set-cookie", 17..20), ("set-cookie", 20..23)] {
+            read.append(name, HeaderValue::from_maybe_shared(buffer.slice(at)).unwrap());
+        }
+        read.insert("x-empty", HeaderValue::from_static(""));
+        let mut secret = HeaderValue::from_bytes(b"\xe9\t!").unwrap();
+        secret.set_sensitive(true);
+        read.insert("x-secret", secret);
+        let kept = detached(read.clone());
+        assert_eq!(kept, read);
+        assert!(kept["x-secret"].is_sensitive() && !kept["set-cookie"].is_sensitive());
+        assert_eq!(kept.get_all("set-cookie").iter().collect::<Vec<_>>(), ["a=1", "b=2"]);
+        drop(read);
+        assert!(buffer.is_unique());
+        assert_eq!(detached(HeaderMap::new()), HeaderMap::new());
     }
 
     #[test]

@@ -49,7 +49,7 @@ impl From<Mode> for Expected {
 
 impl Expected {
     /// The form of a body whose first bytes did not decide it.
-    pub(super) fn mode(&self) -> Mode {
+    pub(in crate::client) fn mode(&self) -> Mode {
         match self {
             Self::Known(mode) => *mode,
             Self::Detect { media_type, .. } if media_type == "text/event-stream" => Mode::Sse,
