@@ -275,3 +275,19 @@ impl Drop for Quota {
         self.spent.cancel();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<A, B, C, F>(_: impl Fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// There may be thousands of users, each of whom waits for an answer most of the time.
+    #[test]
+    fn a_user_is_small() {
+        let held = size_of_future(live);
+        assert!(held <= 3 << 10, "{held} bytes");
+    }
+}

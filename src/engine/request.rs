@@ -38,7 +38,8 @@ pub(super) struct Prepared {
     pub(super) route: Option<Arc<str>>,
     pub(super) attempt: Attempt,
     pub(super) ids: TraceIds,
-    pub(super) sending: Result<Sending, Unsendable>,
+    /// Boxed, because each future that it passes through has room for it.
+    pub(super) sending: Result<Box<Sending>, Unsendable>,
 }
 
 /// Which attempt at the same request it is.
@@ -158,7 +159,7 @@ impl RunningStage {
     ) -> Result<Answered, Played> {
         let ids = prepared.ids;
         let offered = self.offer(due, &prepared, first).ok_or(Played::NotOffered)?;
-        let Sending { call, options } = match prepared.sending {
+        let sending = match prepared.sending {
             Ok(sending) => sending,
             Err(unsendable) => return Err(self.unsendable(offered, unsendable)),
         };
@@ -172,21 +173,20 @@ impl RunningStage {
             Err(reason) => return skip(offered, reason),
         };
         let queued = permit.as_ref().map_or(Duration::ZERO, |permit| permit.queued);
-        let admitted = match self.admit(due + queued, &call) {
+        let admitted = match self.admit(due + queued, &sending.call) {
             Ok(admitted) => admitted,
             Err(reason) => return skip(offered, reason),
         };
         let plan = &self.run.runtime.plan;
-        let (asked, asked_output, streams) = (ReservedAmounts::of(&call), call.output_tokens, call.stream);
-        let Some(mut answer) =
-            self.call(call, Context { due, ids, cancel: self.hard().clone(), options }).await
-        else {
+        let call = &sending.call;
+        let (asked, asked_output, streams) = (ReservedAmounts::of(call), call.output_tokens, call.stream);
+        let Some(answer) = self.call(sending, due, ids).await else {
             // What it may have cost by its bounds stays spent, because the target may charge for it.
             let most = asked.beyond(admitted.open.known).most.spend(plan.target.price.as_ref());
             self.run.runtime.shared.ledger.settle(admitted.hold, Spend { requests: 1, ..most });
             return Err(self.ended(offered, |request| request.outcome = Outcome::Failed(Failure::Cancelled)));
         };
-        answer.observed.marks.queued = queued;
+        let (answer, recording) = received(answer, queued);
         let asked_with_excess = asked.beyond(admitted.open.known);
         let spent = settle::actual(&answer, asked_with_excess, plan.target.price.as_ref());
         self.learn(asked, &answer);
@@ -195,14 +195,13 @@ impl RunningStage {
         // forgets no more than that.
         ledger.recorded(&admitted.hold).await;
         ledger.settle(admitted.hold, spent);
-        let recording = answer.recording.take();
-        Ok(Answered { offered, asked_output, streams, answer: Arc::new(answer), recording, recorded: None })
+        Ok(Answered { offered, asked_output, streams, answer, recording, recorded: None })
     }
 
     /// Takes a permit of the stage, if it has a limit of its own.
     async fn stage_permit(&self) -> Result<Option<StagePermit>, SkipReason> {
         let Some(limit) = &self.limit else { return Ok(None) };
-        let permit = limit.take(self.over()).await;
+        let permit = Box::pin(limit.take(self.over())).await;
         permit.map(Some).inspect_err(|reason| self.run.log_skip(*reason, None))
     }
 
@@ -341,12 +340,15 @@ impl RunningStage {
 
     /// Calls the target. A panic of the caller is a bug on our side. A caller that ignores the cancellation
     /// is dropped, and there is no answer.
-    async fn call(&self, call: Call, context: Context) -> Option<Answer> {
+    async fn call(&self, sending: Box<Sending>, due: Instant, ids: TraceIds) -> Option<Answer> {
         let started = Instant::now();
-        let due = context.due;
         let caller = self.run.runtime.caller();
         let _used = self.run.runtime.used.begin();
-        let answer = AssertUnwindSafe(async { caller.call(call, context).await }).catch_unwind();
+        let answer = async {
+            let Sending { call, options } = *sending;
+            caller.call(call, Context { due, ids, cancel: self.hard().clone(), options }).await
+        };
+        let answer = AssertUnwindSafe(answer).catch_unwind();
         tokio::select! {
             biased;
             answer = answer => Some(answer.unwrap_or_else(|_| {
@@ -380,6 +382,13 @@ impl RunningStage {
             "{message}"
         );
     }
+}
+
+/// An answer that has just come, and what is to be recorded of it.
+fn received(mut answer: Answer, queued: Duration) -> (Arc<Answer>, Option<Arc<CallRecording>>) {
+    answer.observed.marks.queued = queued;
+    let recording = answer.recording.take();
+    (Arc::new(answer), recording)
 }
 
 async fn cancelled_for_long(hard: &CancellationToken) {

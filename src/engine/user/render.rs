@@ -34,7 +34,7 @@ pub(super) struct RenderedStep {
     pub(super) turn: u32,
     /// What follows it if it passes.
     pub(super) continuation: Continuation,
-    pub(super) sending: Result<Sending, Unsendable>,
+    pub(super) sending: Result<Box<Sending>, Unsendable>,
 }
 
 impl RenderedStep {
@@ -45,7 +45,7 @@ impl RenderedStep {
 
     /// A request that is no turn of a conversation.
     pub(super) fn single(sending: Result<Sending, Unsendable>) -> Self {
-        Self { turn: 1, continuation: Continuation::default(), sending }
+        Self { turn: 1, continuation: Continuation::default(), sending: sending.map(Box::new) }
     }
 }
 
@@ -59,7 +59,9 @@ impl RenderJob {
             }
             let turn = user.turn(&self.at.step, self.at.time);
             match self.render(user, turn) {
-                Ok((sending, continuation)) => RenderedStep { turn, continuation, sending: Ok(sending) },
+                Ok((sending, continuation)) => {
+                    RenderedStep { turn, continuation, sending: Ok(Box::new(sending)) }
+                }
                 Err(why) => RenderedStep { turn, ..RenderedStep::single(Err(why)) },
             }
         }));
