@@ -7,6 +7,7 @@
 mod backend;
 mod budget;
 mod clock;
+mod compact;
 mod comparison;
 mod discovery;
 mod finish;

@@ -44,8 +44,8 @@ fn arrivals(observed: &Observed) -> impl Iterator<Item = (Duration, u64)> + '_ {
     let tokens = observed.sizes.tokens(all, observed.tokens.first_event);
     let first = observed.marks.time_to_first_token().filter(|_| observed.streamed);
     let times = first.into_iter().flat_map(|first| {
-        let later = observed.gaps.as_slice().iter().scan(first, |at, gap| {
-            *at += *gap;
+        let later = observed.gaps.iter().scan(first, |at, gap| {
+            *at += gap;
             Some(*at)
         });
         std::iter::once(first).chain(later)

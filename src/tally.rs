@@ -216,8 +216,8 @@ impl<D: Distribution> Tally<D> {
         if let Some(time) = observed.marks.time_to_first_token() {
             self.first_token.record(time);
         }
-        for gap in observed.gaps.as_slice() {
-            self.chunk_gap.record(*gap);
+        for gap in observed.gaps.iter() {
+            self.chunk_gap.record(gap);
         }
         if let Some(longest) = observed.gaps.longest() {
             self.longest_gap.record(longest);

@@ -358,5 +358,5 @@ pub fn decode_reads<'a>(api: Api, reads: impl IntoIterator<Item = &'a [u8]>) -> 
     }
     body_decoder.end_of_body(mark);
     let answer = body_decoder.close(mark);
-    (answer.outcome == Outcome::Ok).then(|| answer.gaps.as_slice().len() + 1)
+    (answer.outcome == Outcome::Ok).then(|| answer.gaps.len() + 1)
 }

@@ -283,7 +283,7 @@ mod tests {
             whole.detail
         );
         assert_eq!((whole.generated.reasoning.as_str(), whole.finish.as_deref()), ("hm", Some("completed")));
-        assert_eq!(whole.gaps.as_slice().len(), 2);
+        assert_eq!(whole.gaps.len(), 2);
         let tokens = whole.evidence.tokens(crate::client::answer::Counted::default());
         assert_eq!((tokens.input.map(|it| it.n), tokens.output.map(|it| it.n)), (Some(9), Some(12)));
         assert_eq!((tokens.cached_input, tokens.reasoning), (Some(4), Some(8)));

@@ -1,5 +1,6 @@
 //! The marks of one request and the durations between them. The doc comments are the normative definitions.
 
+use super::compact::CompactNumbers;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -105,35 +106,57 @@ impl Marks {
     }
 }
 
-/// The times between consecutive content events of one request, in order.
+/// The times between consecutive content events of one request, in order, to the nanosecond.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Gaps(Vec<Duration>);
+pub struct Gaps(CompactNumbers);
 
 impl Gaps {
-    /// Maximum number of gaps kept for one request (4 MiB); for longer streams, only the first ones are kept.
+    /// Maximum number of gaps kept for one request (a few MiB); for longer streams, only the first ones are kept.
     const MAX: usize = 262_144;
 
     /// Appends a gap.
     pub fn push(&mut self, gap: Duration) {
         if self.0.len() < Self::MAX {
-            self.0.push(gap);
+            self.0.push(u64::try_from(gap.as_nanos()).unwrap_or(u64::MAX));
         }
     }
 
-    /// Returns all gaps in order.
-    pub fn as_slice(&self) -> &[Duration] {
-        &self.0
+    /// All gaps in order.
+    pub fn iter(&self) -> impl Iterator<Item = Duration> + Clone + '_ {
+        self.0.iter().map(Duration::from_nanos)
+    }
+
+    /// All gaps in order, as a list.
+    pub fn to_vec(&self) -> Vec<Duration> {
+        let mut gaps = Vec::with_capacity(self.len());
+        gaps.extend(self.iter());
+        gaps
+    }
+
+    /// Number of gaps.
+    pub const fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The memory that they occupy, in bytes.
+    pub const fn held(&self) -> usize {
+        self.0.held()
     }
 
     /// The longest gap; `None` if there are fewer than two content events.
     pub fn longest(&self) -> Option<Duration> {
-        self.0.iter().max().copied()
+        self.iter().max()
     }
 
     /// The middle gap, the lower one of two; `None` if there are fewer than two content events.
     pub fn median(&self) -> Option<Duration> {
-        let mut sorted = self.0.clone();
-        let (_, median, _) = sorted.select_nth_unstable(self.0.len().checked_sub(1)? / 2);
+        let mut sorted = self.to_vec();
+        let (_, median, _) = sorted.select_nth_unstable(self.len().checked_sub(1)? / 2);
         Some(*median)
     }
 
@@ -141,7 +164,7 @@ impl Gaps {
     /// least 1 s.
     pub fn stalls(&self, threshold: Option<Duration>) -> u64 {
         let Some(threshold) = threshold.or_else(|| self.own_threshold()) else { return 0 };
-        self.0.iter().filter(|gap| **gap > threshold).count() as u64
+        self.iter().filter(|gap| *gap > threshold).count() as u64
     }
 
     fn own_threshold(&self) -> Option<Duration> {
@@ -155,7 +178,7 @@ impl Gaps {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EventSizes {
     /// Bytes of content, in order; as many events are kept as [`Gaps`] keeps gaps between them.
-    each: Vec<u32>,
+    each: CompactNumbers,
     /// Bytes of content of all events, including those that are not kept.
     total: u64,
 }
@@ -165,7 +188,7 @@ impl EventSizes {
     pub fn push(&mut self, bytes: usize) {
         self.total = self.total.saturating_add(bytes as u64);
         if self.each.len() <= Gaps::MAX {
-            self.each.push(u32::try_from(bytes).unwrap_or(u32::MAX));
+            self.each.push(bytes as u64);
         }
     }
 
@@ -174,7 +197,7 @@ impl EventSizes {
     /// known. If `all` is unknown, each event counts as one token.
     pub fn tokens(&self, all: Option<u64>, first: Option<u64>) -> impl Iterator<Item = u64> + '_ {
         let first = first.zip(all).map(|(first, all)| first.min(all));
-        let first_bytes = first.and_then(|_| self.each.first().copied()).map_or(0, u64::from);
+        let first_bytes = first.and_then(|_| self.each.iter().next()).unwrap_or(0);
         let tokens = all.unwrap_or(0).saturating_sub(first.unwrap_or(0));
         let bytes = self.total.saturating_sub(first_bytes).max(1);
         let (mut bytes_so_far, mut tokens_so_far) = (0_u64, 0_u64);
@@ -185,7 +208,7 @@ impl EventSizes {
             if let Some(first) = first.filter(|_| index == 0) {
                 return first;
             }
-            bytes_so_far = bytes_so_far.saturating_add(u64::from(*size));
+            bytes_so_far = bytes_so_far.saturating_add(size);
             let due = (u128::from(tokens) * u128::from(bytes_so_far)).div_ceil(u128::from(bytes));
             let due = u64::try_from(due).unwrap_or(u64::MAX);
             due.saturating_sub(std::mem::replace(&mut tokens_so_far, due))
@@ -236,7 +259,11 @@ mod tests {
     }
 
     fn gaps(millis: &[u64]) -> Gaps {
-        Gaps(millis.iter().copied().map(Duration::from_millis).collect())
+        let mut gaps = Gaps::default();
+        for millis in millis {
+            gaps.push(Duration::from_millis(*millis));
+        }
+        gaps
     }
 
     #[test]

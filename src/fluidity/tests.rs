@@ -104,7 +104,7 @@ fn streams_with_the_same_p90_gap_differ() {
     };
     let (fine, bad) = (one_by_one(&stream(140)), one_by_one(&stream(2000)));
     let p90 = |request: &Request| {
-        let mut gaps = request.observed.gaps.as_slice().to_vec();
+        let mut gaps = request.observed.gaps.to_vec();
         gaps.sort_unstable();
         gaps[89]
     };

@@ -280,18 +280,18 @@ impl Histogram {
 
     /// Records many durations at once. They are counted locally and then merged, so that the shared cells are accessed
     /// once per bucket and not once per value. The longest becomes the exemplar.
-    pub(super) fn observe_all(&self, times: &[Duration], trace: Option<&Trace>) {
+    pub(super) fn observe_all(&self, times: impl Iterator<Item = Duration> + Clone, trace: Option<&Trace>) {
         let mut local = [0_u64; MAX_BUCKETS];
         let mut sum = Duration::ZERO;
         let mut longest = Duration::ZERO;
-        for time in times {
+        for time in times.clone() {
             if let Some(count) = local.get_mut(self.slot(time.as_secs_f64())) {
                 *count += 1;
             }
-            sum += *time;
-            longest = longest.max(*time);
+            sum += time;
+            longest = longest.max(time);
         }
-        if times.is_empty() {
+        if times.clone().next().is_none() {
             return;
         }
         let base_2 = self.native.get().map(|_| {
@@ -427,10 +427,10 @@ mod tests {
     fn of_many_the_longest_is_the_exemplar() {
         let histogram = Histogram::new(&BUCKETS);
         let millis = [20, 3000, 500].map(Duration::from_millis);
-        histogram.observe_all(&millis, Some(&trace(1)));
+        histogram.observe_all(millis.into_iter(), Some(&trace(1)));
         let exemplars = histogram.read().exemplars;
         assert_eq!(exemplars.iter().flatten().map(|it| it.value).collect::<Vec<_>>(), [3.0]);
-        histogram.observe_all(&[], Some(&trace(2)));
+        histogram.observe_all(std::iter::empty(), Some(&trace(2)));
         assert_eq!(histogram.read().count(), 3);
     }
 
@@ -481,7 +481,7 @@ mod tests {
         fn merging_equals_observing(nanos in prop::collection::vec(0_u64..5_000_000_000, 0..300)) {
             let times: Vec<Duration> = nanos.into_iter().map(Duration::from_nanos).collect();
             let (merged, single) = (Histogram::new(&BUCKETS), Histogram::new(&BUCKETS));
-            merged.observe_all(&times, None);
+            merged.observe_all(times.iter().copied(), None);
             for time in &times {
                 single.observe(time.as_secs_f64(), None);
             }

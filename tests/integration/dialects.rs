@@ -125,7 +125,7 @@ async fn a_stream_is_read_as_it_was_written() {
         for (request, truth) in &pairs {
             counts(&spoken, request, truth);
             assert!(request.observed.streamed && truth.streamed, "{}", spoken.api);
-            assert_eq!(request.observed.gaps.as_slice().len(), truth.chunks.len() - 1, "{}", spoken.api);
+            assert_eq!(request.observed.gaps.len(), truth.chunks.len() - 1, "{}", spoken.api);
             let marks = &request.observed.marks;
             let ttft = marks.time_to_first_token().unwrap().as_secs_f64();
             let least = truth.queue_seconds.unwrap() + truth.prefill_seconds.unwrap();
@@ -194,12 +194,7 @@ async fn whatever_the_form_of_the_stream_it_is_read() {
             simulator.inject(fault);
             let pairs = play(&spoken.config("output_tokens: 12"), &simulator).await;
             for (request, truth) in &pairs {
-                assert_eq!(
-                    request.observed.gaps.as_slice().len(),
-                    truth.chunks.len() - 1,
-                    "{} {fault}",
-                    spoken.api
-                );
+                assert_eq!(request.observed.gaps.len(), truth.chunks.len() - 1, "{} {fault}", spoken.api);
                 let counted = request.observed.tokens.output.unwrap();
                 let known = !matches!(fault, "zero_usage" | "no_usage");
                 assert_eq!(counted.source == CountSource::Usage, known, "{} {fault}", spoken.api);
@@ -263,7 +258,7 @@ async fn a_reranker_has_input_and_no_output() {
             assert_eq!(truth.dialect, api);
             assert_eq!(request.observed.tokens.input.unwrap().n, truth.input_tokens as u64);
             assert_eq!((request.observed.tokens.output, truth.output_tokens), (None, 0));
-            assert!(!request.observed.streamed && request.observed.gaps.as_slice().is_empty());
+            assert!(!request.observed.streamed && request.observed.gaps.is_empty());
             assert!(request.observed.marks.duration().as_secs_f64() + 1e-6 >= truth.finished.unwrap());
         }
         simulator.inject("no_choices");
@@ -397,7 +392,7 @@ async fn azure_is_played_by_deployment_and_by_v1_with_a_key_and_with_entra() {
             let tokens = &request.observed.tokens;
             assert_eq!(tokens.output.unwrap().n, 6, "{api} {base}");
             assert_eq!(tokens.input.unwrap().n, truth.input_tokens as u64, "{api} {base}");
-            assert_eq!(request.observed.gaps.as_slice().len(), truth.chunks.len() - 1, "{api} {base}");
+            assert_eq!(request.observed.gaps.len(), truth.chunks.len() - 1, "{api} {base}");
             assert!(request.observed.limits.iter().any(|it| it.remaining.is_some()), "{api} {base}");
         }
     }

@@ -43,7 +43,7 @@ async fn tokens_and_not_chunks_have_deadlines() {
     let simulator = Simulator::with(tokenbeat::sim::Options { tokens_per_chunk: 8, ..quick() });
     undisturbed(async || {
         let request = read(&simulator).await;
-        assert!(request.observed.gaps.as_slice().len() < 30);
+        assert!(request.observed.gaps.len() < 30);
         let deadlines = request.token_deadlines.unwrap();
         ensure!((deadlines.all, deadlines.missed) == (200, 0), "{deadlines:?}");
         Ok(())

@@ -36,7 +36,7 @@ async fn a_good_stream() {
         (answer.text.as_str(), answer.observed.finish_reason.as_deref()),
         ("Hello! How are", Some("stop"))
     );
-    assert_eq!((answer.observed.streamed, answer.observed.gaps.as_slice().len()), (true, 2));
+    assert_eq!((answer.observed.streamed, answer.observed.gaps.len()), (true, 2));
     let marks = &answer.observed.marks;
     let order = [
         marks.sent,

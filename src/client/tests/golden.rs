@@ -64,7 +64,7 @@ pub(in crate::client) fn golden_by(
     let start = Instant::now();
     let read = read_by(decoder, mode, frames, start);
     let at = |mark: Option<Instant>| mark.map_or("-".into(), |mark| (mark - start).as_millis().to_string());
-    let gaps: Vec<_> = read.gaps.as_slice().iter().map(|gap| gap.as_millis().to_string()).collect();
+    let gaps: Vec<_> = read.gaps.iter().map(|gap| gap.as_millis().to_string()).collect();
     let marks = read.marks;
     format!(
         "{} {}\nchunk {} token {} text {} last {} end {}; gaps [{}]\n{}\n{:?}",
@@ -303,7 +303,7 @@ fn trap_09_however_the_bytes_are_split_the_answer_is_the_same() {
         }
         body_decoder.end_of_body(now);
         let read = body_decoder.close(now);
-        let split = (read.outcome, read.generated.text, read.gaps.as_slice().len());
+        let split = (read.outcome, read.generated.text, read.gaps.len());
         assert_eq!(whole, split);
         assert_eq!(whole.0, Outcome::Ok);
     }
@@ -312,14 +312,14 @@ fn trap_09_however_the_bytes_are_split_the_answer_is_the_same() {
 /// The part of an answer that does not depend on when the bytes arrived.
 fn golden_of_pieces(pieces: &[&str]) -> (Outcome, String, usize) {
     let read = read(pieces, Instant::now());
-    (read.outcome, read.generated.text, read.gaps.as_slice().len())
+    (read.outcome, read.generated.text, read.gaps.len())
 }
 
 #[test]
 fn events_of_one_frame_share_its_mark() {
     let start = Instant::now();
     let read = read(&[stream!("openai")], start);
-    assert_eq!(read.gaps.as_slice(), [Duration::ZERO; 2]);
+    assert_eq!(read.gaps.to_vec(), [Duration::ZERO; 2]);
     let bytes: usize = [&read.generated.text, &read.generated.reasoning].map(String::len).iter().sum();
     // With one token for each byte, each event has the size of its content.
     let sizes: Vec<_> = read.sizes.tokens(Some(bytes as u64), None).collect();

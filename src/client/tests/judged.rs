@@ -125,7 +125,7 @@ fn trap_29_a_message_at_the_end_that_repeats_what_came() {
     let last = r#"{"choices":[{"index":0,"delta":{},"message":{"content":"aa"},"finish_reason":"stop"}]}"#;
     let read_twice = read(&stream(&[TOKEN, TOKEN, last]));
     ok(&read_twice, "aa");
-    assert_eq!(read_twice.gaps.as_slice().len(), 1);
+    assert_eq!(read_twice.gaps.len(), 1);
     // All content comes at the end, or grows from event to event.
     ok(&read(&stream(&[last])), "aa");
     let growing = r#"{"choices":[{"index":0,"message":{"content":"a"}}]}"#;

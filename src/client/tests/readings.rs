@@ -351,7 +351,7 @@ proptest! {
             let whole = read_frames(reading.clone(), media_type, &[stream]);
             let split = read_frames(reading, media_type, &pieces);
             prop_assert_eq!((split.outcome, &split.generated.text), (Outcome::Ok, &whole.generated.text));
-            prop_assert_eq!(split.gaps.as_slice().len(), whole.gaps.as_slice().len());
+            prop_assert_eq!(split.gaps.len(), whole.gaps.len());
             prop_assert_eq!(split.finish, whole.finish);
         }
     }

@@ -118,7 +118,7 @@ async fn a_streamed_answer_has_its_time_to_first_token() {
     ok(&answer);
     assert_eq!((answer.text.as_str(), answer.observed.streamed, &answer.body), ("It is blue.", true, &None));
     assert!(answer.observed.marks.first_token.is_some());
-    assert_eq!(answer.observed.gaps.as_slice().len(), 1);
+    assert_eq!(answer.observed.gaps.len(), 1);
     assert_eq!(answer.headers[header::CONTENT_TYPE], "text/event-stream");
     // The same mapping on a target that has a dialect; without usage, a tokenizer counts.
     let mut target = server.target();

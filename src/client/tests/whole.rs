@@ -26,7 +26,7 @@ fn a_whole_answer_has_no_marks_of_a_stream() {
     let read = read_whole(include_str!("../../../tests/streams/llamacpp.json"));
     assert_eq!((read.outcome, read.finish.as_deref()), (Outcome::Ok, Some("length")));
     assert_eq!((read.marks, read.streamed), (StreamMarks::default(), false));
-    assert!(read.gaps.as_slice().is_empty());
+    assert!(read.gaps.is_empty());
     assert_eq!(read.generated.text, "(\" '-W");
     let tokens = read.evidence.tokens(Counted::default());
     let usage = |n| Some(Count { n, source: CountSource::Usage });

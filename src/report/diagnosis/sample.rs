@@ -96,7 +96,7 @@ impl RequestSample {
             reasoning: tokens.reasoning.unwrap_or(0) as f64,
             asked: request.asked_output_tokens.map(|n| n as f64),
             cut: finish == Some(FinishReason::Length),
-            arrivals: Arrival::of(observed.gaps.as_slice()).filter(|_| observed.streamed),
+            arrivals: Arrival::of(&observed.gaps.to_vec()).filter(|_| observed.streamed),
             cost: request.cost,
         }
     }

@@ -158,8 +158,7 @@ impl ChunksView {
         let observed = &request.observed;
         let first = observed.marks.time_to_first_token().filter(|_| observed.streamed);
         let Some(first) = first else { return Self::default() };
-        let gaps = observed.gaps.as_slice();
-        let count = gaps.len() + 1;
+        let count = observed.gaps.len() + 1;
         let every = count.div_ceil(MAX_CHUNKS - 1).max(1);
         let mut micros = Vec::with_capacity(count.min(MAX_CHUNKS));
         for (number, at) in arrivals(first, &observed.gaps).enumerate() {
@@ -173,8 +172,8 @@ impl ChunksView {
 
 /// When each chunk arrived, from the send.
 fn arrivals(first: Duration, gaps: &Gaps) -> impl Iterator<Item = Duration> + '_ {
-    let later = gaps.as_slice().iter().scan(first, |at, gap| {
-        *at += *gap;
+    let later = gaps.iter().scan(first, |at, gap| {
+        *at += gap;
         Some(*at)
     });
     std::iter::once(first).chain(later)
@@ -187,11 +186,11 @@ pub(super) fn stalls(request: &Request) -> Vec<StallView> {
         return Vec::new();
     };
     let gaps = &request.observed.gaps;
-    let mut longest: Vec<_> = arrivals(first, gaps).zip(gaps.as_slice()).collect();
-    longest.sort_by_key(|(_, gap)| std::cmp::Reverse(**gap));
+    let mut longest: Vec<_> = arrivals(first, gaps).zip(gaps.iter()).collect();
+    longest.sort_by_key(|(_, gap)| std::cmp::Reverse(*gap));
     longest.truncate(stalls);
     longest.sort_by_key(|(start, _)| *start);
-    let view = |(start, gap): (Duration, &Duration)| StallView {
+    let view = |(start, gap): (Duration, Duration)| StallView {
         start_seconds: start.as_secs_f64(),
         duration_seconds: gap.as_secs_f64(),
     };

@@ -263,10 +263,10 @@ fn stalls(request: &Request) -> Vec<(Instant, Duration)> {
         return Vec::new();
     }
     let mut at = first;
-    let mut gaps: Vec<(Instant, Duration)> = Vec::with_capacity(request.observed.gaps.as_slice().len());
-    for gap in request.observed.gaps.as_slice() {
-        at += *gap;
-        gaps.push((at, *gap));
+    let mut gaps: Vec<(Instant, Duration)> = Vec::with_capacity(request.observed.gaps.len());
+    for gap in request.observed.gaps.iter() {
+        at += gap;
+        gaps.push((at, gap));
     }
     gaps.sort_by_key(|(_, gap)| std::cmp::Reverse(*gap));
     gaps.truncate(count);
@@ -307,7 +307,7 @@ pub(super) fn of_run(agent: &str, summary: &RunSummary) -> SpanData {
 pub(super) fn weight(request: &Request) -> usize {
     let texts = [&request.detail, &request.observed.finish_reason, &request.observed.server];
     let texts: usize = texts.into_iter().flatten().map(String::len).sum();
-    size_of::<Request>() + size_of_val(request.observed.gaps.as_slice()) + texts
+    size_of::<Request>() + request.observed.gaps.held() + texts
 }
 
 #[cfg(test)]

@@ -96,7 +96,7 @@ fn chunks(cells: &Cells<about::Endpoint>, request: &Request, trace: Option<&Trac
     }
     let gaps = [cells.made(row::GenAiOutputChunk), cells.made(row::GenAiLegacyOutputChunk)];
     for gaps in gaps.into_iter().flatten() {
-        gaps.observe_all(request.observed.gaps.as_slice(), trace);
+        gaps.observe_all(request.observed.gaps.iter(), trace);
     }
 }
 

@@ -91,7 +91,7 @@ fn streamed(cells: &Cells<about::Step>, request: &Request, trace: Option<&Trace>
     cells.get(row::TimeToFirstChunk).observe_time(marks.time_to_first_chunk(), trace);
     cells.get(row::TimeToFirstToken).observe_time(marks.time_to_first_token(), trace);
     cells.get(row::TimeToFirstText).observe_time(marks.time_to_first_text(), trace);
-    cells.get(row::ChunkGap).observe_all(request.observed.gaps.as_slice(), trace);
+    cells.get(row::ChunkGap).observe_all(request.observed.gaps.iter(), trace);
     cells.get(row::LongestChunkGap).observe_time(request.observed.gaps.longest(), trace);
     if let Some(deadlines) = request.token_deadlines {
         cells.get(row::ReaderIdle).observe_time(Some(deadlines.reader_idle), trace);
