@@ -67,7 +67,7 @@ def short(t: Session, binary: Path, rows: dict[str, list[dict]]) -> None:
         costs.append(cost.full_speed(t, binary, 16, 3))
         expect(costs[-1]["tokenbeat_us"] < 2 * costs[1]["tokenbeat_us"] or not optimised, f"{costs[-1]}")
     with t.check("paced streams cost at most ten times what they cost wrk, and the process rests when idle"):
-        costs.append(cost.paced(t, binary, 16, 10, 3))
+        costs.append(cost.paced(t, binary, 16, 10, 2))
         ratio(costs[-1], 10, optimised)
         expect(costs[-1]["idle_core"] < 0.1, f"idle: {costs[-1]['idle_core']:.3f} of a core")
     for streams, pace, more in ((1, 10, {}), (16, 10, {}), (16, 10, {"http2": True})):

@@ -101,8 +101,9 @@ def read_lag(row: dict) -> str:
 
 def protocol(row: dict) -> str:
     """With the number of connections, where they are shared."""
-    few = row["connections"] < row["streams"]
-    return row["protocol"] + (f" ({row['connections']} connections)" if few else "")
+    count = row["connections"]
+    few = f" ({count} connection{'' if count == 1 else 's'})" if count < row["streams"] else ""
+    return row["protocol"] + few
 
 
 def scaled(rows: list[dict]) -> list[list[str]]:
