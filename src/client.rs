@@ -3,7 +3,6 @@
 //! The engine sees [`Caller`] only, so that its tests can run without a network.
 
 mod answer;
-mod answer_reader;
 mod anthropic;
 mod arrival;
 mod aws;
@@ -22,7 +21,6 @@ mod fingerprint;
 mod flood;
 mod gather;
 mod gemini;
-mod held;
 mod http;
 mod http1;
 mod json_call;

@@ -1,6 +1,5 @@
 //! Reads the body of an answer from its connection: takes timestamps, enforces the deadlines, drains the rest.
 
-use super::arrival::Arrival;
 use super::body_decoder::BodyDecoder;
 use super::classify::{self, CallError};
 use super::connection::{Connection, ProgressMarker};
@@ -57,7 +56,6 @@ impl ResponseBody {
         let is_framed =
             headers.contains_key(header::CONTENT_LENGTH) || headers.contains_key(header::TRANSFER_ENCODING);
         let is_until_close = version != Version::HTTP_2 && !is_framed;
-        link.begin_body(version != Version::HTTP_2 && headers.contains_key(header::TRANSFER_ENCODING));
         let body = Self { incoming, version, is_until_close, link, sent, read_lag: Duration::ZERO };
         (body, status, headers)
     }
@@ -80,9 +78,8 @@ impl ResponseBody {
         if matches!(frame, Some(Err(_))) || (frame.is_none() && self.is_until_close) {
             return (now, frame);
         }
-        let Arrival { at, lag } = self.link.last_arrival();
-        let mark = at.min(now).max(self.sent);
-        self.read_lag = self.read_lag.max(lag.min(now - mark));
+        let mark = self.link.last_arrival().min(now).max(self.sent);
+        self.read_lag = self.read_lag.max(now - mark);
         (mark, frame)
     }
 

@@ -140,7 +140,7 @@ impl Dialer {
 
     /// A stream that says when its bytes arrived.
     async fn timed(&self, stream: TcpStream) -> Result<(Io, Arc<LastArrival>), CallError> {
-        let (stream, arrival) = TimedStream::new(stream, self.gatherer.clone(), self.tls.is_none())
+        let (stream, arrival) = TimedStream::new(stream, self.gatherer.clone())
             .await
             .map_err(|error| classify::set_up(Failure::Connect, "cannot watch the connection", &error))?;
         Ok((Box::new(stream), arrival))

@@ -1,6 +1,5 @@
 #![cfg(target_os = "linux")]
 
-use super::pace::{MIN_GAP, PACED};
 use super::*;
 use crate::client::arrival::{LastArrival, TimedStream};
 use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
@@ -9,12 +8,13 @@ use tokio::net::TcpListener;
 /// A machine that stalls makes pieces bunch; until this time they come evenly at some point.
 const PATIENCE: Duration = Duration::from_mins(2);
 
+/// Never takes itself for late, on a machine that stalls.
 fn gatherer() -> Arc<Gatherer> {
-    Gatherer::new(Tasks::default()).unwrap()
+    Gatherer::with_max_late(Tasks::default(), Duration::MAX).unwrap()
 }
 
 fn gathered(gatherer: &Gatherer) -> usize {
-    gatherer.sockets().all.len()
+    gatherer.readers().all.len()
 }
 
 fn paced(gatherer: &Gatherer) -> usize {
@@ -79,15 +79,15 @@ async fn send(
 }
 
 async fn receive(mut timed: TimedStream, arrival: Arc<LastArrival>) -> (usize, TimedStream) {
-    let (mut came, mut last, mut room) = (0, arrival.get().at, [0; 64]);
+    let (mut came, mut last, mut room) = (0, arrival.get(), [0; 64]);
     loop {
         let read = timed.read(&mut room).await.unwrap();
         if read == 0 {
             return (came, timed);
         }
         came += read;
-        assert!(arrival.get().at >= last && arrival.get().at <= Instant::now());
-        last = arrival.get().at;
+        assert!(arrival.get() >= last && arrival.get() <= Instant::now());
+        last = arrival.get();
     }
 }
 
@@ -100,7 +100,7 @@ async fn paced_streams_are_read_together_and_nothing_is_lost() {
     for _ in 0..MIN_STREAMS + 8 {
         let stream = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (peer, _) = listener.accept().await.unwrap();
-        let (timed, arrival) = TimedStream::new(stream, Some(Arc::clone(&gatherer)), true).await.unwrap();
+        let (timed, arrival) = TimedStream::new(stream, Some(Arc::clone(&gatherer))).await.unwrap();
         senders.push(tokio::spawn(send(peer, stop.clone())));
         readers.push(tokio::spawn(receive(timed, Arc::clone(&arrival))));
         arrivals.push(arrival);
@@ -129,26 +129,17 @@ async fn paced_streams_are_read_together_and_nothing_is_lost() {
     assert_eq!(came, sent);
     drop(streams);
     assert_eq!((gathered(&gatherer), paced(&gatherer)), (0, 0));
-    until("nobody looks any more", || !gatherer.sockets().looking).await;
+    until("nobody looks any more", || !gatherer.readers().looking).await;
 }
 
 /// A stream that is waited for together with others, and its peer.
 async fn one_gathered(gatherer: &Arc<Gatherer>) -> (TimedStream, tokio::net::TcpStream) {
-    let (timed, peer, _) = gathered_with(gatherer, false).await;
-    (timed, peer)
-}
-
-/// The same, with what is known of its arrival; pieces that are not `in_chunks` are handed over at once.
-async fn gathered_with(
-    gatherer: &Arc<Gatherer>,
-    in_chunks: bool,
-) -> (TimedStream, tokio::net::TcpStream, Arc<LastArrival>) {
     // Others are paced already.
     gatherer.paced.fetch_add(MIN_STREAMS, Ordering::Relaxed);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let stream = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (mut peer, _) = listener.accept().await.unwrap();
-    let (mut timed, arrival) = TimedStream::new(stream, Some(Arc::clone(gatherer)), true).await.unwrap();
+    let (mut timed, _) = TimedStream::new(stream, Some(Arc::clone(gatherer))).await.unwrap();
     let (mut room, began) = ([0; 8], Instant::now());
     while gathered(gatherer) == 0 {
         assert!(began.elapsed() < PATIENCE);
@@ -160,8 +151,7 @@ async fn gathered_with(
         sent.unwrap();
         assert!(read.unwrap() > 0);
     }
-    arrival.begin_body(in_chunks);
-    (timed, peer, arrival)
+    (timed, peer)
 }
 
 #[tokio::test]
@@ -186,7 +176,7 @@ async fn a_stream_says_goodbye_where_no_runtime_is() {
         let wrote = std::pin::Pin::new(&mut timed).poll_write(cx, b"bye");
         assert!(matches!(wrote, Poll::Ready(Ok(3))));
         let mut room = [0; 8];
-        let read = std::pin::Pin::new(&mut timed).poll_read(cx, &mut ReadBuf::new(&mut room));
+        let read = std::pin::Pin::new(&mut timed).poll_read(cx, &mut tokio::io::ReadBuf::new(&mut room));
         assert!(matches!(read, Poll::Ready(Err(_))));
     });
     elsewhere.join().unwrap();
@@ -194,39 +184,20 @@ async fn a_stream_says_goodbye_where_no_runtime_is() {
     assert_eq!((gathered(&gatherer), paced(&gatherer)), (0, MIN_STREAMS));
 }
 
-/// Streams in chunks are handed over several pieces at a time, each with its own time, and the last one at once.
 #[tokio::test]
-async fn pieces_of_chunks_are_held_and_the_last_one_is_not() {
+async fn an_agent_that_is_late_waits_for_each_stream_alone() {
+    let strict = Gatherer::with_max_late(Tasks::default(), Duration::ZERO).unwrap();
+    Gatherer::look(Arc::downgrade(&strict)).await;
+    assert!(strict.late_at.load(Ordering::Relaxed) > 0);
     let gatherer = gatherer();
-    let (mut timed, mut peer, arrival) = gathered_with(&gatherer, true).await;
-    let mut writes = Vec::new();
-    let writing = async {
-        for _ in 0..4 {
-            tokio::time::sleep(MIN_GAP).await;
-            writes.push(Instant::now());
-            peer.write_all(b"5\r\nhello\r\n").await.unwrap();
-        }
-        tokio::time::sleep(MIN_GAP).await;
-        writes.push(Instant::now());
-        peer.write_all(b"0\r\n\r\n").await.unwrap();
-    };
-    let reading = async {
-        let (mut came, mut room) = (Vec::new(), [0; 64]);
-        while came.len() < 5 {
-            assert!(timed.read(&mut room).await.unwrap() > 0);
-            came.push((Instant::now(), arrival.get()));
-        }
-        came
-    };
-    let ((), came) = tokio::join!(writing, reading);
-    for ((taken, arrival), written) in came.iter().zip(&writes) {
-        assert!(arrival.at >= *written && arrival.at <= *taken, "{arrival:?}");
-    }
-    for pair in came.windows(2) {
-        // Each has its own time, although they are taken together.
-        assert!(pair[1].1.at - pair[0].1.at >= MIN_GAP / 2, "{came:?}");
-    }
-    // Whatever the machine does, the last one does not wait for the time that pieces are held.
-    let (last, held) = (came[4].0 - came[4].1.at, came[0].0 - came[0].1.at);
-    assert!(last < held, "{last:?} {held:?}");
+    Gatherer::look(Arc::downgrade(&gatherer)).await;
+    assert!(!gatherer.is_late());
+    let (mut timed, mut peer) = one_gathered(&gatherer).await;
+    // For ever: the time for which it holds may pass on a machine that stalls.
+    gatherer.late_at.store(u64::MAX, Ordering::Relaxed);
+    assert!(gatherer.is_late());
+    let mut room = [0; 8];
+    peer.write_all(b"x").await.unwrap();
+    assert_eq!(timed.read(&mut room).await.unwrap(), 1);
+    assert_eq!(gathered(&gatherer), 0);
 }
