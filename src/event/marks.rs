@@ -192,6 +192,11 @@ impl EventSizes {
         }
     }
 
+    /// The memory that they take, in bytes.
+    pub const fn held(&self) -> usize {
+        self.each.held()
+    }
+
     /// The number of tokens in each event, in order. `all` tokens are divided in proportion to the bytes and rounded
     /// such that the first event has one, except that the first event has the number of tokens `first` if it is
     /// known. If `all` is unknown, each event counts as one token.

@@ -4,12 +4,16 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::receive_time::{self, TimedReader};
+
+/// How long bytes may have waited for their connection to be accepted.
+const BEFORE_ACCEPT: Duration = Duration::from_secs(5);
 
 /// When the bytes of a connection that were read last arrived.
 #[derive(Debug, Default)]
@@ -38,7 +42,9 @@ impl TimedTcp {
     /// Notes the arrivals of what is read in `arrival`. The first bytes may have come before the connection was accepted.
     pub(crate) fn new(stream: TcpStream, arrival: Arc<LastArrival>) -> Self {
         receive_time::ask(&stream);
-        Self { stream, reader: TimedReader::new(None), arrival }
+        // A wall clock that is set meanwhile moves no arrival further than that.
+        let earliest = Instant::now().checked_sub(BEFORE_ACCEPT);
+        Self { stream, reader: TimedReader::new(earliest), arrival }
     }
 
     /// Closing the connection will reset it (RST). Fails if it is dead already.
@@ -82,6 +88,18 @@ impl AsyncRead for TimedTcp {
 impl AsyncWrite for TimedTcp {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, pieces)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

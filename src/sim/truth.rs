@@ -165,8 +165,10 @@ impl Ring {
 
     /// Opens the record of a request that arrived then; drops the oldest record if there is no room.
     pub(crate) fn open(&self, mut truth: Truth, arrival: Instant) -> Arc<Record> {
+        // In this order, a pause between the two makes it later, and never earlier than it was.
+        let age = arrival.elapsed();
         let now = Timestamp::now();
-        truth.arrived = now.checked_sub(arrival.elapsed()).unwrap_or(now);
+        truth.arrived = now.checked_sub(age).unwrap_or(now);
         let record = Arc::new(Record { arrival, truth: Mutex::new(truth), timing: Arc::clone(&self.timing) });
         let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
         while records.len() >= self.capacity.max(1) {

@@ -137,7 +137,7 @@ def counted(row: dict) -> None:
 
 def judge(t: Session, row: dict) -> None:
     counted(row)
-    # The request was sent before the server had read it, and an answer arrives after it was written. The kernel's clock is
+    # The request was sent before it had reached the server's socket, and an answer arrives after it was written. The kernel's clock is
     # mapped to the process's own to within some microseconds.
     expect(row["least_ttft_ms"] > -0.05, f"a first token before it was written: {row['least_ttft_ms']} ms")
     if row["server_late_p50_ms"] > STALLED_MS:

@@ -26,7 +26,7 @@ def load(
     t: Session, binary: Path, streams: int, pace_ms: int, *, profiles: int = 1, targets: int = 1, tokens: int = 30,
     seconds: float = 5,
 ) -> dict:  # fmt: skip
-    """So many streams in all, over all profiles and targets. They begin evenly over the duration of a request, and are
+    """So many streams in all, over all profiles and targets. Those of each pair begin evenly over the duration of a request, and are
     measured when each has sent its first."""
     name = f"scale-{streams}-{profiles}x{targets}"
     request = (50 + tokens * pace_ms) / 1000

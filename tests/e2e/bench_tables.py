@@ -96,6 +96,8 @@ def errors(rows: list[dict]) -> list[list[str]]:
 def read_lag(row: dict) -> str:
     """The upper bound of the bucket of its 99th percentile."""
     most = row["read_lag_p99_ms"]
+    if math.isnan(most):
+        return "none"
     return f"up to {most:g} ms" if math.isfinite(most) else "over all buckets"
 
 

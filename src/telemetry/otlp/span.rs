@@ -307,7 +307,7 @@ pub(super) fn of_run(agent: &str, summary: &RunSummary) -> SpanData {
 pub(super) fn weight(request: &Request) -> usize {
     let texts = [&request.detail, &request.observed.finish_reason, &request.observed.server];
     let texts: usize = texts.into_iter().flatten().map(String::len).sum();
-    size_of::<Request>() + request.observed.gaps.held() + texts
+    size_of::<Request>() + request.observed.gaps.held() + request.observed.sizes.held() + texts
 }
 
 #[cfg(test)]

@@ -249,15 +249,16 @@ fn only_a_failed_run_is_an_error_and_two_agents_have_two_runs() {
 }
 
 #[test]
-fn a_long_request_weighs_what_its_gaps_do() {
+fn a_long_request_weighs_what_its_events_do() {
     let short = request(Outcome::Ok, |_| {});
     let long = request(Outcome::Ok, |request| {
         for _ in 0..10_000 {
             request.observed.gaps.push(Duration::from_millis(20));
+            request.observed.sizes.push(7);
         }
     });
-    // A gap is kept in four bytes.
-    assert!(weight(&long) - weight(&short) >= 10_000 * 4);
+    // A gap is kept in four bytes, a size in one.
+    assert!(weight(&long) - weight(&short) >= 10_000 * 5);
 }
 
 /// A step's request in a journey.
