@@ -87,14 +87,12 @@ fn sinks(plan: &Arc<Plan>) -> Vec<(&'static str, Arc<dyn Sink>)> {
     let mut sinks = each(plan);
     sinks.push(("regressions", RegressionWatch::new(plan, None, nobody())));
     sinks.push(("model changes", ModelChanges::new(plan, &BTreeMap::new(), nobody())));
-    sinks.push(("comparisons", Comparisons::new(plan, nobody())));
-    sinks.push(("siblings", SiblingWatch::new(plan, nobody())));
     sinks.push(("target states", TargetStates::new(plan, nobody())));
     let whole = Arc::new(Fanout::new(each(plan).into_iter().map(|(_, sink)| sink).collect()));
     let regressions = RegressionWatch::new(plan, None, whole);
     let models = ModelChanges::new(plan, &BTreeMap::new(), regressions);
     let siblings = SiblingWatch::new(plan, Comparisons::new(plan, models));
-    sinks.push(("all, as in a daemon", TargetStates::new(plan, siblings)));
+    sinks.push(("all of these", TargetStates::new(plan, siblings)));
     sinks
 }
 

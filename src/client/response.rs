@@ -37,7 +37,7 @@ pub(super) fn detached(headers: HeaderMap) -> HeaderMap {
     for (name, value) in headers {
         last = name.or(last);
         values.extend_from_slice(value.as_bytes());
-        // What was a value is one.
+        // A copy of a valid value is valid, so nothing is dropped here.
         if let (Some(name), Ok(mut copy)) = (&last, HeaderValue::from_maybe_shared(values.split().freeze())) {
             copy.set_sensitive(value.is_sensitive());
             detached.append(name.clone(), copy);
