@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
 /// Number of times the counts are read.
 const LOOKS: usize = 60;
+/// Number of threads that move requests.
+const MOVERS: u64 = 3;
 
 /// The counts at one time, excluding warm-up.
 pub(crate) struct ObservedCounts {
@@ -27,10 +29,10 @@ pub(crate) fn while_requests_move(
 ) {
     let (done, moved) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
-        for n in 0..3_usize {
+        for n in 0..MOVERS {
             let (done, moved) = (&done, &moved);
             scope.spawn(move || {
-                let mut turn = n;
+                let mut turn = usize::try_from(n).unwrap();
                 while !done.load(SeqCst) {
                     turn += 1;
                     let offered = offer(sink, &places[turn % places.len()], false);
@@ -46,7 +48,8 @@ pub(crate) fn while_requests_move(
         let mut seen = BTreeSet::new();
         for _ in 0..LOOKS {
             let before = moved.load(SeqCst);
-            while moved.load(SeqCst) == before {
+            // Each of them may have offered one already that it has not counted as moved.
+            while moved.load(SeqCst) <= before + MOVERS {
                 std::thread::yield_now();
             }
             let ObservedCounts { offered, skipped, in_flight, ended } = look();
