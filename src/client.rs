@@ -3,6 +3,7 @@
 //! The engine sees [`Caller`] only, so that its tests can run without a network.
 
 mod answer;
+mod answer_reader;
 mod anthropic;
 mod arrival;
 mod aws;
@@ -21,6 +22,7 @@ mod fingerprint;
 mod flood;
 mod gather;
 mod gemini;
+mod held;
 mod http;
 mod http1;
 mod json_call;

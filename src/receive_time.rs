@@ -70,7 +70,18 @@ impl TimedReader {
 
     /// Reads what is there, as far as there is room for it. Fails as the socket does.
     pub fn read(&mut self, socket: &impl ReadNow, buf: &mut ReadBuf<'_>) -> io::Result<TimedRead> {
-        let room = buf.remaining().min(MAX_READ);
+        self.read_to(socket, buf.remaining(), |bytes, _| buf.put_slice(bytes))
+    }
+
+    /// Reads what is there, at most `room` bytes, and hands it to `take` together with when the last of it arrived. Fails
+    /// as the socket does. At the end, nothing is handed over.
+    pub fn read_to(
+        &mut self,
+        socket: &impl ReadNow,
+        room: usize,
+        take: impl FnOnce(&[u8], Instant),
+    ) -> io::Result<TimedRead> {
+        let room = room.min(MAX_READ);
         let began = Instant::now();
         LANDING.with_borrow_mut(|landing| {
             let landing = landing.get_mut(..room).unwrap_or_default();
@@ -81,7 +92,7 @@ impl TimedReader {
             let now = Instant::now();
             let at = age.and_then(|age| now.checked_sub(age)).unwrap_or(now);
             let at = self.earliest.map_or(at, |earliest| at.max(earliest));
-            buf.put_slice(landing.get(..read).unwrap_or_default());
+            take(landing.get(..read).unwrap_or_default(), at);
             let emptied = read < room;
             self.earliest = Some(if emptied { at.max(began) } else { at });
             Ok(TimedRead { arrived: Some(at), emptied })

@@ -1,13 +1,14 @@
 //! Reads answers from a TCP socket, and knows when their bytes arrived at this machine. Paced ones may be waited for
 //! together with others.
 
-use super::gather::{GatheredSocket, Gatherer, StreamPace};
-use crate::receive_time::{self, TimedReader};
+use super::answer_reader::AnswerReader;
+use super::gather::{GatheredStream, Gatherer, SharedReader, StreamPace, lock};
+use crate::receive_time;
 use std::io::{self, IoSlice, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
@@ -15,32 +16,68 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-/// When the bytes that were read last arrived.
+/// When bytes arrived at this machine.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arrival {
+    pub(super) at: Instant,
+    /// How long after that they were read.
+    pub(super) lag: Duration,
+}
+
+/// When the bytes that were taken last arrived.
 pub(super) struct LastArrival {
     base: Instant,
     /// Nanoseconds since `base`.
     at: AtomicU64,
+    /// Nanoseconds.
+    lag: AtomicU64,
     /// Whether an answer has ended since the last read.
     ended: AtomicBool,
+    /// Whether the bytes are those of HTTP, and not encrypted.
+    is_plain: bool,
+    /// Whether the body that is read consists of chunks whose end can be seen.
+    is_in_chunks: AtomicBool,
 }
 
 impl LastArrival {
-    fn new() -> Self {
-        Self { base: Instant::now(), at: AtomicU64::new(0), ended: AtomicBool::new(false) }
+    fn new(is_plain: bool) -> Self {
+        Self {
+            base: Instant::now(),
+            at: AtomicU64::new(0),
+            lag: AtomicU64::new(0),
+            ended: AtomicBool::new(false),
+            is_plain,
+            is_in_chunks: AtomicBool::new(false),
+        }
+    }
+
+    /// Notes that the body of an answer begins, and whether it comes in chunks (RFC 9112, section 7.1).
+    pub(super) fn begin_body(&self, in_chunks: bool) {
+        self.is_in_chunks.store(in_chunks && self.is_plain, Ordering::Relaxed);
+    }
+
+    /// Whether the end of what comes can be seen in its bytes.
+    pub(super) fn is_in_chunks(&self) -> bool {
+        self.is_in_chunks.load(Ordering::Relaxed)
     }
 
     /// Notes that an answer has ended: what comes next is not part of its stream.
     pub(super) fn end(&self) {
+        self.is_in_chunks.store(false, Ordering::Relaxed);
         self.ended.store(true, Ordering::Release);
     }
 
-    pub(super) fn get(&self) -> Instant {
-        self.base + Duration::from_nanos(self.at.load(Ordering::Acquire))
+    pub(super) fn get(&self) -> Arrival {
+        Arrival {
+            at: self.base + Duration::from_nanos(self.at.load(Ordering::Acquire)),
+            lag: Duration::from_nanos(self.lag.load(Ordering::Relaxed)),
+        }
     }
 
-    fn set(&self, at: Instant) {
-        let nanos = at.saturating_duration_since(self.base).as_nanos();
-        self.at.store(u64::try_from(nanos).unwrap_or(u64::MAX), Ordering::Release);
+    pub(super) fn set(&self, arrival: Arrival) {
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.lag.store(nanos(arrival.lag), Ordering::Relaxed);
+        self.at.store(nanos(arrival.at.saturating_duration_since(self.base)), Ordering::Release);
     }
 }
 
@@ -48,42 +85,38 @@ impl LastArrival {
 pub(super) struct TimedStream {
     stream: Arc<TcpStream>,
     wait: ReadinessWait,
-    reader: AnswerReader,
+    arrival: Arc<LastArrival>,
+    reader: SharedReader,
 }
 
-/// How readiness is waited for.
+/// How bytes are waited for.
 enum ReadinessWait {
     /// By the runtime, which wakes the reader for each piece.
     Alone(AsyncFd<Arc<TcpStream>>),
-    /// Together with other streams.
-    Gathered(GatheredSocket),
-}
-
-/// Reads, and notes when the bytes arrived.
-struct AnswerReader {
-    timed: TimedReader,
-    arrival: Arc<LastArrival>,
-    pace: StreamPace,
+    /// Together with those of other streams.
+    Gathered(GatheredStream),
 }
 
 impl TimedStream {
-    /// Takes over a connected stream, and waits until it is known to be writable, so that its first request does not. A
-    /// paced stream may be read together with others of `gatherer`.
-    pub(super) async fn new(
+    /// Takes over a connected stream. A paced one may be read together with others of `gatherer`; one that `is_plain`
+    /// carries HTTP that is not encrypted.
+    pub(super) fn new(
         stream: tokio::net::TcpStream,
         gatherer: Option<Arc<Gatherer>>,
+        is_plain: bool,
     ) -> io::Result<(Self, Arc<LastArrival>)> {
         let stream = Arc::new(stream.into_std()?);
         receive_time::ask(&*stream);
         let socket = alone(&stream)?;
-        socket.writable().await?.retain_ready();
-        let arrival = Arc::new(LastArrival::new());
-        let reader = AnswerReader {
-            timed: TimedReader::new(Some(Instant::now())),
+        let arrival = Arc::new(LastArrival::new(is_plain));
+        let reader = AnswerReader::new(Arc::clone(&arrival), StreamPace::new(gatherer));
+        let timed = Self {
+            stream,
+            wait: ReadinessWait::Alone(socket),
             arrival: Arc::clone(&arrival),
-            pace: StreamPace::new(gatherer),
+            reader: Arc::new(Mutex::new(reader)),
         };
-        Ok((Self { stream, wait: ReadinessWait::Alone(socket), reader }, arrival))
+        Ok((timed, arrival))
     }
 
     fn poll_write_with(
@@ -91,12 +124,14 @@ impl TimedStream {
         cx: &mut Context<'_>,
         write: impl Fn(&mut &TcpStream) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
-        self.reader.pace.begin();
+        lock(&self.reader).pace.begin();
+        // Nearly always there is room. The runtime would have to look first, if it watches this socket only since the last
+        // answer ended, and the request would wait for that.
+        let result = write(&mut &*self.stream);
+        if !is_would_block(&result) {
+            return Poll::Ready(result);
+        }
         if let ReadinessWait::Gathered(_) = &self.wait {
-            let result = write(&mut &*self.stream);
-            if !is_would_block(&result) {
-                return Poll::Ready(result);
-            }
             self.wait = ReadinessWait::Alone(alone(&self.stream)?);
             // What waited to read from the gathered socket is to ask this one.
             cx.waker().wake_by_ref();
@@ -108,18 +143,6 @@ impl TimedStream {
                 return Poll::Ready(result);
             }
         }
-    }
-}
-
-impl AnswerReader {
-    /// Reads what is there. Returns whether that was all.
-    fn read(&mut self, stream: &TcpStream, buf: &mut ReadBuf<'_>) -> io::Result<bool> {
-        let read = self.timed.read(stream, buf)?;
-        if let Some(at) = read.arrived {
-            self.arrival.set(at);
-            self.pace.arrived(at);
-        }
-        Ok(read.emptied)
     }
 }
 
@@ -144,40 +167,37 @@ impl AsyncRead for TimedStream {
         if buf.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
-        if this.reader.arrival.ended.swap(false, Ordering::AcqRel) {
-            this.reader.pace.begin();
+        if this.arrival.ended.swap(false, Ordering::AcqRel) {
+            lock(&this.reader).pace.begin();
         }
         loop {
-            // Readiness is edge-triggered, and a short read has emptied the socket.
-            let result = match &this.wait {
-                ReadinessWait::Gathered(socket) if this.reader.pace.keeps() => {
-                    ready!(socket.poll_ready(cx));
-                    let result = this.reader.read(&this.stream, buf);
-                    if !(matches!(result, Ok(true)) || is_would_block(&result)) {
-                        socket.keep_ready();
+            let socket = match &mut this.wait {
+                ReadinessWait::Alone(socket) => socket,
+                ReadinessWait::Gathered(gathered) => {
+                    if let Some(taken) = ready!(gathered.poll_read(cx, buf)) {
+                        return Poll::Ready(taken);
                     }
-                    result
-                }
-                ReadinessWait::Gathered(_) => {
                     this.wait = ReadinessWait::Alone(alone(&this.stream)?);
                     continue;
                 }
-                ReadinessWait::Alone(socket) => {
-                    let Poll::Ready(ready) = socket.poll_read_ready(cx) else {
-                        let Some(gathered) = this.reader.pace.join(&this.stream) else {
-                            return Poll::Pending;
-                        };
-                        this.wait = ReadinessWait::Gathered(gathered);
-                        continue;
-                    };
-                    let mut ready = ready?;
-                    let result = this.reader.read(&this.stream, buf);
-                    if matches!(result, Ok(true)) || is_would_block(&result) {
-                        ready.clear_ready();
-                    }
-                    result
-                }
             };
+            let mut reader = lock(&this.reader);
+            if let Some(taken) = reader.take(buf) {
+                return Poll::Ready(taken);
+            }
+            let Poll::Ready(ready) = socket.poll_read_ready(cx) else {
+                let Some(company) = reader.pace.company().cloned() else { return Poll::Pending };
+                drop(reader);
+                let Ok(gathered) = company.join(&this.stream, &this.reader) else { return Poll::Pending };
+                this.wait = ReadinessWait::Gathered(gathered);
+                continue;
+            };
+            let mut ready = ready?;
+            let result = reader.read(&this.stream, buf);
+            // Readiness is edge-triggered, and a short read has emptied the socket.
+            if matches!(result, Ok(true)) || is_would_block(&result) {
+                ready.clear_ready();
+            }
             match result {
                 Ok(_) => return Poll::Ready(Ok(())),
                 Err(error)
@@ -225,7 +245,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (peer, _) = listener.accept().await.unwrap();
-        let (timed, arrival) = TimedStream::new(stream, None).await.unwrap();
+        let (timed, arrival) = TimedStream::new(stream, None, true).unwrap();
         (peer, timed, arrival)
     }
 
@@ -243,7 +263,7 @@ mod tests {
             sleep(Duration::from_millis(30));
             let mut came = [0; 100];
             assert_eq!(timed.read(&mut came).await.unwrap(), 5);
-            let at = arrival.get();
+            let at = arrival.get().at;
             assert!(at >= before && at <= Instant::now());
             if cfg!(target_os = "linux") {
                 // Nothing on this machine delays loopback by as much as we slept.
@@ -265,11 +285,11 @@ mod tests {
         });
         timed.write_all(&sent).await.unwrap();
         timed.shutdown().await.unwrap();
-        let (mut came, mut last, mut piece) = (Vec::new(), arrival.get(), [0; 5000]);
+        let (mut came, mut last, mut piece) = (Vec::new(), arrival.get().at, [0; 5000]);
         loop {
             let read = timed.read(&mut piece).await.unwrap();
-            assert!(arrival.get() >= last, "time goes forward");
-            last = arrival.get();
+            assert!(arrival.get().at >= last, "time goes forward");
+            last = arrival.get().at;
             if read == 0 {
                 break;
             }

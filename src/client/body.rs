@@ -1,5 +1,6 @@
 //! Reads the body of an answer from its connection: takes timestamps, enforces the deadlines, drains the rest.
 
+use super::arrival::Arrival;
 use super::body_decoder::BodyDecoder;
 use super::classify::{self, CallError};
 use super::connection::{Connection, ProgressMarker};
@@ -56,6 +57,7 @@ impl ResponseBody {
         let is_framed =
             headers.contains_key(header::CONTENT_LENGTH) || headers.contains_key(header::TRANSFER_ENCODING);
         let is_until_close = version != Version::HTTP_2 && !is_framed;
+        link.begin_body(version != Version::HTTP_2 && headers.contains_key(header::TRANSFER_ENCODING));
         let body = Self { incoming, version, is_until_close, link, sent, read_lag: Duration::ZERO };
         (body, status, headers)
     }
@@ -78,8 +80,11 @@ impl ResponseBody {
         if matches!(frame, Some(Err(_))) || (frame.is_none() && self.is_until_close) {
             return (now, frame);
         }
-        let mark = self.link.last_arrival().min(now).max(self.sent);
-        self.read_lag = self.read_lag.max(now - mark);
+        let Arrival { at, lag } = self.link.last_arrival();
+        let mark = at.min(now).max(self.sent);
+        // Pieces may be held on purpose once they are read. The reads of HTTP/2 are those of other streams, too.
+        let lag = if self.version == Version::HTTP_2 { now - mark } else { lag.min(now - mark) };
+        self.read_lag = self.read_lag.max(lag);
         (mark, frame)
     }
 
@@ -120,6 +125,7 @@ pub(super) async fn read(
     // Pinned once and reset rarely: a timer per frame would cost more than reading the frame.
     let mut timer = std::pin::pin!(tokio::time::sleep_until(until.at));
     let mut stopped = std::pin::pin!(deadlines.cancel.cancelled());
+    let mut stopped_at = None;
     loop {
         let next = tokio::select! {
             biased;
@@ -131,7 +137,12 @@ pub(super) async fn read(
             BodyEvent::Frame(mark, frame) => {
                 // A server that never pauses must not outrun the timers, which fire only while we wait.
                 let broken = if mark > until.at { Some(late(until, body_decoder)) } else { None };
-                let broken = broken.or_else(|| deadlines.cancel.is_cancelled().then(cancelled));
+                // Bytes that arrived before still count, although they may be read only now.
+                let broken = broken.or_else(|| {
+                    let mut noticed = || *stopped_at.get_or_insert_with(Instant::now);
+                    let is_data = matches!(frame, Some(Ok(_)));
+                    (deadlines.cancel.is_cancelled() && !(is_data && mark < noticed())).then(cancelled)
+                });
                 if let Some(broken) = broken {
                     body_decoder.fail(mark, broken.failure, broken.detail);
                     return false;

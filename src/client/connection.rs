@@ -1,6 +1,6 @@
 //! One HTTP connection, ready to carry a request. Knows neither how it was established nor what it carries.
 
-use super::arrival::LastArrival;
+use super::arrival::{Arrival, LastArrival};
 use super::classify::{self, CallError};
 use super::flood::FloodGuard;
 use super::http1::Http1Driver;
@@ -181,10 +181,15 @@ impl Connection {
         ProgressMarker(Arc::clone(&self.stats))
     }
 
-    /// When the bytes that were read last arrived at this machine; for several streams of an HTTP/2 connection, no
-    /// stream's bytes arrived later.
-    pub(super) fn last_arrival(&self) -> Instant {
+    /// When the bytes that were read last arrived at this machine, and how long after that they were read; for several
+    /// streams of an HTTP/2 connection, no stream's bytes arrived later.
+    pub(super) fn last_arrival(&self) -> Arrival {
         self.arrival.get()
+    }
+
+    /// Notes that the body of an answer is read from now on, and whether it comes in chunks.
+    pub(super) fn begin_body(&self, in_chunks: bool) {
+        self.arrival.begin_body(in_chunks);
     }
 
     /// When the connection was opened.

@@ -120,7 +120,7 @@ impl Dialer {
     /// the proxy is attributed to it.
     async fn reach(&self, phases: &mut Phases) -> Result<(Io, Arc<LastArrival>), CallError> {
         let Some(hop) = &self.proxy else {
-            return self.timed(connect::tcp(&self.peer, &self.resolver, phases).await?).await;
+            return self.timed(connect::tcp(&self.peer, &self.resolver, phases).await?);
         };
         let stream = connect::tcp(&hop.peer, &self.resolver, phases).await.map_err(
             |CallError { failure, detail }| {
@@ -128,7 +128,7 @@ impl Dialer {
                 CallError::new(failure, format!("proxy: {detail}"))
             },
         )?;
-        let (io, arrival) = self.timed(stream).await?;
+        let (io, arrival) = self.timed(stream)?;
         if !hop.tunnel {
             return Ok((io, arrival));
         }
@@ -139,9 +139,8 @@ impl Dialer {
     }
 
     /// A stream that says when its bytes arrived.
-    async fn timed(&self, stream: TcpStream) -> Result<(Io, Arc<LastArrival>), CallError> {
-        let (stream, arrival) = TimedStream::new(stream, self.gatherer.clone())
-            .await
+    fn timed(&self, stream: TcpStream) -> Result<(Io, Arc<LastArrival>), CallError> {
+        let (stream, arrival) = TimedStream::new(stream, self.gatherer.clone(), self.tls.is_none())
             .map_err(|error| classify::set_up(Failure::Connect, "cannot watch the connection", &error))?;
         Ok((Box::new(stream), arrival))
     }

@@ -1,16 +1,21 @@
-//! Wakes the readers of many paced streams together. Where a thousand streams send a token every few milliseconds, a
-//! wake-up for each token costs more than its reading; and where the kernel says when bytes arrived, reading them a
-//! moment later changes no mark. Knows neither what is read nor by whom.
+//! Reads many paced streams together. Where a thousand streams send a token every few milliseconds, a wake-up for each
+//! token costs more than its reading; and where the kernel says when bytes arrived, handing them over a moment later
+//! changes no mark. So the sockets are looked at from time to time, each piece is read by itself, so that it keeps its
+//! own time, and a reader is woken for several of them.
 //!
 //! Only the rest of an answer is read this way: its first pieces and whatever follows a write are waited for alone, and
 //! so are streams whose pieces are so close together that two of them could be read as one, which would then have one
-//! time of arrival.
+//! time of arrival. What may end the body of an answer is handed over at once, because the next request may wait for it.
 
+mod pace;
+
+pub(super) use pace::StreamPace;
+
+use super::answer_reader::AnswerReader;
 use super::connection::Tasks;
-use futures_util::task::AtomicWaker;
 #[cfg(target_os = "linux")]
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::TcpStream;
 use std::os::fd::AsRawFd as _;
@@ -18,28 +23,29 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::io::ReadBuf;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-/// How often the sockets are looked at. The runtime's timers add up to a millisecond, so bytes wait for at most two.
+/// How often the sockets are looked at. The runtime's timers add up to a millisecond, so bytes wait for at most two. A
+/// look each half of a millisecond, by a timer of the kernel, would wake the process more often and cost a third more.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// Looking costs as much as a few wake-ups, so it has to save more than that.
 const MIN_STREAMS: usize = 48;
-/// Shortest time between two pieces of a paced stream: two looks.
-const MIN_GAP: Duration = Duration::from_millis(4);
-/// A stream is paced from this score on. Each piece that keeps [`MIN_GAP`] adds one.
-const PACED: u32 = 8;
-/// The highest score.
-const MAX_SCORE: u32 = 16;
-/// What a piece takes off that comes too soon after the one before.
-const TOO_SOON: u32 = 4;
-/// A look that comes later than this after the one before shows that others have the processor. Pieces would then wait so
-/// long that two of a stream are read as one.
+/// For how long pieces are held before their reader is woken for them. It changes no mark.
+const HOLD_FOR: Duration = Duration::from_millis(60);
+/// When the next look is so late, a reader that is woken for another reason (a deadline) looks itself.
 const MAX_LATE: Duration = Duration::from_millis(5);
-/// For how long each stream is waited for alone after a late look.
-const ALONE_FOR: Duration = Duration::from_secs(1);
 /// Sockets per look, after which other tasks have their turn.
-const MAX_EVENTS: usize = 256;
+const MAX_EVENTS: usize = 64;
+
+/// A reader, and whoever reads for it.
+pub(super) type SharedReader = Arc<Mutex<AnswerReader>>;
+
+/// The reader of a connection.
+pub(super) fn lock(reader: &Mutex<AnswerReader>) -> MutexGuard<'_, AnswerReader> {
+    reader.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The streams of one client that are read together.
 pub(super) struct Gatherer {
@@ -48,56 +54,54 @@ pub(super) struct Gatherer {
     tasks: Tasks,
     /// Streams that are paced, however they are read.
     paced: AtomicUsize,
-    readers: Mutex<Readers>,
+    sockets: Mutex<Sockets>,
     began: Instant,
-    /// When a look was late, in nanoseconds since `began`; 0 if none was.
-    late_at: AtomicU64,
     /// When the sockets were last looked at, in nanoseconds since `began`.
     looked_at: AtomicU64,
-    max_late: Duration,
 }
 
 #[derive(Default)]
-struct Readers {
+struct Sockets {
     /// By file descriptor.
-    all: HashMap<u64, Arc<ReaderState>>,
+    all: HashMap<u64, Arc<GatheredSocket>>,
     /// Whether [`Gatherer::look`] is running.
     looking: bool,
 }
 
-#[derive(Default)]
-struct ReaderState {
-    waker: AtomicWaker,
-    /// Whether there is something to read, as far as is known.
-    ready: AtomicBool,
-    /// Whether the peer closed the connection, so that there is always something to read.
-    closed: AtomicBool,
-    /// The look before which it was last read without one.
-    read_after: AtomicU64,
+/// A socket whose bytes are read together with those of others.
+struct GatheredSocket {
+    stream: Arc<TcpStream>,
+    reader: SharedReader,
+    /// Whether it is among those that hold pieces.
+    holds: AtomicBool,
 }
+
+/// A socket that has become readable, and whether its peer closed the connection.
+struct ReadySocket {
+    socket: Arc<GatheredSocket>,
+    is_closed: bool,
+}
+
+/// Those that hold pieces, in the order in which their readers are to be woken. A connection that is closed meanwhile is
+/// not kept open by this.
+type Holding = VecDeque<(Instant, Weak<GatheredSocket>)>;
 
 impl Gatherer {
     /// For the connections whose tasks these are; `None` where the kernel cannot say when bytes arrived.
-    pub(super) fn new(tasks: Tasks) -> Option<Arc<Self>> {
-        Self::with_max_late(tasks, MAX_LATE)
-    }
-
     #[cfg(target_os = "linux")]
-    fn with_max_late(tasks: Tasks, max_late: Duration) -> Option<Arc<Self>> {
+    pub(super) fn new(tasks: Tasks) -> Option<Arc<Self>> {
         Some(Arc::new(Self {
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).ok()?,
             tasks,
             paced: AtomicUsize::new(0),
-            readers: Mutex::default(),
+            sockets: Mutex::default(),
             began: Instant::now(),
-            late_at: AtomicU64::new(0),
             looked_at: AtomicU64::new(0),
-            max_late,
         }))
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn with_max_late(_: Tasks, _: Duration) -> Option<Arc<Self>> {
+    pub(super) fn new(_: Tasks) -> Option<Arc<Self>> {
         None
     }
 
@@ -105,13 +109,17 @@ impl Gatherer {
         u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// Whether a look was late a short time ago.
-    fn is_late(&self) -> bool {
-        let alone_for = u64::try_from(ALONE_FOR.as_nanos()).unwrap_or(u64::MAX);
-        match self.late_at.load(Ordering::Relaxed) {
-            0 => false,
-            at => self.age() < at.saturating_add(alone_for),
-        }
+    /// Notes that the sockets are looked at.
+    fn looked(&self) {
+        self.looked_at.store(self.age(), Ordering::Relaxed);
+    }
+
+    /// Whether the next look should have been long ago, once for each look: `asked_at` is the one that was asked about
+    /// last.
+    fn is_overdue(&self, asked_at: &mut u64) -> bool {
+        let looked_at = self.looked_at.load(Ordering::Relaxed);
+        let age = Duration::from_nanos(self.age().saturating_sub(looked_at));
+        age > MAX_LATE && std::mem::replace(asked_at, looked_at) != looked_at
     }
 
     #[cfg(target_os = "linux")]
@@ -133,178 +141,184 @@ impl Gatherer {
     #[cfg(not(target_os = "linux"))]
     fn forget(&self, _: &TcpStream) {}
 
-    /// Calls `each` for every socket that has become readable since the last time, with whether its peer closed it.
+    /// The sockets that have become readable since the last time, at most [`MAX_EVENTS`]. Returns whether there may be
+    /// more.
     #[cfg(target_os = "linux")]
-    fn take_ready(&self, mut each: impl FnMut(u64, bool)) -> bool {
+    fn take_ready(&self, ready: &mut Vec<ReadySocket>) -> bool {
+        let ended = EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR;
         let mut events = [EpollEvent::empty(); MAX_EVENTS];
         let count = self.epoll.wait(&mut events, EpollTimeout::ZERO).unwrap_or(0);
-        let ended = EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR;
-        for event in events.iter().take(count) {
-            each(event.data(), event.events().intersects(ended));
-        }
+        let sockets = self.sockets();
+        ready.extend(events.iter().take(count).filter_map(|event| {
+            let socket = Arc::clone(sockets.all.get(&event.data())?);
+            Some(ReadySocket { socket, is_closed: event.events().intersects(ended) })
+        }));
         count == MAX_EVENTS
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn take_ready(&self, _: impl FnMut(u64, bool)) -> bool {
+    fn take_ready(&self, _: &mut Vec<ReadySocket>) -> bool {
         false
     }
 
-    /// Wakes the readers of all sockets that have become readable. Returns whether there may be more.
-    fn wake(&self) -> bool {
-        let readers = self.readers();
-        self.looked_at.store(self.age(), Ordering::Relaxed);
-        self.take_ready(|key, closed| {
-            let Some(reader) = readers.all.get(&key) else { return };
-            if closed {
-                reader.closed.store(true, Ordering::Release);
-            }
-            reader.ready.store(true, Ordering::Release);
-            reader.waker.wake();
-        })
-    }
-
-    fn readers(&self) -> MutexGuard<'_, Readers> {
-        self.readers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn sockets(&self) -> MutexGuard<'_, Sockets> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Looks at the sockets from time to time, for as long as there are any.
     async fn look(gatherer: Weak<Self>) {
+        let (mut ready, mut holding) = (Vec::with_capacity(MAX_EVENTS), Holding::new());
         loop {
-            let last = Instant::now();
             tokio::time::sleep(LOOK_EVERY).await;
             let Some(gatherer) = gatherer.upgrade() else { return };
-            if last.elapsed() > gatherer.max_late {
-                gatherer.late_at.store(gatherer.age(), Ordering::Relaxed);
-            }
-            while gatherer.wake() {
+            loop {
+                gatherer.looked();
+                let is_more = gatherer.take_ready(&mut ready);
+                for ReadySocket { socket, is_closed } in ready.drain(..) {
+                    socket.read(is_closed, &mut holding);
+                }
+                hand_over(&mut holding);
+                if !is_more {
+                    break;
+                }
                 tokio::task::yield_now().await;
             }
-            let mut readers = gatherer.readers();
-            if readers.all.is_empty() {
-                readers.looking = false;
+            let mut sockets = gatherer.sockets();
+            if sockets.all.is_empty() {
+                sockets.looking = false;
                 return;
             }
         }
     }
 
-    fn join(self: &Arc<Self>, stream: &Arc<TcpStream>) -> io::Result<GatheredSocket> {
+    /// Begins to read a stream for its reader.
+    pub(super) fn join(
+        self: &Arc<Self>,
+        stream: &Arc<TcpStream>,
+        reader: &SharedReader,
+    ) -> io::Result<GatheredStream> {
         Handle::try_current().map_err(io::Error::other)?;
-        let state = Arc::new(ReaderState::default());
+        let socket = Arc::new(GatheredSocket {
+            stream: Arc::clone(stream),
+            reader: Arc::clone(reader),
+            holds: AtomicBool::new(false),
+        });
         let key = u64::try_from(stream.as_raw_fd()).unwrap_or(u64::MAX);
         let start = {
-            let mut readers = self.readers();
-            readers.all.insert(key, Arc::clone(&state));
-            !std::mem::replace(&mut readers.looking, true)
+            let mut sockets = self.sockets();
+            sockets.all.insert(key, Arc::clone(&socket));
+            !std::mem::replace(&mut sockets.looking, true)
         };
-        let joined = GatheredSocket { gatherer: Arc::clone(self), stream: Arc::clone(stream), key, state };
+        lock(reader).begin_gathered();
+        let joined = GatheredStream { gatherer: Arc::clone(self), socket, key, asked_at: 0 };
         if start {
-            self.looked_at.store(self.age(), Ordering::Relaxed);
+            self.looked();
             self.tasks.spawn(Self::look(Arc::downgrade(self)));
         }
         self.watch(stream, key).map(|()| joined)
     }
 }
 
-/// A socket that is waited for together with others, until this is dropped.
-pub(super) struct GatheredSocket {
-    gatherer: Arc<Gatherer>,
-    stream: Arc<TcpStream>,
-    key: u64,
-    state: Arc<ReaderState>,
-}
-
-impl Drop for GatheredSocket {
-    fn drop(&mut self) {
-        self.gatherer.forget(&self.stream);
-        self.gatherer.readers().all.remove(&self.key);
+/// Wakes those who have waited for their pieces for long enough.
+fn hand_over(holding: &mut Holding) {
+    let now = Instant::now();
+    while holding.front().is_some_and(|(until, _)| *until <= now) {
+        let Some((_, socket)) = holding.pop_front() else { return };
+        let Some(socket) = socket.upgrade() else { continue };
+        socket.holds.store(false, Ordering::Relaxed);
+        socket.wake();
     }
 }
 
 impl GatheredSocket {
-    /// Waits until there may be something to read. To be called again after each read that was not short: readiness is
-    /// edge-triggered.
-    pub(super) fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.state.waker.register(cx.waker());
-        let ready =
-            self.state.ready.swap(false, Ordering::AcqRel) || self.state.closed.load(Ordering::Acquire);
-        if ready || self.is_overdue() { Poll::Ready(()) } else { Poll::Pending }
-    }
-
-    /// Whether the next look should have been long ago, once for each look: after a pause of the process, a deadline is
-    /// asked about before the look is, and what has arrived in time must not count as late.
-    fn is_overdue(&self) -> bool {
-        let looked_at = self.gatherer.looked_at.load(Ordering::Relaxed);
-        let age = Duration::from_nanos(self.gatherer.age().saturating_sub(looked_at));
-        age > self.gatherer.max_late && self.state.read_after.swap(looked_at, Ordering::Relaxed) != looked_at
-    }
-
-    /// There may be more to read at once.
-    pub(super) fn keep_ready(&self) {
-        self.state.ready.store(true, Ordering::Release);
-    }
-}
-
-/// How evenly the pieces of a stream come, and with whom it may be read.
-pub(super) struct StreamPace {
-    gatherer: Option<Arc<Gatherer>>,
-    score: u32,
-    last: Option<Instant>,
-    /// Whether it is counted as paced.
-    counted: bool,
-}
-
-impl StreamPace {
-    /// A stream that may be read together with others of `gatherer`.
-    pub(super) fn new(gatherer: Option<Arc<Gatherer>>) -> Self {
-        Self { gatherer, score: 0, last: None, counted: false }
-    }
-
-    /// Notes that bytes arrived.
-    pub(super) fn arrived(&mut self, at: Instant) {
-        let Some(gatherer) = &self.gatherer else { return };
-        let gap = self.last.replace(at).map_or(Duration::ZERO, |last| at.saturating_duration_since(last));
-        self.score = if gap >= MIN_GAP {
-            (self.score + 1).min(MAX_SCORE)
-        } else {
-            self.score.saturating_sub(TOO_SOON)
+    /// Reads what has come, and wakes the reader if it should take it now.
+    fn read(self: &Arc<Self>, is_closed: bool, holding: &mut Holding) {
+        let waker = {
+            let mut reader = lock(&self.reader);
+            if !reader.is_gathered {
+                return;
+            }
+            reader.is_closed |= is_closed;
+            let is_due = reader.hold(&self.stream);
+            if reader.held.is_empty() {
+                return;
+            }
+            if is_due { reader.waker.take() } else { None }
         };
-        if self.score >= PACED && !self.counted {
-            gatherer.paced.fetch_add(1, Ordering::Relaxed);
-            self.counted = true;
-        } else if self.score == 0 {
-            self.leave();
+        match waker {
+            Some(waker) => waker.wake(),
+            None if !self.holds.swap(true, Ordering::Relaxed) => {
+                holding.push_back((Instant::now() + HOLD_FOR, Arc::downgrade(self)));
+            }
+            None => {}
         }
     }
 
-    /// Begins anew: what comes next is not part of the stream so far.
-    pub(super) fn begin(&mut self) {
-        self.score = 0;
-        self.last = None;
-        self.leave();
-    }
-
-    fn leave(&mut self) {
-        if let Some(gatherer) = self.gatherer.as_ref().filter(|_| std::mem::take(&mut self.counted)) {
-            gatherer.paced.fetch_sub(1, Ordering::Relaxed);
+    fn wake(&self) {
+        let waker = {
+            let mut reader = lock(&self.reader);
+            if reader.held.is_empty() { None } else { reader.waker.take() }
+        };
+        if let Some(waker) = waker {
+            waker.wake();
         }
-    }
-
-    /// Whether a stream that is read together with others may stay so.
-    pub(super) fn keeps(&self) -> bool {
-        self.counted && self.gatherer.as_ref().is_some_and(|gatherer| !gatherer.is_late())
-    }
-
-    /// Begins to wait for the stream together with others, if it is paced and there are enough of them.
-    pub(super) fn join(&self, stream: &Arc<TcpStream>) -> Option<GatheredSocket> {
-        let gatherer = self.gatherer.as_ref().filter(|_| self.keeps())?;
-        (gatherer.paced.load(Ordering::Relaxed) >= MIN_STREAMS).then(|| gatherer.join(stream).ok()).flatten()
     }
 }
 
-impl Drop for StreamPace {
+/// A stream that is read together with others, until this is dropped.
+pub(super) struct GatheredStream {
+    gatherer: Arc<Gatherer>,
+    socket: Arc<GatheredSocket>,
+    key: u64,
+    /// The look before which it was last read without one.
+    asked_at: u64,
+}
+
+impl Drop for GatheredStream {
     fn drop(&mut self) {
-        self.begin();
+        {
+            let mut reader = lock(&self.socket.reader);
+            reader.is_gathered = false;
+            reader.waker = None;
+        }
+        self.gatherer.forget(&self.socket.stream);
+        self.gatherer.sockets().all.remove(&self.key);
+    }
+}
+
+impl GatheredStream {
+    /// Takes what was read. `None` if the stream should be read alone from now on.
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<Option<io::Result<()>>> {
+        let Self { gatherer, socket, asked_at, .. } = self;
+        let mut reader = lock(&socket.reader);
+        // Readiness is edge-triggered: what did not fit is read once there is room again.
+        let was_full = reader.held.is_full();
+        if let Some(taken) = reader.take(buf) {
+            if was_full {
+                reader.hold(&socket.stream);
+            }
+            return Poll::Ready(Some(taken));
+        }
+        if !reader.pace.keeps() {
+            return Poll::Ready(None);
+        }
+        // After a pause of the process, a deadline is asked about before the next look, and what has arrived in time must
+        // not count as late.
+        if gatherer.is_overdue(asked_at) {
+            reader.hold(&socket.stream);
+            if let Some(taken) = reader.take(buf) {
+                return Poll::Ready(Some(taken));
+            }
+        }
+        match &mut reader.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        Poll::Pending
     }
 }
 

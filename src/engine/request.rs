@@ -345,7 +345,9 @@ impl RunningStage {
         let caller = self.run.runtime.caller();
         let _used = self.run.runtime.used.begin();
         let answer = async {
-            let Sending { call, options } = *sending;
+            // Whole, so that its box does not stay for as long as the answer.
+            let sending = unboxed(sending);
+            let Sending { call, options } = sending;
             caller.call(call, Context { due, ids, cancel: self.hard().clone(), options }).await
         };
         let answer = AssertUnwindSafe(answer).catch_unwind();
@@ -405,4 +407,10 @@ fn fill(request: &mut Request, answer: Answer, judged: JudgedAnswer, plan: &Pair
     request.stalls = answer.observed.gaps.stalls(plan.target.stall_threshold);
     request.cost = settle::cost(&answer.observed.tokens, plan.target.price.as_ref());
     request.observed = answer.observed;
+}
+
+/// The value, without its box.
+#[expect(clippy::boxed_local, reason = "the box is freed here, and not at the end of its caller")]
+fn unboxed<T>(boxed: Box<T>) -> T {
+    *boxed
 }

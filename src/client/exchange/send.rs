@@ -84,7 +84,7 @@ impl Exchange<'_> {
             late
         });
         if let Ok(Ok(_)) = &result {
-            self.marks.headers = Some(link.last_arrival().min(Instant::now()).max(sent));
+            self.marks.headers = Some(link.last_arrival().at.min(Instant::now()).max(sent));
         }
         result
     }

@@ -1,5 +1,6 @@
 #![cfg(target_os = "linux")]
 
+use super::pace::{MIN_GAP, PACED};
 use super::*;
 use crate::client::arrival::{LastArrival, TimedStream};
 use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
@@ -8,13 +9,12 @@ use tokio::net::TcpListener;
 /// A machine that stalls makes pieces bunch; until this time they come evenly at some point.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// Never takes itself for late, on a machine that stalls.
 fn gatherer() -> Arc<Gatherer> {
-    Gatherer::with_max_late(Tasks::default(), Duration::MAX).unwrap()
+    Gatherer::new(Tasks::default()).unwrap()
 }
 
 fn gathered(gatherer: &Gatherer) -> usize {
-    gatherer.readers().all.len()
+    gatherer.sockets().all.len()
 }
 
 fn paced(gatherer: &Gatherer) -> usize {
@@ -79,15 +79,15 @@ async fn send(
 }
 
 async fn receive(mut timed: TimedStream, arrival: Arc<LastArrival>) -> (usize, TimedStream) {
-    let (mut came, mut last, mut room) = (0, arrival.get(), [0; 64]);
+    let (mut came, mut last, mut room) = (0, arrival.get().at, [0; 64]);
     loop {
         let read = timed.read(&mut room).await.unwrap();
         if read == 0 {
             return (came, timed);
         }
         came += read;
-        assert!(arrival.get() >= last && arrival.get() <= Instant::now());
-        last = arrival.get();
+        assert!(arrival.get().at >= last && arrival.get().at <= Instant::now());
+        last = arrival.get().at;
     }
 }
 
@@ -100,7 +100,7 @@ async fn paced_streams_are_read_together_and_nothing_is_lost() {
     for _ in 0..MIN_STREAMS + 8 {
         let stream = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (peer, _) = listener.accept().await.unwrap();
-        let (timed, arrival) = TimedStream::new(stream, Some(Arc::clone(&gatherer))).await.unwrap();
+        let (timed, arrival) = TimedStream::new(stream, Some(Arc::clone(&gatherer)), true).unwrap();
         senders.push(tokio::spawn(send(peer, stop.clone())));
         readers.push(tokio::spawn(receive(timed, Arc::clone(&arrival))));
         arrivals.push(arrival);
@@ -129,17 +129,26 @@ async fn paced_streams_are_read_together_and_nothing_is_lost() {
     assert_eq!(came, sent);
     drop(streams);
     assert_eq!((gathered(&gatherer), paced(&gatherer)), (0, 0));
-    until("nobody looks any more", || !gatherer.readers().looking).await;
+    until("nobody looks any more", || !gatherer.sockets().looking).await;
 }
 
 /// A stream that is waited for together with others, and its peer.
 async fn one_gathered(gatherer: &Arc<Gatherer>) -> (TimedStream, tokio::net::TcpStream) {
+    let (timed, peer, _) = gathered_with(gatherer, false).await;
+    (timed, peer)
+}
+
+/// The same, with what is known of its arrival; pieces that are not `in_chunks` are handed over at once.
+async fn gathered_with(
+    gatherer: &Arc<Gatherer>,
+    in_chunks: bool,
+) -> (TimedStream, tokio::net::TcpStream, Arc<LastArrival>) {
     // Others are paced already.
     gatherer.paced.fetch_add(MIN_STREAMS, Ordering::Relaxed);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let stream = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (mut peer, _) = listener.accept().await.unwrap();
-    let (mut timed, _) = TimedStream::new(stream, Some(Arc::clone(gatherer))).await.unwrap();
+    let (mut timed, arrival) = TimedStream::new(stream, Some(Arc::clone(gatherer)), true).unwrap();
     let (mut room, began) = ([0; 8], Instant::now());
     while gathered(gatherer) == 0 {
         assert!(began.elapsed() < PATIENCE);
@@ -151,7 +160,8 @@ async fn one_gathered(gatherer: &Arc<Gatherer>) -> (TimedStream, tokio::net::Tcp
         sent.unwrap();
         assert!(read.unwrap() > 0);
     }
-    (timed, peer)
+    arrival.begin_body(in_chunks);
+    (timed, peer, arrival)
 }
 
 #[tokio::test]
@@ -168,6 +178,20 @@ async fn what_is_written_ends_the_pace() {
 }
 
 #[tokio::test]
+async fn a_request_that_follows_an_answer_is_written_at_once() {
+    let gatherer = gatherer();
+    let (mut timed, mut peer, arrival) = gathered_with(&gatherer, false).await;
+    arrival.end();
+    let cx = &mut Context::from_waker(std::task::Waker::noop());
+    let read = std::pin::Pin::new(&mut timed).poll_read(cx, &mut ReadBuf::new(&mut [0; 8]));
+    assert!(read.is_pending() && gathered(&gatherer) == 0);
+    // The runtime has not looked at the socket yet.
+    let wrote = std::pin::Pin::new(&mut timed).poll_write(cx, b"hello");
+    assert!(matches!(wrote, Poll::Ready(Ok(5))));
+    assert_eq!(peer.read(&mut [0; 8]).await.unwrap(), 5);
+}
+
+#[tokio::test]
 async fn a_stream_says_goodbye_where_no_runtime_is() {
     let gatherer = gatherer();
     let (mut timed, mut peer) = one_gathered(&gatherer).await;
@@ -176,7 +200,7 @@ async fn a_stream_says_goodbye_where_no_runtime_is() {
         let wrote = std::pin::Pin::new(&mut timed).poll_write(cx, b"bye");
         assert!(matches!(wrote, Poll::Ready(Ok(3))));
         let mut room = [0; 8];
-        let read = std::pin::Pin::new(&mut timed).poll_read(cx, &mut tokio::io::ReadBuf::new(&mut room));
+        let read = std::pin::Pin::new(&mut timed).poll_read(cx, &mut ReadBuf::new(&mut room));
         assert!(matches!(read, Poll::Ready(Err(_))));
     });
     elsewhere.join().unwrap();
@@ -184,20 +208,68 @@ async fn a_stream_says_goodbye_where_no_runtime_is() {
     assert_eq!((gathered(&gatherer), paced(&gatherer)), (0, MIN_STREAMS));
 }
 
+/// Writes, and waits until it can be read.
+async fn bring(peer: &mut tokio::net::TcpStream, socket: &GatheredSocket, bytes: &[u8]) {
+    peer.write_all(bytes).await.unwrap();
+    // Not by the runtime, which would look meanwhile.
+    while socket.stream.peek(&mut [0]).is_err() {
+        std::thread::yield_now();
+    }
+}
+
 #[tokio::test]
-async fn an_agent_that_is_late_waits_for_each_stream_alone() {
-    let strict = Gatherer::with_max_late(Tasks::default(), Duration::ZERO).unwrap();
-    Gatherer::look(Arc::downgrade(&strict)).await;
-    assert!(strict.late_at.load(Ordering::Relaxed) > 0);
+async fn pieces_of_chunks_are_held_and_the_last_one_is_not() {
     let gatherer = gatherer();
-    Gatherer::look(Arc::downgrade(&gatherer)).await;
-    assert!(!gatherer.is_late());
-    let (mut timed, mut peer) = one_gathered(&gatherer).await;
-    // For ever: the time for which it holds may pass on a machine that stalls.
-    gatherer.late_at.store(u64::MAX, Ordering::Relaxed);
-    assert!(gatherer.is_late());
-    let mut room = [0; 8];
-    peer.write_all(b"x").await.unwrap();
-    assert_eq!(timed.read(&mut room).await.unwrap(), 1);
-    assert_eq!(gathered(&gatherer), 0);
+    let (mut timed, mut peer, arrival) = gathered_with(&gatherer, true).await;
+    let socket = gatherer.sockets().all.values().next().cloned().unwrap();
+    let mut written = Vec::new();
+    let mut due = Vec::new();
+    for bytes in [&b"5\r\nhello\r\n"[..], b"5\r\nthere\r\n", b"0\r\n\r\n"] {
+        written.push(Instant::now());
+        bring(&mut peer, &socket, bytes).await;
+        due.push(lock(&socket.reader).hold(&socket.stream));
+        std::thread::sleep(MIN_GAP);
+    }
+    assert_eq!(due, [false, false, true]);
+    let (mut room, mut came) = ([0; 64], Vec::new());
+    for _ in 0..3 {
+        let read = timed.read(&mut room).await.unwrap();
+        came.push((room[..read].to_vec(), arrival.get().at));
+    }
+    assert_eq!(came[1].0, b"5\r\nthere\r\n", "each is read by itself");
+    for ((_, at), written) in came.iter().zip(&written) {
+        assert!(at >= written);
+    }
+    assert!(came[0].1 < written[1] && came[1].1 < written[2], "each has its own time: {came:?} {written:?}");
+}
+
+#[tokio::test]
+async fn a_deadline_after_a_pause_sees_what_is_held_and_what_has_come() {
+    let gatherer = gatherer();
+    let (mut timed, mut peer, _) = gathered_with(&gatherer, true).await;
+    let socket = gatherer.sockets().all.values().next().cloned().unwrap();
+    bring(&mut peer, &socket, b"5\r\nhello\r\n").await;
+    assert!(!lock(&socket.reader).hold(&socket.stream));
+    bring(&mut peer, &socket, b"5\r\nthere\r\n").await;
+    // The process stands still, and then the reader is asked before the next look.
+    std::thread::sleep(2 * MAX_LATE);
+    let cx = &mut Context::from_waker(std::task::Waker::noop());
+    for expected in ["5\r\nhello\r\n", "5\r\nthere\r\n"] {
+        let (mut room, mut timed) = ([0; 64], std::pin::Pin::new(&mut timed));
+        let mut buf = ReadBuf::new(&mut room);
+        assert!(matches!(timed.as_mut().poll_read(cx, &mut buf), Poll::Ready(Ok(()))));
+        assert_eq!(buf.filled(), expected.as_bytes());
+    }
+}
+
+#[tokio::test]
+async fn an_end_that_comes_with_the_last_piece_is_seen() {
+    let gatherer = gatherer();
+    let (mut timed, mut peer, _) = gathered_with(&gatherer, true).await;
+    let socket = gatherer.sockets().all.values().next().cloned().unwrap();
+    bring(&mut peer, &socket, b"5\r\nhello\r\n").await;
+    drop(peer);
+    let mut came = Vec::new();
+    let all = timed.read_to_end(&mut came);
+    assert_eq!(tokio::time::timeout(PATIENCE, all).await.unwrap().unwrap(), 10);
 }
