@@ -2,9 +2,9 @@
 
 use super::assembly::{self, Clients, Memory};
 use super::commands;
-use super::open_files;
 use super::reload::{ConfigOrigin, Parts, Reloader, Replicas, Started};
 use super::signals::ProcessSignals;
+use super::{open_files, program_pages};
 use crate::backend::{AccountReader, AccountTask, HealthPoller};
 use crate::comparison::Comparisons;
 use crate::config::{Config, ListenAddress};
@@ -272,6 +272,7 @@ impl Daemon {
         let settled = CancellationToken::new();
         let _settled = settled.clone().drop_guard();
         let mut reloading = tokio::spawn(reloader.run(reloads, Arc::clone(&stop.reload), settled.clone()));
+        program_pages::give_back();
         readiness.set(LifecyclePhase::Ready);
         tokio::select! {
             () = stop.drain.cancelled() => {}

@@ -1,7 +1,6 @@
 //! `tokenbeat serve`.
 
 use super::daemon::{Daemon, DaemonOptions};
-use super::program_pages;
 use super::reload::{ConfigOrigin, Pace};
 use super::runtimes::Runtimes;
 use super::signals::{ProcessSignals, Signals};
@@ -61,7 +60,6 @@ pub(super) fn serve(options: &ServeOptions, tap: &LogTap) -> anyhow::Result<Exit
         let daemon = Daemon::build(loaded, wanted, traffic, tap).await?.reloading(origin);
         let address = daemon.address();
         tracing::info!(address = %address, page = page(scheme, address), "listening");
-        program_pages::give_back();
         daemon.run(stop).await?;
         Ok(Exit::Ok)
     })
