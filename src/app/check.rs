@@ -60,7 +60,7 @@ pub(super) fn check(options: &CheckOptions) -> anyhow::Result<Exit> {
     }
     let runtimes = Runtimes::start()?;
     let traffic = runtimes.traffic();
-    let plan = Arc::new(runtimes.first(replicas::found(Plan::clone(&plan)))?);
+    let plan = Arc::new(runtimes.first(replicas::found(Plan::clone(&plan), |_| true))?);
     let probes = runtimes.block_on(probe::probe(&plan, traffic, options.show_answer))?;
     print(&format!("\nOne request, or one journey, to each target, now:\n{}\n", probes.table))?;
     for warning in &probes.warnings {

@@ -43,7 +43,7 @@ pub(super) fn run(options: &RunOptions) -> anyhow::Result<Exit> {
         Err(exit) => return Ok(exit),
     };
     let runtimes = Runtimes::start()?;
-    let plan = Arc::new(runtimes.first(replicas::found(loaded.plan))?);
+    let plan = Arc::new(runtimes.first(replicas::found(loaded.plan, |pair| may_be_selected(pair, options)))?);
     let replay = Replay::new(options, &loaded.config, plan.agent.shard, off_grid((engine::system())()));
     let selected = select(&plan, options);
     let selected = selected.and_then(|pairs| {
@@ -185,6 +185,14 @@ fn select(plan: &Plan, options: &RunOptions) -> Result<Vec<Arc<PairPlan>>, Vec<S
         problems.push("nothing to run: no profile is played against these targets".to_owned());
     }
     if problems.is_empty() { Ok(pairs) } else { Err(problems) }
+}
+
+/// Whether a pair, or one of its replicas once they are known, can be among those that are selected.
+fn may_be_selected(pair: &PairPlan, options: &RunOptions) -> bool {
+    let wanted = |names: &[String], name: &str| {
+        names.is_empty() || names.iter().any(|wanted| split_replica(wanted).0 == name)
+    };
+    wanted(&options.profiles, &pair.pair.profile) && wanted(&options.target, &pair.pair.target)
 }
 
 /// Plays the pairs one after the other, until it is stopped.

@@ -50,7 +50,7 @@ impl AccountSums {
             } else {
                 self.covered += at.saturating_sub(when);
                 for (signal, value) in &reading.values {
-                    if let Some(before) = last.values.get(signal) {
+                    if let Some(before) = comparable(&last, reading, *signal) {
                         self.count(*signal, before, value);
                     }
                 }
@@ -195,11 +195,21 @@ where
     })
 }
 
+/// What an earlier reading said of a signal, if both count the same models.
+fn comparable<'a>(
+    before: &'a EngineReading,
+    now: &EngineReading,
+    signal: EngineSignal,
+) -> Option<&'a SignalValue> {
+    let is_same = before.of_model.contains(&signal) == now.of_model.contains(&signal);
+    before.values.get(&signal).filter(|_| is_same)
+}
+
 /// Whether the counters began anew between two readings.
 fn is_anew(before: &EngineReading, now: &EngineReading) -> bool {
     let another = before.started.zip(now.started).is_some_and(|(a, b)| (a - b).abs() > ANOTHER_PROCESS);
     let fell = |(signal, value): (&EngineSignal, &SignalValue)| {
-        let Some(before) = before.values.get(signal) else { return false };
+        let Some(before) = comparable(before, now, *signal) else { return false };
         match (before, value) {
             (SignalValue::Total(before), SignalValue::Total(now)) => now < before,
             (SignalValue::Quotient(a, b), SignalValue::Quotient(c, d)) => c < a || d < b,
@@ -259,9 +269,15 @@ fn whole(count: f64) -> u64 {
 #[allow(clippy::float_cmp, reason = "the tests compare numbers that are exact")]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     fn reading(values: &[(EngineSignal, SignalValue)]) -> EngineReading {
-        EngineReading { engine: "vLLM", started: None, values: values.iter().cloned().collect() }
+        EngineReading {
+            engine: "vLLM",
+            started: None,
+            values: values.iter().cloned().collect(),
+            of_model: BTreeSet::new(),
+        }
     }
 
     fn times(counts: [f64; 3], sum: f64) -> SignalValue {
@@ -297,6 +313,23 @@ mod tests {
         assert!((median.value - (0.1 + 0.4 * 20.0 / 30.0)).abs() < 1e-12, "{median:?}");
         assert_eq!((median.low, median.high), (0.1, Some(0.5)));
         assert_eq!(first.p95, Some(AccountQuantile { value: 0.5, low: 0.5, high: None }));
+    }
+
+    #[test]
+    fn all_models_are_not_compared_with_one() {
+        let of = |counts, sum, of_model: &[EngineSignal]| EngineReading {
+            of_model: of_model.iter().copied().collect(),
+            ..reading(&[(EngineSignal::FirstToken, times(counts, sum))])
+        };
+        let ours = &[EngineSignal::FirstToken];
+        let readings = [
+            (of([5000.0, 5000.0, 5000.0], 400.0, &[]), 0),
+            (of([20.0, 20.0, 20.0], 1.0, ours), 10),
+            (of([24.0, 24.0, 24.0], 1.2, ours), 20),
+        ];
+        let account = account_of(&readings);
+        assert_eq!((account.readings, account.restarts), (3, 0));
+        assert_eq!(account.time_to_first_token_seconds.map(|it| it.count), Some(4));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use super::names::ENGINES;
 use super::page::PageSample;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use strum::VariantArray;
 
 /// The time at which a process began, as Prometheus' client libraries export it.
@@ -100,6 +100,9 @@ pub(super) struct EngineReading {
     /// When the process began, in seconds since the epoch, if it says so.
     pub(super) started: Option<f64>,
     pub(super) values: BTreeMap<EngineSignal, SignalValue>,
+    /// Those that count one model only. The others count all models of the server: a gateway may name a model only once it
+    /// has served it.
+    pub(super) of_model: BTreeSet<EngineSignal>,
 }
 
 /// Every family that is looked for.
@@ -111,10 +114,16 @@ pub(super) fn wanted() -> HashSet<&'static str> {
 
 /// Reads a page of a server with this model; `None` if it has no metric of a known engine.
 pub(super) fn read(samples: &[PageSample<'_>], model: &str) -> Option<EngineReading> {
-    let read = |names: &'static EngineNames| EngineReading {
-        engine: names.title,
-        started: samples.iter().find(|sample| sample.name == STARTED).map(|sample| sample.value),
-        values: values(names, samples, model),
+    let read = |names: &'static EngineNames| {
+        let page = EnginePage { names, samples, model };
+        let of_model =
+            names.signals.iter().filter(|(_, reading)| reading.families().any(|it| page.names_model(it)));
+        EngineReading {
+            engine: names.title,
+            started: samples.iter().find(|sample| sample.name == STARTED).map(|sample| sample.value),
+            values: page.values(),
+            of_model: of_model.map(|(signal, _)| *signal).collect(),
+        }
     };
     // A gateway's page may have a metric of the engine behind it; the one with most is meant, the first of equals.
     let found = ENGINES.iter().map(read).rev().max_by_key(|reading| reading.values.len());
@@ -131,17 +140,6 @@ impl SignalReading {
     }
 }
 
-fn values(
-    names: &'static EngineNames,
-    samples: &[PageSample<'_>],
-    model: &str,
-) -> BTreeMap<EngineSignal, SignalValue> {
-    let page = EnginePage { names, samples, model };
-    let value =
-        |(signal, reading): &(EngineSignal, SignalReading)| Some((*signal, page.value(*signal, reading)?));
-    names.signals.iter().filter_map(value).collect()
-}
-
 /// A page, and whose it is.
 struct EnginePage<'a> {
     names: &'static EngineNames,
@@ -150,6 +148,19 @@ struct EnginePage<'a> {
 }
 
 impl EnginePage<'_> {
+    fn values(&self) -> BTreeMap<EngineSignal, SignalValue> {
+        let value = |(signal, reading): &(EngineSignal, SignalReading)| {
+            Some((*signal, self.value(*signal, reading)?))
+        };
+        self.names.signals.iter().filter_map(value).collect()
+    }
+
+    /// Whether a family has a series of the model.
+    fn names_model(&self, family: &FamilyName) -> bool {
+        let mut its = self.samples.iter().filter(|sample| sample.name.starts_with(family.name));
+        its.any(|sample| sample.label(self.names.model) == Some(self.model))
+    }
+
     fn value(&self, signal: EngineSignal, reading: &SignalReading) -> Option<SignalValue> {
         match reading {
             SignalReading::Per(above, below) => {
@@ -234,6 +245,19 @@ mod tests {
 
     fn page(text: &str, model: &str) -> Option<EngineReading> {
         read(&samples(text, &wanted()).unwrap(), model)
+    }
+
+    #[test]
+    fn a_model_that_was_not_served_yet_is_not_told_apart() {
+        let of = |text: &str| {
+            let reading = page(text, "m").unwrap();
+            let running = reading.values.get(&EngineSignal::Running).cloned();
+            (running, reading.of_model.contains(&EngineSignal::Running))
+        };
+        let other = "vllm:num_requests_running{model_name=\"other\"} 5\n";
+        assert_eq!(of(other), (Some(SignalValue::Level(5.0)), false));
+        let both = format!("{other}vllm:num_requests_running{{model_name=\"m\"}} 2\n");
+        assert_eq!(of(&both), (Some(SignalValue::Level(2.0)), true));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use super::address;
 use crate::plan::Replica;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -15,9 +15,15 @@ const NAME: &str = "replica";
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct AddressGroup {
+    #[serde(deserialize_with = "or_none")]
     targets: Vec<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_none")]
     labels: BTreeMap<String, String>,
+}
+
+/// Programs in Go write a list or a map that they never made as `null`.
+fn or_none<'de, T: Default + Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
 /// How a list is written.
@@ -44,15 +50,15 @@ pub(super) fn read(text: &str, form: ListForm, port: u16) -> Result<Vec<Replica>
     };
     let mut all = Vec::new();
     for (index, AddressGroup { targets, labels }) in groups.iter().enumerate() {
-        let name = labels.get(NAME);
+        // A name for several addresses names none of them, and an empty label is none, as in Prometheus.
+        let name = labels.get(NAME).filter(|name| !name.is_empty() && targets.len() == 1);
         if let Some(name) = name {
             address::check_name(name).map_err(|said| format!("[{index}].labels.{NAME}: {said}"))?;
         }
         for (number, target) in targets.iter().enumerate() {
             let replica = address::parse(target, port);
             let replica = replica.map_err(|said| format!("[{index}].targets[{number}]: {said}"))?;
-            // A name for several addresses names none of them.
-            all.push(match name.filter(|_| targets.len() == 1) {
+            all.push(match name {
                 Some(name) => Replica { name: Arc::from(name.as_str()), ..replica },
                 None => replica,
             });
@@ -85,6 +91,15 @@ mod tests {
         );
         assert_eq!(names("# nobody\n", ListForm::Yaml).unwrap(), [""; 0]);
         assert_eq!(names("[]", ListForm::Json).unwrap(), [""; 0]);
+    }
+
+    #[test]
+    fn what_says_nothing_is_no_error() {
+        let json = r#"[{"targets": ["10.0.0.1:80"], "labels": null}, {"targets": null},
+            {"targets": ["10.0.0.2:80"], "labels": {"replica": ""}},
+            {"targets": ["10.0.0.3:80", "10.0.0.4:80"], "labels": {"replica": "eu west/1"}}]"#;
+        let named = |number| format!("10.0.0.{number}:80=10.0.0.{number}:80");
+        assert_eq!(names(json, ListForm::Json).unwrap(), [1, 2, 3, 4].map(named));
     }
 
     #[test]

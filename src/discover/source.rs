@@ -8,6 +8,7 @@ use crate::event::LookFailure;
 use crate::files::Files;
 use crate::plan::{Discovery, DiscoverySource, Replica};
 use crate::unmeasured;
+use futures_util::future::try_join_all;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::sleep;
@@ -77,11 +78,8 @@ impl LookError {
 pub(super) async fn look(discovery: &Discovery) -> Result<Vec<Replica>, LookError> {
     match &discovery.source {
         DiscoverySource::Files(paths) => {
-            let mut all = Vec::new();
-            for path in paths {
-                all.extend(of_file(path, discovery.port).await?);
-            }
-            Ok(all)
+            let found = try_join_all(paths.iter().map(|path| of_file(path, discovery.port))).await?;
+            Ok(found.into_iter().flatten().collect())
         }
         DiscoverySource::Http(url) => {
             let client = blocking(|| unmeasured::client(None)).await.map_err(|said| LookError::Http {

@@ -2,7 +2,7 @@
 //! nothing.
 
 use super::{Budget, LoadedPlan, Shard};
-use crate::config::{Config, KeyPath, Located, Problem};
+use crate::config::{self, Config, KeyPath, Located, Problem};
 use crate::event::{BudgetScope, BudgetUnit};
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ pub fn indivisible(config: &Config, shard: Shard) -> Vec<Problem> {
         (agent.key("in_flight"), Some(limits.in_flight)),
         (agent.key("in_flight_per_target"), limits.in_flight_per_target),
     ];
-    for (name, profile) in &config.profiles {
+    for (name, profile) in config.profiles.iter().filter(|(_, profile)| !is_whole(profile)) {
         let load = KeyPath::of(["profiles", name, "load"]);
         let stages = profile.load.iter().enumerate();
         found.extend(stages.map(|(index, stage)| (load.index(index).key("in_flight"), stage.in_flight)));
@@ -29,6 +29,13 @@ pub fn indivisible(config: &Config, shard: Shard) -> Vec<Problem> {
         Some(Problem::new(path, message))
     };
     found.into_iter().filter_map(too_small).collect()
+}
+
+/// Whether one shard plays a profile whole, with all of its own limits. As [`Profile::is_divided`](super::Profile::is_divided)
+/// says, except for capacity searches, which have no load.
+fn is_whole(profile: &config::Profile) -> bool {
+    let is_fingerprint = |workload: &config::Workload| workload.fingerprint.is_some();
+    profile.schedule.after_idle.is_some() || profile.workload.as_ref().is_some_and(is_fingerprint)
 }
 
 /// A warning for each limit of a budget that is so small that this shard gets nothing of it.
@@ -70,7 +77,12 @@ profiles:
     load: [{ for: 1s, rate: 9 }, { for: 1s, rate: 9, in_flight: 3 }]
     workload: { prompts: [x], output_tokens: 9 }
     budget: { cost: 0.000000000003 }
-  cold: { targets: [t], schedule: { after_idle: 1h }, workload: { prompts: [x], output_tokens: 9 }, budget: { requests: 1 } }
+  cold:
+    targets: [t]
+    schedule: { after_idle: 1h }
+    load: [{ requests: 1, users: 1, in_flight: 1 }]
+    workload: { prompts: [x], output_tokens: 9 }
+    budget: { requests: 1 }
 ";
 
     fn load(shard: &str) -> Result<Vec<String>, String> {

@@ -95,19 +95,24 @@ impl SiblingRound {
         }
     }
 
-    /// Whether it is over at this time. Depends on numbers of requests and not on what they say, so that no end is chosen
-    /// for its verdict.
-    fn is_over(&self, now: Duration) -> bool {
+    /// Whether it is over at this time, of so many siblings. Depends on numbers of requests and not on what they say, so that
+    /// no end is chosen for its verdict.
+    fn is_over(&self, now: Duration, count: usize) -> bool {
         let Some(began) = self.began else { return false };
         let age = now.saturating_sub(began);
         let full = self.siblings.values().filter(|its| its.sample.all >= ENOUGH).count();
-        age >= SHORTEST && full >= MIN_SIBLINGS && (full == self.siblings.len() || age >= WAITS)
+        age >= SHORTEST && full >= MIN_SIBLINGS && (full >= count || age >= WAITS)
     }
 
     /// The verdicts of the round if it is over; the next one begins with the next request. `chance` is that of any false
-    /// outlier among all siblings.
-    pub(super) fn close(&mut self, now: Duration, chance: f64) -> Vec<(Arc<str>, RoundVerdict)> {
-        if !self.is_over(now) {
+    /// outlier among all siblings, of which there are `count`, heard of or not.
+    pub(super) fn close(
+        &mut self,
+        now: Duration,
+        count: usize,
+        chance: f64,
+    ) -> Vec<(Arc<str>, RoundVerdict)> {
+        if !self.is_over(now, count) {
             return Vec::new();
         }
         let siblings = std::mem::take(self).siblings.into_iter();

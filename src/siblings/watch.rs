@@ -96,7 +96,7 @@ impl SiblingWatch {
         }
         let seconds = request.outcome.is_answered().then(|| seconds(request));
         group.round.add(&pair.target, seconds, request.outcome != Outcome::Ok, now);
-        for (name, verdict) in group.round.close(now, group.chance) {
+        for (name, verdict) in group.round.close(now, group.siblings.len(), group.chance) {
             self.judge(&key, group, &name, &verdict);
         }
     }

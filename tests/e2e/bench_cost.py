@@ -143,7 +143,7 @@ def crowd(t: Session, binary: Path, users: int, seconds: int) -> dict:
     """So many users, who start one after another as they do by default."""
     server = Simulator(t, binary, "crowd", "--pace", "20ms", "--first-token", "50ms")
     load = {"for": f"{seconds}s", "users": users}
-    daemon = Daemon(t, binary, "crowd", server, load=load, tokens=50, stream=True, sample="100%")
+    daemon = Daemon(t, binary, "crowd", server, load=load, tokens=50, stream=True, sample="10%")
     with case(server, daemon):
         daemon.begin()
         run = ended(daemon, seconds + 30)

@@ -53,8 +53,7 @@ def load(
         time.sleep(max(seconds, 1.4 * request))
         ours, took, chunks = daemon.usage.seconds() - before, time.monotonic() - start, max(server.timing()["chunks"], 1)
         loaded = memory(daemon.process)
-        # All that the daemon remembers: a quarter of them was sampled, and can be matched.
-        seen = Seen.of(daemon, server, 200)
+        seen = Seen.of(daemon, server)
     return {
         "streams": streams, "pace_ms": pace_ms, "profiles": profiles, "targets": targets,
         "tokenbeat_us": 1e6 * ours / chunks, "per_second": chunks / took, "core": ours / took,

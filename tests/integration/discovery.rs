@@ -2,6 +2,7 @@
 
 use crate::harness::{PATIENCE, Running, Simulator, quick, until_within};
 use crate::http::get;
+use crate::process::run;
 use crate::scrape::Scrape;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -118,6 +119,24 @@ async fn replicas_come_and_go_with_their_series() {
     let scrape = daemon.scrape_until("none", none).await;
     assert_eq!(found(&scrape), 0.0);
     daemon.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_asks_only_for_the_replicas_that_it_plays() {
+    let (folder, simulator) = (tempfile::tempdir().unwrap(), Simulator::start());
+    let file = folder.path().join("replicas.yaml");
+    let config = config(&file, STEADY).replace("SIM", &simulator.address.to_string());
+    let alone = run(&config, &["run", "--target", "alone"]).await;
+    assert_eq!(alone.code, 0, "{alone:?}");
+    let missing = "cannot find out the replicas of the target llm";
+    for arguments in [&["run"][..], &["run", "--target", "llm"], &["run", "--target", "llm@10.0.0.1:80"]] {
+        let asked = run(&config, arguments).await;
+        assert!(asked.code != 0 && asked.err.contains(missing), "{asked:?}");
+    }
+    list(&file, &[&simulator]);
+    let both = run(&config, &["run"]).await;
+    assert_eq!(both.code, 0, "{both:?}");
+    assert!(both.out.contains(&format!("llm@{}", simulator.address)), "{}", both.out);
 }
 
 fn is_outlier(scrape: &Scrape, replica: &Simulator, quantity: &str) -> bool {
