@@ -1,6 +1,6 @@
 //! Reads the bytes of a connection, whoever waits for them.
 
-use super::arrival::{Arrival, LastArrival};
+use super::arrival::{BytesArrival, LastArrival};
 use super::gather::StreamPace;
 use super::held::HeldPieces;
 use crate::receive_time::TimedReader;
@@ -59,7 +59,7 @@ impl AnswerReader {
     pub(super) fn read(&mut self, stream: &TcpStream, buf: &mut ReadBuf<'_>) -> io::Result<bool> {
         let read = self.timed.read(stream, buf)?;
         if let Some(at) = read.arrived {
-            self.arrival.set(Arrival { at, lag: at.elapsed() });
+            self.arrival.set(BytesArrival { at, lag: at.elapsed() });
             self.pace.arrived(at);
         }
         Ok(read.emptied)
@@ -73,7 +73,7 @@ impl AnswerReader {
             let room = held.room();
             let read = timed.read_to(stream, room, |bytes, at| {
                 pace.arrived(at);
-                is_last |= held.push(bytes, Arrival { at, lag: at.elapsed() });
+                is_last |= held.push(bytes, BytesArrival { at, lag: at.elapsed() });
             });
             match read {
                 Ok(read) if read.arrived.is_none() => self.held.end(Ok(())),

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 /// When bytes arrived at this machine.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Arrival {
+pub(super) struct BytesArrival {
     pub(super) at: Instant,
     /// How long after that they were read.
     pub(super) lag: Duration,
@@ -67,14 +67,14 @@ impl LastArrival {
         self.ended.store(true, Ordering::Release);
     }
 
-    pub(super) fn get(&self) -> Arrival {
-        Arrival {
+    pub(super) fn get(&self) -> BytesArrival {
+        BytesArrival {
             at: self.base + Duration::from_nanos(self.at.load(Ordering::Acquire)),
             lag: Duration::from_nanos(self.lag.load(Ordering::Relaxed)),
         }
     }
 
-    pub(super) fn set(&self, arrival: Arrival) {
+    pub(super) fn set(&self, arrival: BytesArrival) {
         let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         self.lag.store(nanos(arrival.lag), Ordering::Relaxed);
         self.at.store(nanos(arrival.at.saturating_duration_since(self.base)), Ordering::Release);

@@ -1,6 +1,6 @@
 //! Reads the body of an answer from its connection: takes timestamps, enforces the deadlines, drains the rest.
 
-use super::arrival::Arrival;
+use super::arrival::BytesArrival;
 use super::body_decoder::BodyDecoder;
 use super::classify::{self, CallError};
 use super::connection::{Connection, ProgressMarker};
@@ -80,7 +80,7 @@ impl ResponseBody {
         if matches!(frame, Some(Err(_))) || (frame.is_none() && self.is_until_close) {
             return (now, frame);
         }
-        let Arrival { at, lag } = self.link.last_arrival();
+        let BytesArrival { at, lag } = self.link.last_arrival();
         let mark = at.min(now).max(self.sent);
         // Pieces may be held on purpose once they are read. The reads of HTTP/2 are those of other streams, too.
         let lag = if self.version == Version::HTTP_2 { now - mark } else { lag.min(now - mark) };

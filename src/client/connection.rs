@@ -1,6 +1,6 @@
 //! One HTTP connection, ready to carry a request. Knows neither how it was established nor what it carries.
 
-use super::arrival::{Arrival, LastArrival};
+use super::arrival::{BytesArrival, LastArrival};
 use super::classify::{self, CallError};
 use super::flood::FloodGuard;
 use super::http1::Http1Driver;
@@ -183,7 +183,7 @@ impl Connection {
 
     /// When the bytes that were read last arrived at this machine, and how long after that they were read; for several
     /// streams of an HTTP/2 connection, no stream's bytes arrived later.
-    pub(super) fn last_arrival(&self) -> Arrival {
+    pub(super) fn last_arrival(&self) -> BytesArrival {
         self.arrival.get()
     }
 

@@ -1,6 +1,6 @@
 //! Pieces of a stream that were read and are kept until its reader takes them, each with the time of its arrival.
 
-use super::arrival::Arrival;
+use super::arrival::BytesArrival;
 use std::collections::VecDeque;
 use std::io;
 use tokio::io::ReadBuf;
@@ -33,13 +33,13 @@ pub(super) struct HeldPieces {
 
 struct HeldPiece {
     length: usize,
-    arrival: Arrival,
+    arrival: BytesArrival,
 }
 
 impl HeldPieces {
     /// Adds a piece. Returns whether it may be the last one of a body in chunks. That is never missed, and may be wrong
     /// where a chunk contains an empty line.
-    pub(super) fn push(&mut self, piece: &[u8], arrival: Arrival) -> bool {
+    pub(super) fn push(&mut self, piece: &[u8], arrival: BytesArrival) -> bool {
         self.bytes.extend_from_slice(piece);
         self.pieces.push_back(HeldPiece { length: piece.len(), arrival });
         let new = piece.len().min(self.tail.len());
@@ -83,7 +83,7 @@ impl HeldPieces {
 
     /// Takes the oldest piece, as far as there is room for it, and says when it arrived; or takes the end, which has no
     /// time. `None` if nothing is held.
-    pub(super) fn take(&mut self, buf: &mut ReadBuf<'_>) -> Option<io::Result<Option<Arrival>>> {
+    pub(super) fn take(&mut self, buf: &mut ReadBuf<'_>) -> Option<io::Result<Option<BytesArrival>>> {
         let Some(piece) = self.pieces.front_mut() else {
             return match self.end.take()? {
                 Ok(()) => {
@@ -118,8 +118,8 @@ mod tests {
     use std::time::Duration;
     use tokio::time::Instant;
 
-    fn at(base: Instant, millis: u64) -> Arrival {
-        Arrival { at: base + Duration::from_millis(millis), lag: Duration::from_millis(1) }
+    fn at(base: Instant, millis: u64) -> BytesArrival {
+        BytesArrival { at: base + Duration::from_millis(millis), lag: Duration::from_millis(1) }
     }
 
     #[test]
