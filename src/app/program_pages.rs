@@ -58,7 +58,8 @@ fn constant(line: &str, program: &str) -> Option<(usize, usize)> {
 fn unmap(start: usize, length: usize) -> bool {
     let Some(start) = NonNull::new(std::ptr::with_exposed_provenance_mut(start)) else { return false };
     // SAFETY: the range is a private mapping of the program file that cannot be written, so each page is equal to the
-    // file's (nobody has written to it before), from which the kernel maps it again on the next access (madvise(2), MADV_DONTNEED).
+    // file's (nobody has written to it before), from which the kernel maps it again on the next access (madvise(2),
+    // MADV_DONTNEED).
     unsafe { madvise(start, length, MmapAdvise::MADV_DONTNEED) }.is_ok()
 }
 
