@@ -54,6 +54,7 @@ pub mod telemetry;
 pub mod template;
 #[cfg(test)]
 mod testing;
+pub mod thread_priority;
 pub mod tls;
 pub mod top;
 pub mod trace;

@@ -4,7 +4,7 @@
 mod faults;
 
 use super::daemon::{Daemon, DaemonOptions};
-use super::runtimes::Runtimes;
+use super::runtimes::{self, Runtimes};
 use super::signals::{ProcessSignals, Signals};
 use crate::cli::{DemoOptions, Exit};
 use crate::config::ConfigSource;
@@ -26,12 +26,7 @@ const GRACE: Duration = Duration::from_secs(2);
 /// Runs the demo until it is stopped.
 pub(super) fn demo(options: &DemoOptions, tap: &LogTap) -> anyhow::Result<Exit> {
     let runtimes = Runtimes::start()?;
-    // The simulator must not share a thread with the daemon that measures it.
-    let server = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("simulator")
-        .enable_all()
-        .build()?;
+    let server = runtimes::simulator()?;
     let sim = Sim::bind(simulator(options.sim))?;
     let (sim_address, handle) = (sim.addr(), sim.handle());
     let traffic = runtimes.traffic();

@@ -1,7 +1,8 @@
-//! Two runtimes: one for traffic only, so that neither a scrape nor an export delays a send or a timestamp, and one for
-//! everything else.
+//! Two runtimes: one for traffic only, so that neither a scrape nor an export delays a send or a timestamp, and one with a
+//! lower priority for everything else.
 
 use super::{open_files, time_slice};
+use crate::thread_priority;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 /// Of so many tasks, a traffic worker takes one that another thread woke: a request that is due goes before the answers
@@ -20,7 +21,7 @@ impl Runtimes {
     pub(super) fn start() -> std::io::Result<Self> {
         open_files::raise_limit();
         let traffic = traffic().build()?;
-        let rest = Builder::new_multi_thread().worker_threads(1).thread_name("rest").enable_all().build()?;
+        let rest = one_worker("rest").on_thread_start(thread_priority::lower).build()?;
         Ok(Self { traffic, rest })
     }
 
@@ -43,6 +44,18 @@ impl Runtimes {
     }
 }
 
+/// The runtime for a simulator: it must not share a thread with the daemon that measures it.
+pub(super) fn simulator() -> std::io::Result<Runtime> {
+    open_files::raise_limit();
+    one_worker("simulator").build()
+}
+
+fn one_worker(name: &str) -> Builder {
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(1).thread_name(name).enable_all();
+    builder
+}
+
 fn traffic() -> Builder {
     let mut builder = Builder::new_multi_thread();
     builder
@@ -58,6 +71,26 @@ mod tests {
     use super::*;
     use std::sync::{Arc, Mutex};
     use tokio::sync::oneshot;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn traffic_goes_before_everything_else() {
+        let priority = || rustix::process::getpriority_process(None).unwrap();
+        let own = priority();
+        let runtimes = Runtimes::start().unwrap();
+        let (traffic, rest) = (runtimes.traffic(), runtimes.rest.handle().clone());
+        let found = runtimes.block_on(async {
+            let of = |handle: Handle| async move {
+                (
+                    handle.spawn(async move { priority() }).await.unwrap(),
+                    handle.spawn_blocking(priority).await.unwrap(),
+                )
+            };
+            (of(traffic).await, of(rest).await)
+        });
+        let low = (own + 10).min(19);
+        assert_eq!(found, ((own, own), (low, low)));
+    }
 
     /// The dispatcher's thread wakes who is due; those that have something to read are woken on the worker itself.
     #[test]

@@ -1,6 +1,6 @@
 //! `tokenbeat sim`.
 
-use super::runtimes::Runtimes;
+use super::runtimes;
 use super::signals::{ProcessSignals, Signals};
 use crate::cli::{Exit, SimOptions};
 use crate::files::Files;
@@ -18,7 +18,8 @@ pub(super) fn simulate(mut options: SimOptions) -> anyhow::Result<Exit> {
         options.sim.tls = Some(secured(certificate, key)?);
     }
     let scheme = if options.sim.tls.is_some() { "https" } else { "http" };
-    Runtimes::start()?.block_on(async {
+    let runtime = runtimes::simulator()?;
+    let result = runtime.block_on(async {
         let sim = match Sim::bind(options.sim) {
             Ok(sim) => sim,
             Err(error @ sim::Error::Options(_)) => {
@@ -40,7 +41,9 @@ pub(super) fn simulate(mut options: SimOptions) -> anyhow::Result<Exit> {
             never = signals => match never {},
         }
         Ok(Exit::Ok)
-    })
+    });
+    runtime.shutdown_background();
+    result
 }
 
 /// The TLS settings of a server with this certificate.
