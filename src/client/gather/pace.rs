@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Shortest time between two pieces of a paced stream: two looks.
+/// Shortest time between two pieces of a paced stream: a few looks, some of which may be late.
 pub(super) const MIN_GAP: Duration = Duration::from_millis(4);
 /// A stream is paced from this score on. Each piece that keeps [`MIN_GAP`] adds one.
 pub(super) const PACED: u32 = 8;
