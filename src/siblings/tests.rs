@@ -133,3 +133,19 @@ async fn an_outlier_that_goes_is_none_any_more() {
     change_plan(&*fixture.watch, plan(3, ""));
     assert_eq!(fixture.told(), ["llm@10.0.0.4:80 latency false: it is no longer there"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_outlier_that_is_no_longer_compared_is_none_any_more() {
+    let slow = |index, number| alike(index, number).map(|time| if index == 1 { 2 * time } else { time });
+    for (after, why) in [
+        (plan(2, ""), "it is no longer compared"),
+        (plan(3, ", detect: off"), "it is no longer compared"),
+        (plan(1, ""), "it is no longer there"),
+    ] {
+        let fixture = Fixture::of(plan(3, ""));
+        fixture.minute(slow).await;
+        assert_eq!(fixture.told().len(), 1);
+        change_plan(&*fixture.watch, after);
+        assert_eq!(fixture.told(), [format!("llm@10.0.0.2:80 latency false: {why}")]);
+    }
+}

@@ -76,7 +76,10 @@ impl SiblingWatch {
         }
         for (key, old) in before {
             for (name, quantity) in old.standing.into_keys() {
-                self.over(&key, &name, quantity, "it has too few siblings now");
+                let is_played =
+                    plan.pairs.iter().any(|it| it.pair.profile == key.0 && it.pair.target == name);
+                let why = if is_played { "it is no longer compared" } else { "it is no longer there" };
+                self.over(&key, &name, quantity, why);
             }
         }
     }
