@@ -43,6 +43,7 @@ pub struct HistoryRecorder {
 }
 
 /// The data of one pair.
+#[derive(Clone)]
 struct PairHistory {
     load: Arc<str>,
     streamed: bool,
@@ -123,14 +124,15 @@ impl HistoryRecorder {
 
     /// The history of every pair, ordered by name.
     pub fn view(&self) -> BTreeMap<Pair, HistoryView> {
-        let elapsed = self.began.0.elapsed();
-        self.lock().iter().map(|(pair, series)| (pair.clone(), series.view(self.began.1, elapsed))).collect()
+        self.pairs().into_iter().filter_map(|pair| Some((pair.clone(), self.of(&pair)?))).collect()
     }
 
     /// The history of a pair; `None` if it is not in the plan.
     pub fn of(&self, pair: &Pair) -> Option<HistoryView> {
         let elapsed = self.began.0.elapsed();
-        self.lock().get(pair).map(|series| series.view(self.began.1, elapsed))
+        // Traffic waits for the lock, so everything is computed outside of it.
+        let series = self.lock().get(pair).cloned();
+        series.map(|series| series.view(self.began.1, elapsed))
     }
 
     /// The slots of a pair as points of charts, oldest first, the current one last and as long as it is by now; slots in
@@ -139,7 +141,7 @@ impl HistoryRecorder {
         let elapsed = self.began.0.elapsed();
         // Counted back from now: the clock of the wall may have been set since the process started.
         let began = SystemTime::now().checked_sub(elapsed).unwrap_or(self.began.1);
-        // Traffic waits for the lock, so percentiles are computed outside of it.
+        // Outside of the lock, too.
         let slots = self.lock().get(pair).map(|series| series.slots.clone());
         slots.map_or_else(Vec::new, |slots| view::points(&slots, began, elapsed))
     }
@@ -147,25 +149,36 @@ impl HistoryRecorder {
     /// What the requests of the last ten minutes of every pair came to.
     pub fn counts(&self) -> BTreeMap<Pair, PairCounts> {
         let first = (number(self.began.0.elapsed()) + 1).saturating_sub(SLOTS);
-        let pairs: Vec<Pair> = self.lock().keys().cloned().collect();
         // Traffic waits for the lock, so it is taken for each pair on its own.
         let counts = |pair: Pair| {
             let counts = self.lock().get(&pair)?.counts(first);
             Some((pair, counts))
         };
-        pairs.into_iter().filter_map(counts).collect()
+        self.pairs().into_iter().filter_map(counts).collect()
     }
 
     /// The last ten minutes of every target: those of all its pairs together.
     pub fn targets(&self) -> BTreeMap<Arc<str>, TargetWindow> {
         let first = (number(self.began.0.elapsed()) + 1).saturating_sub(SLOTS);
-        let pairs = self.lock();
-        let mut slots: BTreeMap<&Arc<str>, Vec<&Tally<Sample>>> = BTreeMap::new();
-        for (pair, series) in pairs.iter() {
-            let recent = series.slots.iter().filter(|slot| slot.number >= first).map(|slot| &slot.tally);
-            slots.entry(&pair.target).or_default().extend(recent);
+        let mut targets: BTreeMap<Arc<str>, Vec<Pair>> = BTreeMap::new();
+        for pair in self.pairs() {
+            targets.entry(Arc::clone(&pair.target)).or_default().push(pair);
         }
-        slots.into_iter().map(|(target, slots)| (Arc::clone(target), TargetWindow::of(&slots))).collect()
+        let recent = |pair: &Pair| -> Vec<Tally<Sample>> {
+            let pairs = self.lock();
+            let slots = pairs.get(pair).into_iter().flat_map(|series| &series.slots);
+            slots.filter(|slot| slot.number >= first).map(|slot| slot.tally.clone()).collect()
+        };
+        let window = |pairs: Vec<Pair>| {
+            let slots: Vec<_> = pairs.iter().flat_map(recent).collect();
+            TargetWindow::of(&slots.iter().collect::<Vec<_>>())
+        };
+        targets.into_iter().map(|(target, pairs)| (target, window(pairs))).collect()
+    }
+
+    /// Those of the plan, in the order of their names.
+    fn pairs(&self) -> Vec<Pair> {
+        self.lock().keys().cloned().collect()
     }
 
     fn take(&self, pair: &Pair, fact: &Fact) {
