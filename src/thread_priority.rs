@@ -5,7 +5,7 @@
 #[cfg(target_os = "linux")]
 const NICE: i32 = 10;
 
-/// Lowers the priority of the current thread, and of those that it starts. It stays if the system refuses this.
+/// Lowers the priority of the current thread, and of those that it starts. If the system refuses, nothing changes.
 #[cfg(target_os = "linux")]
 pub fn lower() {
     use rustix::process::{getpid, getpriority_process, setpriority_process};

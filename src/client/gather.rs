@@ -27,10 +27,10 @@ use tokio::io::ReadBuf;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-/// The shortest time from one look at the sockets to the next. The runtime's timers fire at whole milliseconds, so they are
-/// looked at once in each, where there is time for it. A look each half of a millisecond, by a timer of the kernel, would
-/// wake the process more often and cost a third more.
-const LOOK_AFTER: Duration = Duration::from_micros(500);
+/// The shortest time from one look at the sockets to the next. The runtime waits for whole milliseconds, so they are looked
+/// at about once in each. A look each half of a millisecond, by a timer of the kernel, would wake the process more often and
+/// cost a third more.
+const LOOK_AFTER: Duration = Duration::from_micros(100);
 /// Looking costs as much as a few wake-ups, so it has to save more than that.
 const MIN_STREAMS: usize = 48;
 /// For how long pieces are held before their reader is woken for them. It changes no mark.
