@@ -132,15 +132,15 @@ fn parts_of(result: &SavedResult) -> Vec<ResultEnvironment> {
     if result.merged.is_empty() { vec![result.environment.clone()] } else { result.merged.clone() }
 }
 
+/// What tells two runs apart: shards of one machine have the name of the agent in common, and may begin in the same
+/// millisecond.
+fn identity(run: &ResultRun) -> [&str; 6] {
+    [&run.id, &run.agent, &run.location, &run.shard, &run.started, &run.ended]
+}
+
 fn unique(runs: &[ResultRun], number: usize) -> Result<(), ResultMergeError> {
     for (at, run) in runs.iter().enumerate() {
-        let same = |it: &ResultRun| {
-            it.id == run.id
-                && it.agent == run.agent
-                && it.location == run.location
-                && it.started == run.started
-        };
-        if runs.iter().take(at).any(same) {
+        if runs.iter().take(at).any(|it| identity(it) == identity(run)) {
             let (run, agent) = (run.id.clone(), run.agent.clone());
             return Err(ResultMergeError::Twice { run, agent, number });
         }

@@ -64,6 +64,9 @@ pub struct ResultRun {
     /// The location of the agent; empty without one.
     #[serde(default)]
     pub location: String,
+    /// The shard of the schedule that the agent played, such as `1/3`; empty if it played all of it.
+    #[serde(default)]
+    pub shard: String,
     /// Its seed.
     pub seed: u64,
     /// When it was due, as RFC 3339.
@@ -176,6 +179,7 @@ impl ResultPair {
         for run in self.runs.iter_mut().filter(|run| run.agent.is_empty()) {
             run.agent.clone_from(&environment.agent);
             run.location.clone_from(&environment.location);
+            run.shard.clone_from(&environment.shard);
         }
     }
 
@@ -296,6 +300,7 @@ impl ResultRun {
             id: run.id.clone(),
             agent: String::new(),
             location: String::new(),
+            shard: String::new(),
             seed: run.seed,
             scheduled: run.scheduled.to_string(),
             started: run.started.to_string(),

@@ -349,14 +349,14 @@ fn server_accounts(pair: &ResultPair) -> impl Iterator<Item = Option<HtmlTable>>
 
 fn runs(pair: &ResultPair) -> Option<HtmlTable> {
     let rows = pair.runs.iter().map(|run| {
-        let all = [&run.id, &run.agent, &run.location, &run.started, &run.ended, &run.result];
+        let all = [&run.id, &run.agent, &run.location, &run.shard, &run.started, &run.ended, &run.result];
         let mut row: Vec<String> = all.into_iter().cloned().collect();
         row.push(run.reason.clone().unwrap_or_default());
         row.push(run.seed.to_string());
         row
     });
-    let header = ["run", "agent", "location", "started", "ended", "result", "reason", "seed"];
-    HtmlTable::new("Runs", 7, &header, rows.collect())
+    let header = ["run", "agent", "location", "shard", "started", "ended", "result", "reason", "seed"];
+    HtmlTable::new("Runs", 8, &header, rows.collect())
 }
 
 /// Comparisons of targets, and with a baseline.

@@ -175,6 +175,32 @@ fn load_that_agents_offered_together_has_the_time_of_one() {
 }
 
 #[test]
+fn shards_of_one_machine_that_begin_at_once_are_different_runs() {
+    let shard = |index: usize, shard: &str| {
+        let environment = ResultEnvironment { shard: shard.to_owned(), ..environment_of(1) };
+        let mut result = SavedResult::of(&played(3), environment);
+        for run in &mut result.pairs[0].runs {
+            run.started = "2026-11-20T10:00:00.000Z".to_owned();
+            run.ended = format!("2026-11-20T10:00:0{index}.000Z");
+        }
+        SavedResult::from_json(&result.to_json().unwrap()).unwrap()
+    };
+    let [a, b] = [shard(1, "0/2"), shard(1, "1/2")];
+    let sum = SavedResult::merge(vec![a.clone(), b.clone()]).unwrap().result;
+    let shards: Vec<_> = sum.pairs[0].runs.iter().map(|run| run.shard.as_str()).collect();
+    assert_eq!(shards, ["0/2", "1/2"]);
+    for again in [a, b] {
+        assert!(matches!(
+            SavedResult::merge(vec![sum.clone(), again]),
+            Err(ResultMergeError::Twice { number: 2, .. })
+        ));
+    }
+    // Two processes of the same name that play the same thing at the same time have no shard to tell them apart.
+    assert!(SavedResult::merge(vec![shard(1, ""), shard(2, "")]).is_ok());
+    assert!(SavedResult::merge(vec![shard(1, ""), shard(1, "")]).is_err());
+}
+
+#[test]
 fn what_has_no_sum_is_refused() {
     let error = |results: Vec<SavedResult>| SavedResult::merge(results).unwrap_err().to_string();
     let by = |agent| {
