@@ -21,12 +21,12 @@ mod report;
 mod report_files;
 mod run;
 mod runtimes;
+mod scheduling;
 mod serve;
 mod signals;
 mod simulate;
 mod sources;
 mod terminal;
-mod time_slice;
 mod top;
 mod trace;
 

@@ -104,7 +104,7 @@ pub use synthetic::{LONGEST_WORD, PrefixSet, PromptLengths, SyntheticPrompts};
 pub use target::{BackendOptions, Identity, Proxy, Target, TlsOptions};
 pub use trace::{MAX_SCALE, MIN_SCALE, TracePlace, TraceReplay};
 
-use crate::vocabulary::TelemetryDetail;
+use crate::vocabulary::{TelemetryDetail, TrafficPriority};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
@@ -148,6 +148,8 @@ pub struct Agent {
     pub in_flight: NonZeroU32,
     /// Maximum number of them to one target.
     pub in_flight_per_target: NonZeroU32,
+    /// How the threads that send and receive are scheduled.
+    pub traffic_priority: TrafficPriority,
     /// Budget of all profiles together.
     pub budget: Option<Budget>,
     /// What is kept across restarts; `None` if nothing is kept.

@@ -25,7 +25,7 @@ use crate::plan::{
 };
 use crate::secret::{Exposed, Secret, SecretOrigin};
 
-use crate::vocabulary::TelemetryDetail;
+use crate::vocabulary::{TelemetryDetail, TrafficPriority};
 use jiff::tz::TimeZone;
 use serde_json::Map;
 use std::collections::BTreeMap;
@@ -175,6 +175,7 @@ fn assemble(targets: Vec<Arc<Target>>, profiles: Vec<Profile>, in_flight: u32) -
             shard: Shard::WHOLE,
             in_flight: NonZeroU32::new(in_flight).unwrap(),
             in_flight_per_target: NonZeroU32::new(in_flight).unwrap(),
+            traffic_priority: TrafficPriority::Normal,
             budget: None,
             state: None,
         },

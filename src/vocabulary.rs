@@ -15,6 +15,7 @@ mod search;
 mod telemetry_detail;
 mod tokenizer;
 mod trace;
+mod traffic_priority;
 
 pub use at_limit::AtLimit;
 pub use chat_template::ChatTemplate;
@@ -30,6 +31,7 @@ pub use search::{SearchProgression, SearchVariable};
 pub use telemetry_detail::TelemetryDetail;
 pub use tokenizer::Tokenizer;
 pub use trace::TraceFormat;
+pub use traffic_priority::TrafficPriority;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

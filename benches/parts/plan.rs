@@ -120,6 +120,7 @@ fn agent() -> plan::Agent {
         shard: plan::Shard::WHOLE,
         in_flight: NonZeroU32::MAX,
         in_flight_per_target: NonZeroU32::MAX,
+        traffic_priority: tokenbeat::vocabulary::TrafficPriority::Normal,
         budget: None,
         state: None,
     }

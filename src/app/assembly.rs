@@ -1,6 +1,6 @@
 //! Assembles an engine: a client for each target in use, the budgets, the dispatcher.
 
-use super::time_slice;
+use super::scheduling::{self, TimedThread};
 use crate::client::{BodyMemory, Caller, Client};
 use crate::cpu_pool::CpuPool;
 use crate::engine::dispatch::Precise;
@@ -155,8 +155,9 @@ pub(super) fn engine(
     traffic: Handle,
     overrun: Duration,
 ) -> anyhow::Result<Engine> {
+    let priority = plan.agent.traffic_priority;
     let dispatcher = Arc::new(
-        Precise::start_with(|| time_slice::shorten(time_slice::DISPATCH))
+        Precise::start_with(move || scheduling::prefer(TimedThread::Dispatch, priority))
             .context("cannot start the dispatcher's thread")?,
     );
     let (wall, handle) = (engine::system(), traffic);

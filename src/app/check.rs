@@ -58,7 +58,7 @@ pub(super) fn check(options: &CheckOptions) -> anyhow::Result<Exit> {
     if !options.probe {
         return print("ok\n");
     }
-    let runtimes = Runtimes::start()?;
+    let runtimes = Runtimes::start(plan.agent.traffic_priority)?;
     let traffic = runtimes.traffic();
     let plan = Arc::new(runtimes.first(replicas::found(Plan::clone(&plan), |_| true))?);
     let probes = runtimes.block_on(probe::probe(&plan, traffic, options.show_answer))?;

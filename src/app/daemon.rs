@@ -358,6 +358,7 @@ fn started(plan: &Plan, listen: Option<SocketAddr>, config: Config) -> Started {
     Started {
         listen,
         web_config: plan.server.web_config.clone(),
+        traffic_priority: plan.agent.traffic_priority,
         state: plan.agent.state.clone(),
         otlp: plan.telemetry.otlp.clone(),
         config,

@@ -13,6 +13,7 @@ use crate::plan;
 use crate::server::{Introduction, Notice, Suggestion};
 use crate::sim::{self, Sim};
 use crate::telemetry::otlp::LogTap;
+use crate::vocabulary::TrafficPriority;
 use anyhow::{Context as _, anyhow};
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -25,7 +26,7 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// Runs the demo until it is stopped.
 pub(super) fn demo(options: &DemoOptions, tap: &LogTap) -> anyhow::Result<Exit> {
-    let runtimes = Runtimes::start()?;
+    let runtimes = Runtimes::start(TrafficPriority::Normal)?;
     let server = runtimes::simulator()?;
     let sim = Sim::bind(simulator(options.sim))?;
     let (sim_address, handle) = (sim.addr(), sim.handle());

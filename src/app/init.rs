@@ -20,6 +20,7 @@ use crate::redactor::Redactor;
 use crate::secret::{Exposed, Secret, SecretOrigin};
 use crate::server::{Introduction, Notice};
 use crate::telemetry::otlp::LogTap;
+use crate::vocabulary::TrafficPriority;
 use anyhow::{anyhow, bail};
 use explore::Explorer;
 use http::HeaderValue;
@@ -96,7 +97,7 @@ fn told(result: anyhow::Result<Exit>) -> anyhow::Result<Exit> {
 
 fn write_config(options: &InitOptions) -> anyhow::Result<Exit> {
     let output = ConfigOutput::new(&options.output, options.force)?;
-    let runtimes = Runtimes::start()?;
+    let runtimes = Runtimes::start(TrafficPriority::Normal)?;
     let traffic = runtimes.traffic();
     runtimes.block_on(async {
         let stop = ProcessSignals::default();
@@ -119,7 +120,7 @@ fn write_config(options: &InitOptions) -> anyhow::Result<Exit> {
 }
 
 fn serve_findings(options: &WatchOptions, tap: &LogTap) -> anyhow::Result<Exit> {
-    let runtimes = Runtimes::start()?;
+    let runtimes = Runtimes::start(TrafficPriority::Normal)?;
     let traffic = runtimes.traffic();
     runtimes.block_on(async {
         let stop = ProcessSignals::default();

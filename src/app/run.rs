@@ -42,7 +42,7 @@ pub(super) fn run(options: &RunOptions) -> anyhow::Result<Exit> {
         Ok(loaded) => loaded,
         Err(exit) => return Ok(exit),
     };
-    let runtimes = Runtimes::start()?;
+    let runtimes = Runtimes::start(loaded.plan.agent.traffic_priority)?;
     let plan = Arc::new(runtimes.first(replicas::found(loaded.plan, |pair| may_be_selected(pair, options)))?);
     let replay = Replay::new(options, &loaded.config, plan.agent.shard, off_grid((engine::system())()));
     let selected = select(&plan, options);

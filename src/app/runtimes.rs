@@ -1,8 +1,10 @@
 //! Two runtimes: one for traffic only, so that neither a scrape nor an export delays a send or a timestamp, and one with a
 //! lower priority for everything else.
 
-use super::{open_files, time_slice};
+use super::open_files;
+use super::scheduling::{self, TimedThread};
 use crate::thread_priority;
+use crate::vocabulary::TrafficPriority;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 /// Of so many tasks, a traffic worker takes one that another thread woke: a request that is due goes before the answers
@@ -17,10 +19,11 @@ pub(super) struct Runtimes {
 
 impl Runtimes {
     /// Raises the limit of open files and starts both. The traffic runtime has a worker per core (respecting a
-    /// container's CPU quota).
-    pub(super) fn start() -> std::io::Result<Self> {
+    /// container's CPU quota). An error if the system does not allow the priority.
+    pub(super) fn start(priority: TrafficPriority) -> anyhow::Result<Self> {
         open_files::raise_limit();
-        let traffic = traffic().build()?;
+        scheduling::check(priority)?;
+        let traffic = traffic(priority).build()?;
         let rest = one_worker("rest").on_thread_start(thread_priority::lower).build()?;
         Ok(Self { traffic, rest })
     }
@@ -56,12 +59,12 @@ fn one_worker(name: &str) -> Builder {
     builder
 }
 
-fn traffic() -> Builder {
+fn traffic(priority: TrafficPriority) -> Builder {
     let mut builder = Builder::new_multi_thread();
     builder
         .thread_name("traffic")
         .global_queue_interval(TASKS_PER_DUE)
-        .on_thread_start(|| time_slice::shorten(time_slice::TRAFFIC))
+        .on_thread_start(move || scheduling::prefer(TimedThread::Traffic, priority))
         .enable_all();
     builder
 }
@@ -77,7 +80,7 @@ mod tests {
     fn traffic_goes_before_everything_else() {
         let priority = || rustix::process::getpriority_process(None).unwrap();
         let own = priority();
-        let runtimes = Runtimes::start().unwrap();
+        let runtimes = Runtimes::start(TrafficPriority::Normal).unwrap();
         let (traffic, rest) = (runtimes.traffic(), runtimes.rest.handle().clone());
         let found = runtimes.block_on(async {
             let of = |handle: Handle| async move {
@@ -95,7 +98,7 @@ mod tests {
     /// The dispatcher's thread wakes who is due; those that have something to read are woken on the worker itself.
     #[test]
     fn who_is_due_does_not_wait_for_all_that_can_be_read() {
-        let runtime = traffic().worker_threads(1).build().unwrap();
+        let runtime = traffic(TrafficPriority::Normal).worker_threads(1).build().unwrap();
         let order = Arc::new(Mutex::new(Vec::new()));
         let (wake, woken) = oneshot::channel::<()>();
         let noted = Arc::clone(&order);

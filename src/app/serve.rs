@@ -45,7 +45,7 @@ pub(super) fn serve(options: &ServeOptions, tap: &LogTap) -> anyhow::Result<Exit
         Some(Ok(web)) if web.tls.is_some() => "https",
         _ => "http",
     };
-    let runtimes = Runtimes::start()?;
+    let runtimes = Runtimes::start(loaded.plan.agent.traffic_priority)?;
     let traffic = runtimes.traffic();
     runtimes.block_on(async {
         let stop = ProcessSignals::default();

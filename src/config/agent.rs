@@ -4,7 +4,7 @@ use super::currency::Currency;
 use super::otlp::Otlp;
 use super::text::{Address, HostName, Length, ListenAddress, Zone};
 use super::webhook::Webhook;
-use crate::vocabulary::{Period, TelemetryDetail};
+use crate::vocabulary::{Period, TelemetryDetail, TrafficPriority};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -31,6 +31,9 @@ pub struct Agent {
     pub currency: Currency,
     /// Limits of the process.
     pub limits: Limits,
+    /// How the threads that send requests and read answers are scheduled. With `realtime`, others on the same processor
+    /// do not delay them. Default: normal.
+    pub traffic_priority: TrafficPriority,
     /// Budget for all profiles and targets together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,

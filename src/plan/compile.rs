@@ -182,6 +182,7 @@ fn agent(config: &Config, findings: &mut Findings) -> Agent {
         shard: Shard::WHOLE,
         in_flight: written.limits.in_flight,
         in_flight_per_target: stage::in_flight_per_target(config),
+        traffic_priority: written.traffic_priority,
         budget: written.budget.as_ref().and_then(|b| budget::compile(b, &path.key("budget"), findings)),
         state: written.state.as_ref().map(|file| StateOptions {
             path: file.clone(),

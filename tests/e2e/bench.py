@@ -3,13 +3,14 @@ its numbers are from the server's own record.
 
 The server is the simulator with a schedule for each stream, on a core of its own; tokenbeat (or wrk) has another, with
 full measurement and export on. The short form, which runs among all suites, asks for ratios and for what must hold
-exactly; `tests/run bench full` measures everything, for docs/performance.md (`--markdown`), and takes some eleven
+exactly; `tests/run bench full` measures everything, for docs/performance.md (`--markdown`), and takes some thirteen
 minutes.
 Every figure goes to `bench.json` in the artifacts.
 """
 
 import json
 import os
+import resource
 from functools import partial
 from pathlib import Path
 
@@ -30,6 +31,10 @@ SCALE = ((1000, 20), (3000, 60), (10_000, 200))
 # Profiles and targets that share one load, and those whose series are scraped.
 SHARED = ((1, 1), (10, 1), (100, 1), (1, 10), (1, 50))
 SERIES = ((10, 10), (25, 20), (50, 20))
+# Each part in which the error is measured: whether beside a busy neighbour, and whether with real-time priority, where
+# the machine allows it.
+REALTIME = os.geteuid() == 0 or resource.getrlimit(resource.RLIMIT_RTPRIO)[0] >= 2
+LOADED = (("accuracy", False, False), ("neighbour", True, False), *[("neighbour", True, True)] * REALTIME)
 
 
 def run(t: Session, binary: Path) -> None:
@@ -89,6 +94,10 @@ def full(t: Session, binary: Path, rows: dict[str, list[dict]], wanted: set[str]
                     counted(row)
 
 
+def beside(busy: bool, realtime: bool) -> str:
+    return (", with a busy neighbour" if busy else "") + (" and real-time priority" if realtime else "")
+
+
 def cases(t: Session, binary: Path):
     """Each with its part, the kind of its figures, its name, and how it is measured."""
     for streams in (16, 256, 500, 1000):
@@ -99,15 +108,15 @@ def cases(t: Session, binary: Path):
     for streams, pace in STREAMS[1:]:
         yield "cost", "cost", f"the cost of {streams} streams", partial(cost.paced, t, binary, streams, pace, 5)
     measure = partial(accuracy.measure, t, binary)
-    for part, busy in (("accuracy", False), ("neighbour", True)):
+    for part, busy, realtime in LOADED:
         for streams, pace in STREAMS:
-            title = f"the error at {streams} streams{', with a busy neighbour' if busy else ''}"
-            yield part, "accuracy", title, partial(measure, streams, pace, 5, busy=busy)
+            title = f"the error at {streams} streams{beside(busy, realtime)}"
+            yield part, "accuracy", title, partial(measure, streams, pace, 5, busy=busy, realtime=realtime)
     tls = certificate(t)
-    for part, busy in (("protocols", False), ("neighbour", True)):
+    for part, busy, realtime in (("protocols", False, False), *LOADED[1:]):
         for more in ({"http2": True}, {"certificate": tls}, {"http2": True, "certificate": tls}):
-            title = f"the error at 256 streams over {', '.join(more)}{', with a busy neighbour' if busy else ''}"
-            yield part, "accuracy", title, partial(measure, 256, 10, 5, busy=busy, **more)
+            title = f"the error at 256 streams over {', '.join(more)}{beside(busy, realtime)}"
+            yield part, "accuracy", title, partial(measure, 256, 10, 5, busy=busy, realtime=realtime, **more)
     for arrivals in ("constant", "poisson"):
         title = f"2,000 requests/s, {arrivals}"
         yield "dispatch", "dispatch", title, partial(cost.dispatch, t, binary, arrivals, 10)

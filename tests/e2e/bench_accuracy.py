@@ -20,10 +20,10 @@ TIMELINES = 200  # requests of which every chunk is compared, as far as they wer
 
 def measure(
     t: Session, binary: Path, streams: int, pace_ms: int, seconds: float, *,
-    busy: bool = False, http2: bool = False, certificate: tuple[Path, Path] | None = None,
+    busy: bool = False, realtime: bool = False, http2: bool = False, certificate: tuple[Path, Path] | None = None,
     first_ms: int = 50, tokens: int = 100,
 ) -> dict:  # fmt: skip
-    name = f"accuracy-{streams}{'-busy' if busy else ''}{'-h2' if http2 else ''}{'-tls' if certificate else ''}"
+    name = f"accuracy-{streams}{'-busy' if busy else ''}{'-rt' if realtime else ''}{'-h2' if http2 else ''}{'-tls' if certificate else ''}"
     server = Simulator(
         t, binary, name, "--pace", f"{pace_ms}ms", "--first-token", f"{first_ms}ms", "--truth-capacity", 40_000,
         certificate=certificate,
@@ -31,7 +31,7 @@ def measure(
     daemon = Daemon(
         t, binary, name, server, load={"for": "10m", "users": streams}, tokens=tokens, stream=True, http2=http2,
         # Of many, some are enough to compare, and an event for each chunk of all of them would be another load.
-        sample="100%" if streams < 100 else "25%",
+        sample="100%" if streams < 100 else "25%", realtime=realtime,
     )  # fmt: skip
     with case(server, daemon), neighbour(t, busy):
         daemon.begin()
@@ -43,7 +43,7 @@ def measure(
         seen = Seen.of(daemon, server)
     opened = seen.page.sum("tokenbeat_connections_opened_total")
     return {
-        "streams": streams, "pace_ms": pace_ms, "busy": busy,
+        "streams": streams, "pace_ms": pace_ms, "busy": busy, "realtime": realtime,
         "protocol": ("HTTP/2" if http2 else "HTTP/1.1") + (", TLS" if certificate else ""),
         "connections": round(opened) if http2 else streams, "ttft_ms": first_ms, **errors(seen, begun),
         "chunks_per_second": seen.timing["chunks"] / (seconds + tokens * pace_ms / 1000),

@@ -128,6 +128,7 @@ class Daemon:
         self, t: Session, binary: Path, name: str, server: Simulator, *, load: dict, tokens: int, stream: bool,
         http2: bool = False, sample: str = "1%", prompt: str = "Name three rivers.", arrivals: str | None = None,
         profiles: int = 1, targets: int = 1, observed: bool = True,
+        realtime: bool = False,
     ):  # fmt: skip
         """The load is that of each profile at each target; all targets are the same server. Without `observed`, nothing
         is scraped or exported."""
@@ -148,7 +149,10 @@ class Daemon:
         }  # fmt: skip
         self.profiles = [f"bench-{number}" for number in range(profiles)]
         config = {
-            "agent": {"id": "bench", "location": "here", "limits": {"in_flight": 20_000, "in_flight_per_target": 20_000}},
+            "agent": {
+                "id": "bench", "location": "here", "limits": {"in_flight": 20_000, "in_flight_per_target": 20_000},
+                "traffic_priority": "realtime" if realtime else "normal",
+            },
             "telemetry": {"otlp": otlp} if observed else {},
             "targets": dict.fromkeys(names, target),
             "profiles": dict.fromkeys(self.profiles, profile),

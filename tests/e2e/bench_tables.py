@@ -86,11 +86,17 @@ def errors(rows: list[dict]) -> list[list[str]]:
     ]  # fmt: skip
     for row in rows:
         table.append([
-            f"{row['streams']:,}", f"{row['pace_ms']} ms", protocol(row), "busy" if row["busy"] else "none",
+            f"{row['streams']:,}", f"{row['pace_ms']} ms", protocol(row), neighbour(row),
             *(triple(row[name]) for name in ("ttft", "arrival", "gap")), str(row["token_error"]),
             read_lag(row), f"{row['requests']:,} requests, {row['gaps']:,} gaps",
         ])  # fmt: skip
     return table if rows else []
+
+
+def neighbour(row: dict) -> str:
+    if not row["busy"]:
+        return "none"
+    return "busy, realtime" if row["realtime"] else "busy"
 
 
 def read_lag(row: dict) -> str:

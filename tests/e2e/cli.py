@@ -1,6 +1,7 @@
 """Suite cli: the commands of a new user, on a machine without keys, servers or a config."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -59,6 +60,7 @@ def run(t: Session, binary: Path) -> None:
     configs(t, binary)
     documents(t, binary)
     report(t, binary)
+    realtime(t, binary)
     demo(t, binary)
 
 
@@ -182,6 +184,46 @@ def report(t: Session, binary: Path) -> None:
         finally:
             browser.process.stop()
         equal(browser.complaints(), [], "errors on the page")
+
+
+def realtime(t: Session, binary: Path) -> None:
+    config = t.home / "realtime.yaml"
+    config.write_text(
+        "agent: { traffic_priority: realtime }\nserver: { listen: 127.0.0.1:0 }\n"
+        "targets: { t: { api: openai-chat, base_url: 'http://127.0.0.1:9/v1', model: m } }\n"
+        "profiles: { p: { targets: [t], schedule: { manual: {} }, workload: { prompts: [x], output_tokens: 4 } } }\n"
+    )
+    serve = [binary, "serve", "--config.file", config]
+
+    def having(*capabilities: str) -> list[str]:
+        """root may do everything, unless its capabilities are taken."""
+        bounding = ",".join(["-all", *[f"+{name}" for name in capabilities]])
+        return ["setpriv", f"--bounding-set={bounding}", "--inh-caps=-all"] if os.geteuid() == 0 else []
+
+    with t.check("real-time priority that the system refuses is an error that says what would allow it"):
+        done = t.command("prlimit", "--rtprio=0:0", *having(), *serve)
+        expect(done.returncode == 1 and "RLIMIT_RTPRIO" in done.stderr, f"{done.returncode}: {done.stderr[-500:]}")
+    if os.geteuid() == 0:
+        with t.check("with the capability that it names, only the threads that carry traffic have it"):
+            process = t.start("realtime", [*having("sys_nice"), *serve])
+            t.wait_ready(process, lambda: "listening" in process.output())
+            threads = scheduled(process.child.pid)
+            process.signal(signal.SIGTERM)
+            equal(process.wait(30), 0, "exit code")
+            names = {name for name, *_ in threads}
+            expect({"traffic", "rest"} <= names, f"threads: {threads}")
+            before = {(name, priority) for name, policy, priority in threads if policy == os.SCHED_RR}
+            equal(before, {("traffic", 1), ("dispatch", 2)}, "those with real-time priority")
+
+
+def scheduled(pid: int) -> list[tuple[str, int, int]]:
+    """The threads of a process: name, policy (without the flag for children) and real-time priority."""
+    found = []
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        policy = os.sched_getscheduler(int(thread.name)) & ~os.SCHED_RESET_ON_FORK
+        priority = os.sched_getparam(int(thread.name)).sched_priority
+        found.append(((thread / "comm").read_text().strip(), policy, priority))
+    return found
 
 
 def demo(t: Session, binary: Path) -> None:

@@ -197,7 +197,7 @@ def unit(t: Session, binary: Path, systemd: str, strace: str) -> None:
     text = UNIT.read_text()
     settings = re.findall(r"^(\w+)=(.*)$", text, re.MULTILINE)
     command = dict(settings)["ExecStart"]
-    with t.check("systemd takes the unit, with and without credentials"):
+    with t.check("systemd takes the unit, with and without credentials and real-time priority"):
         folder = t.home / "units"
         (folder / "tokenbeat.service.d").mkdir(parents=True)
         copy = folder / "tokenbeat.service"
@@ -205,8 +205,10 @@ def unit(t: Session, binary: Path, systemd: str, strace: str) -> None:
         for _ in range(2):
             done = t.command(systemd, "verify", "--man=no", copy)
             equal((done.returncode, done.stderr), (0, ""), "exit code and complaints of systemd-analyze verify")
-            shutil.copy(UNIT.with_name("credentials.conf"), folder / "tokenbeat.service.d")
+            for more in ("credentials.conf", "realtime.conf"):
+                shutil.copy(UNIT.with_name(more), folder / "tokenbeat.service.d")
     with t.check("little is exposed, by systemd's own count"):
+        (folder / "tokenbeat.service.d/realtime.conf").unlink()
         done = t.command(systemd, "security", "--offline=yes", "--no-pager", f"--threshold={EXPOSURE}", copy)
         equal(done.returncode, 0, f"exit code for at most {EXPOSURE / 10}\n{done.stdout[-300:]}")
     with t.check("it waits for the drain, and a wrong config does not start it again"):

@@ -7,6 +7,7 @@ use crate::files::Files;
 use crate::plan::otlp::Otlp;
 use crate::plan::{Agent, FoundReplicas, LoadedPlan, Plan, StateOptions};
 use crate::telemetry::{Exposition, Store};
+use crate::vocabulary::TrafficPriority;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,6 +27,8 @@ pub(in crate::app) struct Started {
     pub(in crate::app) listen: Option<SocketAddr>,
     /// The web configuration file.
     pub(in crate::app) web_config: Option<PathBuf>,
+    /// How the traffic threads are scheduled.
+    pub(in crate::app) traffic_priority: TrafficPriority,
     /// The state file.
     pub(in crate::app) state: Option<StateOptions>,
     /// The OTLP export.
@@ -96,6 +99,7 @@ fn fixed(now: &Agent, next: &Agent) -> Vec<String> {
         shard: _,
         in_flight: _,
         in_flight_per_target: _,
+        traffic_priority: _,
         budget: _,
         state: _,
     } = next;
@@ -117,6 +121,7 @@ impl Started {
         next.server.web_config.clone_from(&server.web_config);
         next.agent.state.clone_from(&agent.state);
         next.agent.history = agent.history.clone();
+        next.agent.traffic_priority = agent.traffic_priority;
         next.telemetry.otlp.clone_from(&telemetry.otlp);
         next
     }
@@ -138,6 +143,9 @@ impl Started {
         }
         if self.state != plan.agent.state {
             warnings.push("agent.state and agent.history: the change needs a restart".to_owned());
+        }
+        if self.traffic_priority != plan.agent.traffic_priority {
+            warnings.push("agent.traffic_priority: the change needs a restart".to_owned());
         }
         if self.otlp != plan.telemetry.otlp {
             warnings.push("telemetry.otlp: the change needs a restart".to_owned());
@@ -175,6 +183,7 @@ mod tests {
             Started {
                 listen: listen.then_some(server.listen),
                 web_config: server.web_config,
+                traffic_priority: agent.traffic_priority,
                 state: agent.state,
                 otlp: telemetry.otlp,
                 config: Config::default(),
@@ -201,5 +210,8 @@ mod tests {
         let state = plan("server: { listen: '127.0.0.1:1' }\nagent: { state: somewhere.db }");
         let said = "agent.state and agent.history: the change needs a restart";
         assert_eq!(started(base, true).kept(&state), [said]);
+        let realtime = plan("server: { listen: '127.0.0.1:1' }\nagent: { traffic_priority: realtime }");
+        let said = "agent.traffic_priority: the change needs a restart";
+        assert_eq!(started(base, true).kept(&realtime), [said]);
     }
 }
