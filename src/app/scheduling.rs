@@ -34,6 +34,7 @@ impl TimedThread {
     }
 
     /// Its real-time priority, among the lowest of 1 to 99: the dispatcher's thread still runs before the others.
+    #[cfg(target_os = "linux")]
     fn realtime(self) -> u32 {
         match self {
             Self::Dispatch => 2,
@@ -47,13 +48,12 @@ pub(super) fn check(priority: TrafficPriority) -> anyhow::Result<()> {
     match priority {
         TrafficPriority::Normal => Ok(()),
         TrafficPriority::Realtime => {
-            let attempt = thread::Builder::new().spawn(|| set_realtime(TimedThread::Dispatch))?;
-            attempt.join().map_err(|_| anyhow!("the thread that tries it panicked"))?.context(
-                "agent.traffic_priority: realtime: the system refuses it: allow real-time priorities up to 2 \
-                 (RLIMIT_RTPRIO; systemd: LimitRTPRIO=2 and RestrictRealtime=no; docker: --ulimit rtprio=2) or give the \
-                 process CAP_SYS_NICE, or use normal",
-            )?;
-            tracing::info!("the threads that carry traffic have real-time priority");
+            let attempt = thread::Builder::new()
+                .spawn(|| set_realtime(TimedThread::Dispatch))
+                .context("cannot start the thread that tries real-time priority")?;
+            let tried = attempt.join().map_err(|_| anyhow!("the thread that tries it panicked"))?;
+            tried.context("agent.traffic_priority: realtime")?;
+            tracing::info!("the threads that carry traffic get real-time priority");
             Ok(())
         }
     }
@@ -75,7 +75,12 @@ pub(super) fn prefer(thread: TimedThread, priority: TrafficPriority) {
 
 #[cfg(target_os = "linux")]
 fn shorten(to: Duration) {
-    if let Err(error) = attributes().and_then(|found| found.map_or(Ok(()), |found| set_slice(&found, to))) {
+    let shortened = attributes().and_then(|found| match policy(&found) {
+        libc::SCHED_OTHER => set_slice(&found, to),
+        // Someone chose it for the process; slices are the default policy's.
+        _ => Ok(()),
+    });
+    if let Err(error) = shortened {
         tracing::debug!(%error, "cannot shorten the time slices of a thread");
     }
 }
@@ -84,18 +89,24 @@ fn shorten(to: Duration) {
 #[cfg(not(target_os = "linux"))]
 fn shorten(_: Duration) {}
 
-/// A policy that someone else chose for the process is left as it is.
 #[cfg(target_os = "linux")]
 fn set_realtime(thread: TimedThread) -> anyhow::Result<()> {
-    let Some(found) = attributes()? else { return Ok(()) };
+    let found = attributes()?;
+    if [libc::SCHED_FIFO, libc::SCHED_RR, libc::SCHED_DEADLINE].contains(&policy(&found)) {
+        // Someone chose one for the process.
+        return Ok(());
+    }
     set(&libc::sched_attr {
         sched_policy: libc::SCHED_RR.unsigned_abs(),
         sched_flags: found.sched_flags | RESET_ON_FORK,
         sched_priority: thread.realtime(),
         sched_runtime: 0,
         ..found
-    })?;
-    Ok(())
+    })
+    .context(
+        "the system refuses it: allow real-time priorities up to 2 (RLIMIT_RTPRIO; systemd: LimitRTPRIO=2 and \
+         RestrictRealtime=no; docker: --ulimit rtprio=2) or give the process CAP_SYS_NICE, or use normal",
+    )
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -107,10 +118,15 @@ fn set_realtime(_: TimedThread) -> anyhow::Result<()> {
 #[cfg(target_os = "linux")]
 const RESET_ON_FORK: u64 = libc::SCHED_FLAG_RESET_ON_FORK.unsigned_abs() as u64;
 
-/// What the scheduler knows about the current thread; `None` if someone chose another policy for it than the default.
+#[cfg(target_os = "linux")]
+fn policy(found: &libc::sched_attr) -> libc::c_int {
+    found.sched_policy.cast_signed()
+}
+
+/// What the scheduler knows about the current thread.
 #[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "a system call that no crate wraps in a safe function")]
-fn attributes() -> nix::Result<Option<libc::sched_attr>> {
+fn attributes() -> nix::Result<libc::sched_attr> {
     let size = size_of::<libc::sched_attr>();
     let mut found = libc::sched_attr {
         size: 0,
@@ -125,9 +141,7 @@ fn attributes() -> nix::Result<Option<libc::sched_attr>> {
     // SAFETY: the kernel writes at most `size` bytes to `found`, which is a plain C struct of that size
     // (sched_getattr(2)); 0 means the current thread.
     let done = unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut found, size, 0) };
-    Errno::result(done)?;
-    let is_default = i32::try_from(found.sched_policy) == Ok(libc::SCHED_OTHER);
-    Ok(is_default.then_some(found))
+    Errno::result(done).map(|_| found)
 }
 
 /// Gives the current thread the attributes that were found, with slices of another length.
@@ -161,7 +175,7 @@ mod tests {
 
     #[test]
     fn slices_are_short_and_nothing_else_changes() {
-        let find = || attributes().ok().flatten();
+        let find = || attributes().ok().filter(|found| policy(found) == libc::SCHED_OTHER);
         let seen = thread::spawn(move || {
             let (before, slice) = (find()?, TimedThread::Dispatch.slice());
             // Where it is refused, there is nothing to see.
@@ -185,7 +199,7 @@ mod tests {
 
     #[test]
     fn real_time_priority_is_given_or_refused_with_what_would_allow_it() {
-        let default = || attributes().unwrap().is_some();
+        let default = || policy(&attributes().unwrap()) == libc::SCHED_OTHER;
         let seen = thread::spawn(move || {
             prefer(TimedThread::Traffic, TrafficPriority::Realtime);
             (default(), thread::spawn(default).join().unwrap())

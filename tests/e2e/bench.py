@@ -10,7 +10,6 @@ Every figure goes to `bench.json` in the artifacts.
 
 import json
 import os
-import resource
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +18,7 @@ import bench_cost as cost
 import bench_scale as scale
 import bench_tables as tables
 from bench_parts import CORES, SERVER, certificate, machine, need
-from harness import Session, equal, expect
+from harness import Session, equal, expect, may_be_realtime
 
 # A stalled machine says nothing: where the median chunk of the server was later than this, in milliseconds, an error in
 # time is noted and not judged.
@@ -33,8 +32,7 @@ SHARED = ((1, 1), (10, 1), (100, 1), (1, 10), (1, 50))
 SERIES = ((10, 10), (25, 20), (50, 20))
 # Each part in which the error is measured: whether beside a busy neighbour, and whether with real-time priority, where
 # the machine allows it.
-REALTIME = os.geteuid() == 0 or resource.getrlimit(resource.RLIMIT_RTPRIO)[0] >= 2
-LOADED = (("accuracy", False, False), ("neighbour", True, False), *[("neighbour", True, True)] * REALTIME)
+LOADED = (("accuracy", False, False), ("neighbour", True, False), *[("neighbour", True, True)] * may_be_realtime())
 
 
 def run(t: Session, binary: Path) -> None:

@@ -61,6 +61,12 @@ def wait_for(what: str, condition: Callable[[], Any], timeout: float, every: flo
         time.sleep(every)
 
 
+def may_be_realtime() -> bool:
+    """Whether this process has CAP_SYS_NICE."""
+    status = Path("/proc/self/status").read_text() if Path("/proc/self/status").exists() else "CapEff: 0"
+    return bool(int(re.search(r"^CapEff:\s*(\w+)", status, re.MULTILINE)[1], 16) >> 23 & 1)
+
+
 class Process:
     """A child with its own process group, its standard output and its log in files."""
 
