@@ -174,8 +174,8 @@ impl ResultPair {
         }
     }
 
-    /// Says who played the runs of which that is not known. Of files from before runs had a shard it stays empty: a sum
-    /// of them has none either, and a run must look the same in both.
+    /// Says who played the runs of which that is not known. A run that was saved with its agent but without its shard, by
+    /// an older version, stays so: it is the same in sums that the older version made of it.
     pub(super) fn measured_by(&mut self, environment: &ResultEnvironment) {
         for run in self.runs.iter_mut().filter(|run| run.agent.is_empty()) {
             run.agent.clone_from(&environment.agent);
