@@ -39,8 +39,8 @@ class Engine:
 
 
 class Gateway:
-    """The LiteLLM proxy in front of one OpenAI-compatible upstream. It neither retries nor rests a failing upstream.
-    `more` are further models: the `litellm_params` of each by its name."""
+    """The LiteLLM proxy in front of one OpenAI-compatible upstream. It neither retries nor rests a failing upstream,
+    and asks it over a new connection each time. `more` are further models: the `litellm_params` of each by its name."""
 
     def __init__(self, t: Session, upstream: str, more: dict[str, dict] | None = None):
         place = install.venv("gateway", HERE / "gateway/requirements.txt")
@@ -51,6 +51,10 @@ class Gateway:
         config.write_text(json.dumps(self.config({MODEL: own, **(more or {})})))
         # The proxy would otherwise fetch a price list and report its use.
         quiet = {"LITELLM_LOCAL_MODEL_COST_MAP": True, "LITELLM_TELEMETRY": False, "NO_DOCS": True, "DO_NOT_TRACK": 1}
+        # llama.cpp promises to keep a connection, and closes it after a stream. A proxy that takes such a connection for
+        # its next request, before it sees the end, answers 500: with 8 requests at a time, 1 in 170. A negative time
+        # is over before any use; 0 is not, in the clock's resolution of 1 ms.
+        quiet["AIOHTTP_KEEPALIVE_TIMEOUT"] = -1
         command = [place / "bin/litellm", "--config", config, "--host", "127.0.0.1", "--port", port, "--num_workers", 1]
         self.process = t.start("gateway", command, lambda: serves(f"{self.url}/health/readiness"), 120, **quiet)
 
