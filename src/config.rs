@@ -83,7 +83,7 @@ pub use scenario::{
     AnyRequest, AskModel, DataFile, DoneAt, DoneEvent, Read, Scenario, Step, TakeFrom, TakeSource,
 };
 pub use schedule::{Days, Nothing, Schedule, Window};
-pub use schema::schema;
+pub use schema::{forget_schema, schema};
 pub use search::{CapacitySearch, SearchLoad};
 pub use sensitive::{HeaderText, Hidden, SecretSource, UrlText, VariableName, names_a_credential};
 pub use target::{Proxy, Target, TargetBackend, Tls};

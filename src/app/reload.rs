@@ -11,7 +11,7 @@ pub use watch::Pace;
 
 use super::assembly::Clients;
 use super::sources::{self, ConfigLoadAttempt};
-use crate::config::ConfigSource;
+use crate::config::{self, ConfigSource};
 use crate::discover::{Discoverer, FreshAnswer};
 use crate::engine::{Engine, PlanChanges};
 use crate::files::Files;
@@ -196,7 +196,11 @@ impl Reloader {
         };
         let before = self.before();
         let shard = self.shard;
-        let tried = tokio::task::spawn_blocking(move || sources::attempt(&sources, shard));
+        let tried = tokio::task::spawn_blocking(move || {
+            let tried = sources::attempt(&sources, shard);
+            config::forget_schema();
+            tried
+        });
         let ConfigLoadAttempt { result, files } = whole(tried.await);
         let ready = match result {
             Ok(loaded) => {

@@ -47,7 +47,8 @@ pub(crate) struct ReadConfig {
 
 /// Reads all sources and the environment into one tree.
 pub(crate) fn read(sources: &[ConfigSource], environment: &[(String, String)]) -> ReadConfig {
-    let shape = Schema::get().root();
+    let schema = Schema::get();
+    let shape = schema.root();
     let mut reading =
         ReadConfig { tree: Node::empty(), problems: Vec::new(), incomplete: false, files: Files::default() };
     let mut layers = Vec::new();

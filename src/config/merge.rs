@@ -159,7 +159,8 @@ mod tests {
     }
 
     fn layered(lower: &str, upper: &str) -> serde_json::Value {
-        let root = Schema::get().root();
+        let schema = Schema::get();
+        let root = schema.root();
         let mut node = merge(&[tree("lower.yaml", lower), tree("upper.yaml", upper)], &root);
         node.drop_nulls(&root);
         node.to_json()
@@ -229,7 +230,8 @@ mod tests {
         fn a_layer_alone_is_itself(n in any::<i64>(), u in any::<u64>(), f in any::<f64>().prop_filter("finite", |f| f.is_finite()), text in "[ -~]{0,12}") {
             let json = serde_json::json!({ "targets": { "t": { "params": { "n": n, "u": u, "f": f, "text": text, "list": [null, true, [1, { "a": -1 }]] } } } });
             let node = tree("a.yaml", &json.to_string());
-            let root = Schema::get().root();
+            let schema = Schema::get();
+            let root = schema.root();
             for layers in [vec![node.clone()], vec![Node::empty(), node.clone()], vec![node.clone(), node.clone()]] {
                 let merged = merge(&layers, &root);
                 prop_assert_eq!(merged.to_json(), node.to_json());

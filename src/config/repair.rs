@@ -43,7 +43,8 @@ impl Repaired {
 /// values.
 pub(super) fn variants(tree: &Node, misfits: &[Misfit]) -> (Repaired, Vec<Repaired>) {
     let repairs: Vec<Repair> = misfits.iter().map(|misfit| misfit.repair.clone()).collect();
-    let root = Schema::get().root();
+    let schema = Schema::get();
+    let root = schema.root();
     let choices = repairs.iter().map(|repair| match repair {
         Repair::Remove(path) => meant(tree, path).len(),
         Repair::Fill(path) => root.at(path).examples(DEPTH).len(),
@@ -105,7 +106,8 @@ impl Repaired {
 fn meant(tree: &Node, unknown: &KeyPath) -> Vec<KeyPath> {
     let Some((Segment::Key(written), above)) = unknown.segments().split_last() else { return Vec::new() };
     let map: KeyPath = above.iter().cloned().collect();
-    let known = Schema::get().root().at(&map).keys();
+    let schema = Schema::get();
+    let known = schema.root().at(&map).keys();
     let near = nearest(written, known.iter().copied());
     let absent = |key: &&str| {
         let path = map.key(key);

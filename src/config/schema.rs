@@ -11,7 +11,7 @@ use schemars::generate::SchemaSettings;
 use schemars::transform::{Transform, transform_subschemas};
 use serde_json::{Map, Number, Value, json};
 use std::path::Path;
-use std::sync::LazyLock;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Whole numbers up to this are exact wherever they pass through a double.
 const LARGEST_WHOLE: u64 = 1 << 53;
@@ -31,12 +31,19 @@ pub(crate) struct Schema {
     validator: Result<Validator, String>,
 }
 
-static SCHEMA: LazyLock<Schema> = LazyLock::new(Schema::generate);
+/// It is made when a config is read, and takes 2 MB, which a daemon does not need until its next reload.
+static SCHEMA: Mutex<Option<Arc<Schema>>> = Mutex::new(None);
+
+/// Drops the schema of the config until a config is read again.
+pub fn forget_schema() {
+    SCHEMA.lock().unwrap_or_else(PoisonError::into_inner).take();
+}
 
 impl Schema {
     /// The schema.
-    pub(crate) fn get() -> &'static Self {
-        &SCHEMA
+    pub(crate) fn get() -> Arc<Self> {
+        let mut kept = SCHEMA.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(kept.get_or_insert_with(|| Arc::new(Self::generate())))
     }
 
     fn generate() -> Self {
@@ -313,6 +320,15 @@ mod tests {
         assert!(jsonschema::meta::is_valid(&schema()));
     }
 
+    #[test]
+    fn a_forgotten_schema_is_made_anew() {
+        let first = Schema::get();
+        forget_schema();
+        let second = Schema::get();
+        assert!(!Arc::ptr_eq(&first, &second));
+        assert_eq!(first.json, second.json);
+    }
+
     /// Every object of the schema.
     fn walk<'a>(schema: &'a Value, found: &mut Vec<&'a Map<String, Value>>) {
         match schema {
@@ -360,13 +376,14 @@ mod tests {
 
     #[test]
     fn shapes_know_their_places() {
-        let target = Schema::get().root().key("targets").key("any");
+        let schema = Schema::get();
+        let target = schema.root().key("targets").key("any");
         assert!(target.key("auth").is_replaced_whole());
         assert!(target.key("auth").key("bearer").is_replaced_whole());
         assert!(!target.key("timeouts").is_replaced_whole());
         assert!(target.key("params").key("anything").takes_anything());
         assert!(!target.key("model").takes_anything() && target.key("model").takes("string"));
-        assert!(Schema::get().root().key("profiles").key("p").key("load").item().is_replaced_whole());
+        assert!(schema.root().key("profiles").key("p").key("load").item().is_replaced_whole());
         assert!(!target.key("unknown").takes("string"));
     }
 }

@@ -68,7 +68,7 @@ pub(crate) fn validate(tree: &Node, incomplete: bool) -> Vec<Misfit> {
         if incomplete && matches!(error.kind(), Kind::Required { .. }) {
             continue;
         }
-        explain(&error, tree, schema, &mut found);
+        explain(&error, tree, &schema, &mut found);
         if found.len() >= limits::PROBLEMS {
             break;
         }
