@@ -1,13 +1,22 @@
 //! The command line: its commands and options, and nothing about what they do.
 
-use crate::config::ListenAddress;
-use crate::vocabulary::{Api, TraceFormat};
+mod endpoint;
+mod results;
+mod values;
+
+pub use endpoint::{EndpointOptions, InitOptions, WatchOptions};
+pub use results::{
+    DiffFormat, DiffOptions, MergeOptions, ReportCommand, ReportFile, ReportKind, ReportOptions, ReportOutput,
+};
+
+use crate::vocabulary::TraceFormat;
 use clap::{ArgAction, Args, ColorChoice, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
+use values::{address, duration, instant, interval, trace_format};
 
 /// Plays configured LLM traffic on a schedule, measures every request and every streamed chunk, and exports it.
 #[derive(Debug, Parser)]
@@ -165,63 +174,6 @@ pub struct DemoOptions {
     pub sim: SocketAddr,
 }
 
-/// The endpoint that `init` and `watch` identify.
-#[derive(Debug, Args)]
-pub struct EndpointOptions {
-    /// Address of the endpoint: an origin, a base URL with its version, or the full URL of an operation
-    #[arg(value_name = "URL")]
-    pub url: String,
-    /// Environment variable that contains the API key
-    #[arg(long, value_name = "NAME", conflicts_with = "key_file")]
-    pub key_env: Option<String>,
-    /// File that contains the API key
-    #[arg(long, value_name = "FILE")]
-    pub key_file: Option<PathBuf>,
-    /// Model to request [default: the first model in the endpoint's list that answers]
-    #[arg(long, value_name = "NAME")]
-    pub model: Option<String>,
-    /// Dialect of the endpoint [default: the first that the endpoint supports]
-    #[arg(long, value_name = "NAME", value_parser = dialect)]
-    pub api: Option<Api>,
-    /// Certificate of the endpoint or of its authority, in PEM form [default: the system's authorities]
-    #[arg(long, value_name = "FILE")]
-    pub ca_file: Option<PathBuf>,
-    /// Number of small requests to measure; at most 200
-    #[arg(long, value_name = "NUMBER", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=200))]
-    pub requests: u64,
-    /// Interval of the probe in the config [default: 1m for `init`, 15s for `watch`]
-    #[arg(long, value_name = "DURATION", value_parser = interval)]
-    pub every: Option<Duration>,
-    /// Timeout of each free request; a request to the model may take six times as long
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = interval)]
-    pub timeout: Duration,
-}
-
-/// Options of `init`.
-#[derive(Debug, Args)]
-pub struct InitOptions {
-    /// The endpoint.
-    #[command(flatten)]
-    pub endpoint: EndpointOptions,
-    /// File to write; `-` is stdout
-    #[arg(short, long, value_name = "FILE", default_value = "tokenbeat.yaml")]
-    pub output: PathBuf,
-    /// Replace the file if it exists
-    #[arg(long)]
-    pub force: bool,
-}
-
-/// Options of `watch`.
-#[derive(Debug, Args)]
-pub struct WatchOptions {
-    /// The endpoint.
-    #[command(flatten)]
-    pub endpoint: EndpointOptions,
-    /// Listen address of the daemon; port 0 picks a free port
-    #[arg(long = "web.listen-address", value_name = "ADDRESS", default_value = "127.0.0.1:9464", value_parser = address)]
-    pub listen: SocketAddr,
-}
-
 /// Options of `run`.
 #[derive(Debug, Args)]
 pub struct RunOptions {
@@ -256,53 +208,6 @@ pub struct RunOptions {
     /// What to write of the result.
     #[command(flatten)]
     pub report: ReportOutput,
-}
-
-/// What to write of a result.
-#[derive(Clone, Debug, Default, Args)]
-pub struct ReportOutput {
-    /// Write a report in this file, whose ending says what it is: .json (everything, for programs, `report` and
-    /// --baseline), .html (one file with plots), .xml (`JUnit`) or .md (Markdown for a pull request); repeatable, `-` is JSON
-    /// on stdout in place of the tables
-    #[arg(id = "report_files", long = "report", value_name = "FILE", value_parser = report_file)]
-    pub files: Vec<ReportFile>,
-    /// What stdout gets: tables, or the same as `--report x.json`
-    #[arg(id = "result_format", long = "format", value_enum, default_value_t = DiffFormat::Table)]
-    pub format: DiffFormat,
-}
-
-/// A report to write.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReportFile {
-    /// Where; `None` is stdout.
-    pub path: Option<PathBuf>,
-    /// What it is.
-    pub kind: ReportKind,
-}
-
-/// A kind of report, by the ending of its file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ReportKind {
-    /// Everything, for programs, for `tokenbeat report`, and as a baseline.
-    Json,
-    /// One HTML file with plots.
-    Html,
-    /// `JUnit` XML.
-    Xml,
-    /// Markdown.
-    Md,
-}
-
-impl ReportKind {
-    /// The ending of its files.
-    pub const fn ending(self) -> &'static str {
-        match self {
-            Self::Json => "json",
-            Self::Html => "html",
-            Self::Xml => "xml",
-            Self::Md => "md",
-        }
-    }
 }
 
 /// Options of `top`.
@@ -349,71 +254,6 @@ pub struct CheckOptions {
     /// With --probe: show the beginning of each answer, without secrets
     #[arg(long, requires = "probe")]
     pub show_answer: bool,
-}
-
-/// Options of `report`.
-#[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
-pub struct ReportOptions {
-    /// Saved results to show
-    #[arg(value_name = "FILE", required = true)]
-    pub files: Vec<PathBuf>,
-    /// What to write of them; only of a single one.
-    #[command(flatten)]
-    pub output: ReportOutput,
-    /// What to do with them instead.
-    #[command(subcommand)]
-    pub command: Option<ReportCommand>,
-}
-
-/// What to do with saved results.
-#[derive(Debug, Subcommand)]
-pub enum ReportCommand {
-    /// Print what changed between two saved results, and exit with 2 if anything is worse
-    Diff(DiffOptions),
-    /// Add up results of several agents, or of several runs of the same thing; exit with 2 if the sum misses an objective
-    Merge(MergeOptions),
-}
-
-/// Options of `report merge`.
-#[derive(Debug, Args)]
-pub struct MergeOptions {
-    /// The results
-    #[arg(value_name = "FILE", required = true)]
-    pub files: Vec<PathBuf>,
-    /// Save the sum in this file
-    #[arg(long, value_name = "FILE")]
-    pub out: Option<PathBuf>,
-    /// Compare the sum with the result in this file, and exit with 2 if anything is worse
-    #[arg(long, value_name = "FILE")]
-    pub baseline: Option<PathBuf>,
-    /// What to write of the sum.
-    #[command(flatten)]
-    pub output: ReportOutput,
-}
-
-/// Options of `report diff`.
-#[derive(Debug, Args)]
-pub struct DiffOptions {
-    /// The result to compare with
-    #[arg(value_name = "BEFORE")]
-    pub before: PathBuf,
-    /// The result that is judged
-    #[arg(value_name = "AFTER")]
-    pub after: PathBuf,
-    /// The output format
-    #[arg(id = "diff_format", long = "format", value_enum, default_value_t = DiffFormat::Table)]
-    pub format: DiffFormat,
-}
-
-/// Output formats of results.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum DiffFormat {
-    /// Tables for a terminal.
-    #[default]
-    Table,
-    /// One JSON object.
-    Json,
 }
 
 /// What to do with traces.
@@ -491,63 +331,6 @@ impl Cli {
     }
 }
 
-/// A report on the command line, by its ending.
-fn report_file(text: &str) -> Result<ReportFile, String> {
-    if text == "-" {
-        return Ok(ReportFile { path: None, kind: ReportKind::Json });
-    }
-    let path = PathBuf::from(text);
-    let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
-    let kinds = ReportKind::value_variants();
-    let kind = kinds.iter().find(|kind| ending.as_deref() == Some(kind.ending()));
-    let Some(kind) = kind else {
-        let endings: Vec<String> = kinds.iter().map(|kind| format!(".{}", kind.ending())).collect();
-        return Err(format!("a report is one of {} by the ending of its file, or `-`", endings.join(", ")));
-    };
-    Ok(ReportFile { kind: *kind, path: Some(path) })
-}
-
-/// A duration on the command line: `90s`, `5m`, `1h30m`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let span: jiff::SignedDuration =
-        text.parse().map_err(|_| "write a duration such as 500ms, 90s, 5m or 1h30m".to_owned())?;
-    Duration::try_from(span).map_err(|_| "a duration cannot be negative".to_owned())
-}
-
-/// A duration that is not zero and at most a day.
-fn interval(text: &str) -> Result<Duration, String> {
-    let time = duration(text)?;
-    let bounded = (Duration::from_millis(1)..=Duration::from_hours(24)).contains(&time);
-    if bounded { Ok(time) } else { Err("write a duration of 1ms to 24h".to_owned()) }
-}
-
-/// A dialect that has a model call, by its name in the config.
-fn dialect(text: &str) -> Result<Api, String> {
-    let mut spoken = Api::ALL.into_iter().filter(|api| *api != Api::Http);
-    spoken.clone().find(|api| api.name() == text).ok_or_else(|| {
-        let names: Vec<&str> = spoken.by_ref().map(Api::name).collect();
-        format!("there are {}", names.join(", "))
-    })
-}
-
-/// A format of traces, by its name in the config.
-fn trace_format(text: &str) -> Result<TraceFormat, String> {
-    TraceFormat::ALL.into_iter().find(|format| format.name() == text).ok_or_else(|| {
-        let names = TraceFormat::ALL.map(TraceFormat::name);
-        format!("there are {}", names.join(", "))
-    })
-}
-
-/// An address to listen on, as in the config: without a host, all interfaces.
-fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse::<ListenAddress>().map(|address| address.0)
-}
-
-/// An instant on the command line: `2026-11-20T10:01:00Z`, to the nanosecond.
-fn instant(text: &str) -> Result<Timestamp, String> {
-    text.parse().map_err(|_| "write an instant such as 2026-11-20T10:01:00Z".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -556,76 +339,5 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn results_are_shown_or_compared() {
-        let options = |words: &[&str]| {
-            let words = ["tokenbeat", "report"].iter().chain(words);
-            match Cli::try_parse_from(words).map(|cli| cli.command) {
-                Ok(Command::Report(options)) => Some(options),
-                _ => None,
-            }
-        };
-        let shown = options(&["a.json", "b.json"]).unwrap();
-        assert!(shown.files.len() == 2 && shown.command.is_none());
-        let Some(ReportCommand::Diff(diff)) =
-            options(&["diff", "a", "b", "--format", "json"]).unwrap().command
-        else {
-            panic!("a diff")
-        };
-        assert_eq!((diff.before, diff.after, diff.format), ("a".into(), "b".into(), DiffFormat::Json));
-        assert!(options(&[]).is_none() && options(&["diff", "a"]).is_none());
-    }
-
-    #[test]
-    fn a_report_is_known_by_its_ending() {
-        let file = |kind, path: &str| Ok(ReportFile { path: Some(path.into()), kind });
-        assert_eq!(report_file("out/a.JSON"), file(ReportKind::Json, "out/a.JSON"));
-        assert_eq!(report_file("-"), Ok(ReportFile { path: None, kind: ReportKind::Json }));
-        for kind in ReportKind::value_variants() {
-            let name = format!("a.b.{}", kind.ending());
-            assert_eq!(report_file(&name), file(*kind, &name));
-        }
-        for wrong in ["a.pdf", "json", ".json", ""] {
-            assert!(report_file(wrong).unwrap_err().starts_with("a report is one of .json"), "{wrong}");
-        }
-        let merge =
-            ["tokenbeat", "report", "merge", "a", "b", "--out", "c", "--report", "x.json", "--report", "-"];
-        let Command::Report(options) = Cli::try_parse_from(merge).unwrap().command else {
-            panic!("a report")
-        };
-        let Some(ReportCommand::Merge(merge)) = options.command else { panic!("a sum") };
-        assert_eq!((merge.files.len(), merge.out, merge.output.files.len()), (2, Some("c".into()), 2));
-    }
-
-    #[test]
-    fn durations_are_read_as_in_the_config() {
-        assert_eq!(duration("1h30m"), Ok(Duration::from_mins(90)));
-        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
-        assert!(duration("5").is_err());
-        assert!(duration("-5s").is_err());
-    }
-
-    #[test]
-    fn a_dialect_is_named_as_in_the_config() {
-        assert_eq!(dialect("anthropic"), Ok(Api::Anthropic));
-        assert!(dialect("http").unwrap_err().starts_with("there are openai-chat, "));
-        assert!(interval("0s").is_err() && interval("25h").is_err());
-    }
-
-    #[test]
-    fn an_address_without_a_host_is_every_interface() {
-        assert_eq!(address(":9464"), Ok(SocketAddr::from(([0, 0, 0, 0], 9464))));
-        assert_eq!(address("127.0.0.1:1").map(|it| it.port()), Ok(1));
-        assert!(address("9464").unwrap_err().contains("an IP address with a port"));
-    }
-
-    #[test]
-    fn instants_are_those_of_run_ids() {
-        for text in ["2026-11-20T10:01:00Z", "2026-11-20T10:01:00.000000001Z"] {
-            assert_eq!(instant(text).map(|at| at.to_string()), Ok(text.to_owned()));
-        }
-        assert!(instant("10:01").unwrap_err().contains("such as 2026-"));
     }
 }
