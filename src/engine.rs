@@ -395,6 +395,11 @@ impl Engine {
         Ok(runs)
     }
 
+    /// Whether no run is under way.
+    pub fn is_idle(&self) -> bool {
+        self.shared.live.is_empty()
+    }
+
     /// Shuts down: no more load is offered, and requests in flight may finish within `grace` or until `now`
     /// is cancelled. Whatever is left is then cancelled and returned.
     pub async fn shutdown(&self, grace: Duration, now: &CancellationToken) -> Vec<Straggler> {

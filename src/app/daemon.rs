@@ -4,7 +4,7 @@ use super::assembly::{self, Clients, Memory};
 use super::commands;
 use super::reload::{ConfigOrigin, Parts, Reloader, Replicas, Started};
 use super::signals::ProcessSignals;
-use super::{open_files, startup_memory};
+use super::{memory, open_files};
 use crate::backend::{AccountReader, AccountTask, HealthPoller};
 use crate::comparison::Comparisons;
 use crate::config::{Config, ListenAddress};
@@ -272,7 +272,7 @@ impl Daemon {
         let settled = CancellationToken::new();
         let _settled = settled.clone().drop_guard();
         let mut reloading = tokio::spawn(reloader.run(reloads, Arc::clone(&stop.reload), settled.clone()));
-        startup_memory::give_back();
+        memory::give_back_after_start();
         readiness.set(LifecyclePhase::Ready);
         tokio::select! {
             () = stop.drain.cancelled() => {}

@@ -10,8 +10,9 @@ mod watch;
 pub use watch::Pace;
 
 use super::assembly::Clients;
+use super::memory;
 use super::sources::{self, ConfigLoadAttempt};
-use crate::config::{self, ConfigSource};
+use crate::config::ConfigSource;
 use crate::discover::{Discoverer, FreshAnswer};
 use crate::engine::{Engine, PlanChanges};
 use crate::files::Files;
@@ -169,6 +170,10 @@ impl Reloader {
                 // The requester may be gone.
                 let _ = reply.send(outcome.clone());
             }
+            // Runs would wait for it: they use the memory again.
+            if self.parts.engine.is_idle() {
+                whole(tokio::task::spawn_blocking(memory::give_back_after_load).await);
+            }
         }
     }
 
@@ -196,11 +201,7 @@ impl Reloader {
         };
         let before = self.before();
         let shard = self.shard;
-        let tried = tokio::task::spawn_blocking(move || {
-            let tried = sources::attempt(&sources, shard);
-            config::forget_schema();
-            tried
-        });
+        let tried = tokio::task::spawn_blocking(move || sources::attempt(&sources, shard));
         let ConfigLoadAttempt { result, files } = whole(tried.await);
         let ready = match result {
             Ok(loaded) => {

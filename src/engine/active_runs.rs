@@ -39,6 +39,11 @@ impl ActiveRuns {
         ActiveRunGuard { live: self.clone(), key }
     }
 
+    /// Whether every run has ended.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).all.is_empty()
+    }
+
     /// Returns the runs with requests in flight.
     pub(super) fn stragglers(&self) -> Vec<Straggler> {
         let runs = self.0.lock().unwrap_or_else(PoisonError::into_inner);

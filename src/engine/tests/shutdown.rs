@@ -12,12 +12,15 @@ async fn stop(world: &World, grace: Duration, now: &CancellationToken) -> (Vec<S
     let pair = world.engine.plan().pairs[0].pair.clone();
     let (left, summary) = tokio::join!(
         async {
+            assert!(world.engine.is_idle());
             tokio::time::sleep(millis(3500)).await;
+            assert!(!world.engine.is_idle());
             world.engine.shutdown(grace, now).await
         },
         world.engine.run_once(&pair, Once::default()),
     );
     world.facts.assert_settled();
+    assert!(world.engine.is_idle());
     (left, summary.unwrap())
 }
 
