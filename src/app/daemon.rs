@@ -4,7 +4,7 @@ use super::assembly::{self, Clients, Memory};
 use super::commands;
 use super::reload::{ConfigOrigin, Parts, Reloader, Replicas, Started};
 use super::signals::ProcessSignals;
-use super::{memory, open_files};
+use super::{open_files, spare_memory};
 use crate::backend::{AccountReader, AccountTask, HealthPoller};
 use crate::comparison::Comparisons;
 use crate::config::{Config, ListenAddress};
@@ -266,13 +266,14 @@ impl Daemon {
         let web_connections = max_connections(open_files);
         tracing::info!(open_files, web_connections, "limits of this process");
         let mut serving = tokio::spawn(server.serve(views, web_connections, ended.clone(), stop.now.clone()));
+        spare_memory::give_back_after_load(engine.is_idle());
         let schedules = engine.start(stop.drain.clone())?;
         let (asked, reloads) = mpsc::channel(WAITING);
         let commands = tokio::spawn(commands::serve(commands, asked, Arc::clone(&engine), ended.clone()));
         let settled = CancellationToken::new();
         let _settled = settled.clone().drop_guard();
         let mut reloading = tokio::spawn(reloader.run(reloads, Arc::clone(&stop.reload), settled.clone()));
-        memory::give_back_after_start();
+        spare_memory::unmap_program();
         readiness.set(LifecyclePhase::Ready);
         tokio::select! {
             () = stop.drain.cancelled() => {}

@@ -10,8 +10,8 @@ mod watch;
 pub use watch::Pace;
 
 use super::assembly::Clients;
-use super::memory;
 use super::sources::{self, ConfigLoadAttempt};
+use super::spare_memory;
 use crate::config::ConfigSource;
 use crate::discover::{Discoverer, FreshAnswer};
 use crate::engine::{Engine, PlanChanges};
@@ -170,10 +170,6 @@ impl Reloader {
                 // The requester may be gone.
                 let _ = reply.send(outcome.clone());
             }
-            // Runs would wait for it: they use the memory again.
-            if self.parts.engine.is_idle() {
-                whole(tokio::task::spawn_blocking(memory::give_back_after_load).await);
-            }
         }
     }
 
@@ -201,7 +197,13 @@ impl Reloader {
         };
         let before = self.before();
         let shard = self.shard;
-        let tried = tokio::task::spawn_blocking(move || sources::attempt(&sources, shard));
+        let engine = Arc::clone(&self.parts.engine);
+        let tried = tokio::task::spawn_blocking(move || {
+            let tried = sources::attempt(&sources, shard);
+            // Before the runs that the new config starts.
+            spare_memory::give_back_after_load(engine.is_idle());
+            tried
+        });
         let ConfigLoadAttempt { result, files } = whole(tried.await);
         let ready = match result {
             Ok(loaded) => {

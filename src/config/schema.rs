@@ -31,7 +31,7 @@ pub(crate) struct Schema {
     validator: Result<Validator, String>,
 }
 
-/// It is made when a config is read, and takes 2 MB, which a daemon does not need until its next reload.
+/// Made when a config is read. It takes 2 MB, and a daemon does not need it until its next reload.
 static SCHEMA: Mutex<Option<Arc<Schema>>> = Mutex::new(None);
 
 /// Drops the schema of the config until a config is read again.

@@ -201,7 +201,7 @@ def healthy(t: Session, prom: Prometheus) -> None:
         equal({key: value for key, value in failed.items() if key != ("gateway", "http_5xx")}, {}, "failures")
         sent = prom.scalar('sum(tokenbeat_requests_total{target="gateway"})')
         own = failed.get(("gateway", "http_5xx"), 0)
-        expect(own <= max(3, 0.05 * sent), f"{own:.0f} of {sent:.0f} requests failed on the gateway")
+        expect(own <= max(1, 0.01 * sent), f"{own:.0f} of {sent:.0f} requests failed on the gateway")
         finite(prom.by(error_ratio("30s"), "profile"), PROFILES, "error ratio")
     with t.check("budgets, prices, runs and the gateway's own page"):
         expect(prom.scalar("max(tokenbeat_budget_spent_ratio)") > 0, "no budget is spent")

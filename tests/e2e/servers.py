@@ -53,7 +53,7 @@ class Gateway:
         quiet = {"LITELLM_LOCAL_MODEL_COST_MAP": True, "LITELLM_TELEMETRY": False, "NO_DOCS": True, "DO_NOT_TRACK": 1}
         # llama.cpp promises to keep a connection, and closes it after a stream. A proxy that takes such a connection for
         # its next request, before it sees the end, answers 500: with 8 requests at a time, 1 in 170. A negative time
-        # is over before any use; 0 is not, in the clock's resolution of 1 ms.
+        # is over before any use.
         quiet["AIOHTTP_KEEPALIVE_TIMEOUT"] = -1
         command = [place / "bin/litellm", "--config", config, "--host", "127.0.0.1", "--port", port, "--num_workers", 1]
         self.process = t.start("gateway", command, lambda: serves(f"{self.url}/health/readiness"), 120, **quiet)

@@ -76,3 +76,21 @@ async fn it_watches_unless_it_is_told_not_to() {
     let (code, said) = ask(blind.address, "POST", "/-/reload").await;
     assert!(code == 200 && said.contains("added: new against sim"), "{said}");
 }
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[tokio::test(flavor = "multi_thread")]
+async fn free_memory_is_given_back_unless_a_run_is_under_way() {
+    let simulator = Simulator::start();
+    let serve = Serve::start(&config(&[]), &simulator, &["--config.watch=false", "--log.level=debug"]).await;
+    let reload = async || assert_eq!(ask(serve.address, "POST", "/-/reload").await.0, 200);
+    reload().await;
+    serve.write(&config(&[steady("chat", "x")]));
+    reload().await;
+    serve.until("tokenbeat_offered_requests_total", &[("profile", "chat")], |n| n > Some(0.0)).await;
+    reload().await;
+    serve.process.signal("TERM").await;
+    let said = serve.process.ended().await.err;
+    let count = |what: &str| said.matches(what).count();
+    let before_runs = "asked for the free heap to be given back";
+    assert_eq!((count(before_runs), count("config reloaded")), (3, 3), "{said}");
+}

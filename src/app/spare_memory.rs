@@ -1,6 +1,7 @@
-//! Gives back memory that only the start of a daemon needed, or the load of a config: its schema, what was freed since (of
-//! which glibc keeps most), and the pages of the program file that the start has mapped. Of those, 17 MB are resident then,
-//! and an idle daemon touches few. They stay in the page cache, and those that are needed are mapped again when they are.
+//! Gives back memory that only the start of a daemon needed, or the load of a config: the config's schema, what has been freed
+//! (most of which glibc keeps), and the pages of the program file that the start has mapped. 17 MB of those pages are resident
+//! after the start, and an idle daemon touches few of them. They stay in the page cache, and those that are needed are mapped
+//! again when they are.
 
 use crate::config;
 #[cfg(target_os = "linux")]
@@ -9,23 +10,18 @@ use nix::sys::mman::{MmapAdvise, madvise};
 use std::ptr::NonNull;
 use tokio::time::Instant;
 
-/// Gives back what the start needed.
-pub(super) fn give_back_after_start() {
-    give_back_after_load();
-    let bytes = unmap_program();
-    tracing::debug!(bytes, "gave back pages of the program");
-}
-
-/// Gives back what loading a config needed. Other threads may have to wait for memory meanwhile: with 1,000 streams on the
-/// same core, 1 to 10 ms.
-pub(super) fn give_back_after_load() {
+/// Gives back what loading a config needed. While runs are under way, what was freed stays for them, because other threads may
+/// have to wait for memory meanwhile: with 1,000 streams on the same core, 1 to 10 ms.
+pub(super) fn give_back_after_load(is_idle: bool) {
     config::forget_schema();
-    let began = Instant::now();
-    let is_less = trim_heap();
-    tracing::debug!(is_less, time = ?began.elapsed(), "gave back the free pages of the heap");
+    if is_idle {
+        let began = Instant::now();
+        let gave_back = trim_heap();
+        tracing::debug!(gave_back, time = ?began.elapsed(), "asked for the free heap to be given back");
+    }
 }
 
-/// Gives back the free pages of the heap. Returns whether there were any; elsewhere than with glibc, nothing is done.
+/// Gives back the free pages of the heap. Returns whether there were any.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[expect(unsafe_code, reason = "a function that no crate wraps in a safe one")]
 fn trim_heap() -> bool {
@@ -33,6 +29,7 @@ fn trim_heap() -> bool {
     (unsafe { nix::libc::malloc_trim(0) }) == 1
 }
 
+/// Elsewhere, nothing is given back.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 fn trim_heap() -> bool {
     false
@@ -41,7 +38,7 @@ fn trim_heap() -> bool {
 /// Unmaps the pages of this program's code and constants until they are needed. Returns how many bytes they are; 0 where
 /// this is not possible.
 #[cfg(target_os = "linux")]
-fn unmap_program() -> usize {
+pub(super) fn unmap_program() -> usize {
     let maps = std::fs::read_to_string("/proc/self/smaps").unwrap_or_default();
     let Some(program) = std::fs::read_link("/proc/self/exe").ok() else { return 0 };
     let Some(program) = program.to_str() else { return 0 };
@@ -51,7 +48,7 @@ fn unmap_program() -> usize {
 
 /// Elsewhere, nothing is given back.
 #[cfg(not(target_os = "linux"))]
-fn unmap_program() -> usize {
+pub(super) fn unmap_program() -> usize {
     0
 }
 
@@ -125,7 +122,6 @@ mod tests {
     #[test]
     fn the_program_goes_on() {
         assert!(unmap_program() > 0);
-        give_back_after_start();
         assert_eq!(format!("{:?}", "code and constants".to_uppercase()), "\"CODE AND CONSTANTS\"");
     }
 }
