@@ -4,7 +4,7 @@
 
 use super::result_file::{BaselineChanges, ResultComparison, ResultVerdict, SavedResult};
 use super::result_pair::ResultPair;
-use super::tables::percent;
+use super::tables::{percent, wanted};
 use super::view::{ObjectiveResult, PairReport};
 use crate::detect::change::ChangeVerdict;
 use crate::event::ComparisonVerdict;
@@ -93,7 +93,7 @@ fn of_pair(pair: &ResultPair) -> CaseGroup {
         cases.extend(pair.objectives.iter().zip(&view.objectives).map(|(objective, judged)| {
             let good = &objective.good;
             let name =
-                format!("objective {}: {good} for {}", objective.name, percent(Some(objective.objective)));
+                format!("objective {}: {good} for {}", objective.name, wanted(Some(objective.objective)));
             JudgedCase { name, end: of_objective(judged) }
         }));
         cases.extend(checks(pair, &view));
@@ -116,7 +116,7 @@ fn of_objective(judged: &ObjectiveResult) -> CaseEnd {
         None => CaseEnd::Skipped("nothing was judged by it".to_owned()),
         Some(met) => CaseEnd::of(met, || {
             let ObjectiveResult { events, errors, ratio, objective, .. } = judged;
-            let (good, wanted) = (percent(*ratio), percent(*objective));
+            let (good, wanted) = (percent(*ratio), wanted(*objective));
             format!("{errors} of {events} are bad: {good} are good, {wanted} are wanted")
         }),
     }

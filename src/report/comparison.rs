@@ -2,6 +2,7 @@
 
 use super::tables::table;
 use crate::event::ComparisonReport;
+use crate::vocabulary::exact_percent;
 use std::fmt::Write as _;
 
 /// A table for each comparison.
@@ -9,10 +10,10 @@ pub fn comparison_tables(reports: &[ComparisonReport]) -> String {
     let mut out = String::new();
     for report in reports {
         let ComparisonReport { profile, control, treatment, verdict, pairs, .. } = report;
-        let percent = report.confidence * 100.0;
+        let confidence = exact_percent(report.confidence);
         let _ = writeln!(
             out,
-            "{profile}: {treatment} against {control}: {} ({pairs} pairs, {percent}% confidence)",
+            "{profile}: {treatment} against {control}: {} ({pairs} pairs, {confidence} confidence)",
             verdict.label()
         );
         let rows = report.quantities.iter().map(|it| {

@@ -3,7 +3,7 @@
 use super::diff::{MeasuredSide, QuantityChange, ResultDiff};
 use super::tables::{ABSENT, percent, seconds, table};
 use crate::detect::change::ChangeVerdict;
-use crate::vocabulary::Quantity;
+use crate::vocabulary::{Quantity, exact_percent};
 use std::fmt::Write as _;
 
 impl ResultDiff {
@@ -32,10 +32,10 @@ impl ResultDiff {
         let counts: Vec<String> =
             ranked.map(|verdict| format!("{} {}", self.count(verdict), verdict.name())).into();
         format!(
-            "{}: {}; the true changes lie in all of these intervals with {:.0}% confidence",
+            "{}: {}; the true changes lie in all of these intervals with {} confidence",
             self.verdict.name(),
             counts.join(", "),
-            self.confidence * 100.0
+            exact_percent(self.confidence)
         )
     }
 }

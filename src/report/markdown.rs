@@ -4,7 +4,7 @@
 use super::result_file::{ResultVerdict, SavedResult};
 use super::result_pair::ResultPair;
 use super::server_account::named_sentence;
-use super::tables::{ABSENT, name, percent, seconds, with_parts};
+use super::tables::{ABSENT, name, percent, seconds, wanted, with_parts};
 use super::view::{DistributionSummary, PairReport, StageReport};
 use crate::detect::change::ChangeVerdict;
 use std::fmt::Write as _;
@@ -236,7 +236,7 @@ fn objectives(out: &mut String, views: &[PairReport]) {
                 it.events.to_string(),
                 it.errors.to_string(),
                 percent(it.ratio),
-                percent(it.objective),
+                wanted(it.objective),
                 met.to_owned(),
             ]
         })

@@ -5,6 +5,7 @@ use super::view::{
     DeadlineSummary, DistributionSummary, JourneySummary, ObjectiveResult, PairReport, Report, StageReport,
 };
 use crate::detect::quantile::{CONFIDENCE, needed};
+use crate::vocabulary::exact_percent;
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{Cell, CellAlignment, LineStyle, Table, TableStyle};
 use std::collections::BTreeMap;
@@ -269,7 +270,7 @@ fn objectives(objectives: &[ObjectiveResult]) -> Table {
         };
         let name = if &*it.name == "all" { "all (goodput)" } else { &it.name };
         let (events, errors) = (it.events.to_string(), it.errors.to_string());
-        [name.to_owned(), events, errors, percent(it.ratio), percent(it.objective), verdict.to_owned()]
+        [name.to_owned(), events, errors, percent(it.ratio), wanted(it.objective), verdict.to_owned()]
     });
     table(["objective", "events", "errors", "good", "wanted", "result"], 1, rows.collect())
 }
@@ -283,6 +284,11 @@ pub fn counts(counts: &BTreeMap<&'static str, u64>) -> String {
     let counts: Vec<String> =
         counts.iter().filter(|(_, n)| **n > 0).map(|(label, n)| format!("{n} {label}")).collect();
     if counts.is_empty() { absent() } else { counts.join(", ") }
+}
+
+/// The share that an objective asks for, with all its digits: 99.999% is not 100%.
+pub(super) fn wanted(objective: Option<f64>) -> String {
+    objective.map_or_else(absent, exact_percent)
 }
 
 pub(super) fn percent(ratio: Option<f64>) -> String {

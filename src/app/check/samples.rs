@@ -3,6 +3,7 @@
 use crate::config::show_duration;
 use crate::detect::quantile::{CONFIDENCE, needed};
 use crate::plan::{Amount, Daily, Forecast, Objective, PairPlan, Plan};
+use crate::vocabulary::exact_percent;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -29,8 +30,6 @@ fn per_day(daily: &Daily, objective: &Objective) -> Amount {
 
 fn sentence(pair: &PairPlan, strictest: &Objective, per_day: Amount) -> String {
     let samples = needed(strictest.objective, CONFIDENCE);
-    // Exact to the digits that were written, without the noise of binary fractions.
-    let share = (strictest.objective * 1e6).round() / 1e4;
     let what = if strictest.metric.is_of_journeys() { "journeys" } else { "requests" };
     let after = match per_day {
         Amount::Unknown => "how long that takes depends on how fast the target answers".to_owned(),
@@ -39,11 +38,12 @@ fn sentence(pair: &PairPlan, strictest: &Objective, per_day: Amount) -> String {
         Amount::Exact(per_day) | Amount::About(per_day) => format!("after about {}", time(samples, per_day)),
     };
     format!(
-        "Objectives of {} on {}: {samples} {what} carry all of them with {:.0}% confidence (`{}`: {share}%); {after}",
+        "Objectives of {} on {}: {samples} {what} carry all of them with {} confidence (`{}`: {}); {after}",
         pair.pair.profile,
         pair.pair.target,
-        CONFIDENCE * 100.0,
+        exact_percent(CONFIDENCE),
         strictest.name,
+        exact_percent(strictest.objective),
     )
 }
 

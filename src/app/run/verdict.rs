@@ -5,6 +5,7 @@ use crate::cli::Exit;
 use crate::event::{ComparisonReport, ComparisonVerdict, Outcome, Pair, RunResult, RunSummary};
 use crate::plan::{Bound, Objective, PairPlan, Shard};
 use crate::report::{ObjectiveResult, PairReport, Report, counts};
+use crate::vocabulary::exact_percent;
 use anstyle::AnsiColor;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -166,7 +167,7 @@ fn judges_target(label: &str) -> bool {
     Outcome::by_label(label).is_none_or(Outcome::judges_target)
 }
 
-/// `objective ttft (below 800 ms) missed: 93.10% of 1200 are good, 99.00% are wanted; 83 are not, and 12 may be`.
+/// `objective ttft (below 800 ms) missed: 93.10% of 1200 are good, 99% are wanted; 83 are not, and 12 may be`.
 fn missed(result: &ObjectiveResult, plan: Option<&PairPlan>) -> Option<String> {
     let ObjectiveResult { name, events, errors, ratio, objective, met } = result;
     if *met != Some(false) {
@@ -182,8 +183,8 @@ fn missed(result: &ObjectiveResult, plan: Option<&PairPlan>) -> Option<String> {
         format!("{errors} of {events} are bad, {may} may be")
     };
     Some(format!(
-        "objective {name}{bound} missed: {of}; {ratio:.2}% are good, {:.2}% are wanted",
-        wanted * 100.0
+        "objective {name}{bound} missed: {of}; {ratio:.2}% are good, {} are wanted",
+        exact_percent(wanted)
     ))
 }
 

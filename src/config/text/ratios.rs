@@ -1,6 +1,7 @@
 //! Percentages, stored as ratios.
 
 use super::{Text, text};
+use crate::vocabulary::exact_percent;
 
 /// A percentage greater than 0 and less than 100, with the percent sign: `99.5%`. Stored as a ratio.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,9 +23,7 @@ impl Text for Percentage {
     }
 
     fn show(&self) -> String {
-        // Ten decimals are enough for any practical value and hide the rounding error of the product.
-        let percent = format!("{:.10}", self.0 * 100.0);
-        format!("{}%", percent.trim_end_matches('0').trim_end_matches('.'))
+        exact_percent(self.0)
     }
 }
 text!(Percentage);

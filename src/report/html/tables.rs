@@ -7,6 +7,7 @@ use crate::report::result_pair::ResultPair;
 use crate::report::server_account::{account_rows, account_sentence, levels};
 use crate::report::tables::{ABSENT, counts, name, percent, seconds, with_parts};
 use crate::report::view::{DistributionSummary, PairReport, StageReport};
+use crate::vocabulary::exact_percent;
 use serde::Serialize;
 
 /// A table.
@@ -368,13 +369,13 @@ pub(super) fn comparisons(result: &SavedResult) -> Vec<HtmlTable> {
             vec![quantity, verdict, of.change.clone(), of.interval.clone(), of.pairs.to_string()]
         });
         let caption = format!(
-            "{}: {} against {}: {} ({} pairs, {}% confidence)",
+            "{}: {} against {}: {} ({} pairs, {} confidence)",
             it.profile,
             it.treatment,
             it.control,
             it.verdict.label(),
             it.pairs,
-            it.confidence * 100.0
+            exact_percent(it.confidence)
         );
         HtmlTable::new(caption, 2, &["quantity", "verdict", "change", "interval", "pairs"], rows.collect())
     });

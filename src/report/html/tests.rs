@@ -34,7 +34,7 @@ fn it_has_all_numbers_in_tables() {
         "agent probe-1 in eu",
         "<td class=\"number\">300 ms</td>",
         "300 ms ≤ 300 ms",
-        "objective ttft: time_to_first_token below 0.8 s for 99.00%",
+        "objective ttft: time_to_first_token below 0.8 s for 99%",
         "answers with status 200",
         "decode bound",
         "answers begin soon",
