@@ -25,7 +25,7 @@ pub use dataset::{DatasetFormat, RowOrder};
 pub use dns_record::DnsRecord;
 pub use honoured::HonouredParam;
 pub use incident::IncidentKind;
-pub use percent::exact_percent;
+pub use percent::{exact_percent, judged_percent};
 pub use quantity::Quantity;
 pub use reasoning::ReasoningEffort;
 pub use record::RecordMode;

@@ -4,7 +4,7 @@
 
 use super::result_file::{BaselineChanges, ResultComparison, ResultVerdict, SavedResult};
 use super::result_pair::ResultPair;
-use super::tables::{percent, wanted};
+use super::tables::{good, wanted};
 use super::view::{ObjectiveResult, PairReport};
 use crate::detect::change::ChangeVerdict;
 use crate::event::ComparisonVerdict;
@@ -115,8 +115,8 @@ fn of_objective(judged: &ObjectiveResult) -> CaseEnd {
     match judged.met {
         None => CaseEnd::Skipped("nothing was judged by it".to_owned()),
         Some(met) => CaseEnd::of(met, || {
-            let ObjectiveResult { events, errors, ratio, objective, .. } = judged;
-            let (good, wanted) = (percent(*ratio), wanted(*objective));
+            let ObjectiveResult { events, errors, objective, .. } = judged;
+            let (good, wanted) = (good(judged), wanted(*objective));
             format!("{errors} of {events} are bad: {good} are good, {wanted} are wanted")
         }),
     }

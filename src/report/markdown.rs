@@ -4,7 +4,7 @@
 use super::result_file::{ResultVerdict, SavedResult};
 use super::result_pair::ResultPair;
 use super::server_account::named_sentence;
-use super::tables::{ABSENT, name, percent, seconds, wanted, with_parts};
+use super::tables::{ABSENT, good, name, percent, seconds, wanted, with_parts};
 use super::view::{DistributionSummary, PairReport, StageReport};
 use crate::detect::change::ChangeVerdict;
 use std::fmt::Write as _;
@@ -235,7 +235,7 @@ fn objectives(out: &mut String, views: &[PairReport]) {
                 escape(&it.name),
                 it.events.to_string(),
                 it.errors.to_string(),
-                percent(it.ratio),
+                good(it),
                 wanted(it.objective),
                 met.to_owned(),
             ]

@@ -5,7 +5,7 @@ use super::view::{
     DeadlineSummary, DistributionSummary, JourneySummary, ObjectiveResult, PairReport, Report, StageReport,
 };
 use crate::detect::quantile::{CONFIDENCE, needed};
-use crate::vocabulary::exact_percent;
+use crate::vocabulary::{exact_percent, judged_percent};
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{Cell, CellAlignment, LineStyle, Table, TableStyle};
 use std::collections::BTreeMap;
@@ -270,7 +270,7 @@ fn objectives(objectives: &[ObjectiveResult]) -> Table {
         };
         let name = if &*it.name == "all" { "all (goodput)" } else { &it.name };
         let (events, errors) = (it.events.to_string(), it.errors.to_string());
-        [name.to_owned(), events, errors, percent(it.ratio), wanted(it.objective), verdict.to_owned()]
+        [name.to_owned(), events, errors, good(it), wanted(it.objective), verdict.to_owned()]
     });
     table(["objective", "events", "errors", "good", "wanted", "result"], 1, rows.collect())
 }
@@ -289,6 +289,14 @@ pub fn counts(counts: &BTreeMap<&'static str, u64>) -> String {
 /// The share that an objective asks for, with all its digits: 99.999% is not 100%.
 pub(super) fn wanted(objective: Option<f64>) -> String {
     objective.map_or_else(absent, exact_percent)
+}
+
+/// The share of an objective that is good, to be compared with what is [`wanted`].
+pub(super) fn good(judged: &ObjectiveResult) -> String {
+    match (judged.ratio, judged.objective) {
+        (Some(ratio), Some(wanted)) => judged_percent(ratio, wanted),
+        (ratio, _) => percent(ratio),
+    }
 }
 
 pub(super) fn percent(ratio: Option<f64>) -> String {

@@ -5,7 +5,7 @@ use crate::cli::Exit;
 use crate::event::{ComparisonReport, ComparisonVerdict, Outcome, Pair, RunResult, RunSummary};
 use crate::plan::{Bound, Objective, PairPlan, Shard};
 use crate::report::{ObjectiveResult, PairReport, Report, counts};
-use crate::vocabulary::exact_percent;
+use crate::vocabulary::{exact_percent, judged_percent};
 use anstyle::AnsiColor;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -167,13 +167,13 @@ fn judges_target(label: &str) -> bool {
     Outcome::by_label(label).is_none_or(Outcome::judges_target)
 }
 
-/// `objective ttft (below 800 ms) missed: 93.10% of 1200 are good, 99% are wanted; 83 are not, and 12 may be`.
+/// `objective ttft (below 0.8 s) missed: 83 of 1200 are bad, 12 may be; 93.08% are good, 99% are wanted`.
 fn missed(result: &ObjectiveResult, plan: Option<&PairPlan>) -> Option<String> {
     let ObjectiveResult { name, events, errors, ratio, objective, met } = result;
     if *met != Some(false) {
         return None;
     }
-    let (ratio, wanted) = (ratio.unwrap_or_default() * 100.0, objective.unwrap_or_default());
+    let (ratio, wanted) = (ratio.unwrap_or_default(), objective.unwrap_or_default());
     let known = plan.and_then(|plan| plan.profile.slos.iter().find(|it| it.name == *name));
     let bound = known.and_then(bound).map_or_else(String::new, |bound| format!(" ({bound})"));
     let may = allowed(*events, wanted);
@@ -183,7 +183,8 @@ fn missed(result: &ObjectiveResult, plan: Option<&PairPlan>) -> Option<String> {
         format!("{errors} of {events} are bad, {may} may be")
     };
     Some(format!(
-        "objective {name}{bound} missed: {of}; {ratio:.2}% are good, {} are wanted",
+        "objective {name}{bound} missed: {of}; {} are good, {} are wanted",
+        judged_percent(ratio, wanted),
         exact_percent(wanted)
     ))
 }
