@@ -31,6 +31,11 @@ const WAITING: usize = 16;
 /// One line per target in this time about a source that fails.
 const QUIET: Duration = Duration::from_mins(5);
 
+/// Longest time until a source that failed is asked again, however rarely it is asked otherwise: what is known grows old
+/// meanwhile, and an alert that waits for failures would come and go with them. Less than the five minutes for which that
+/// alert must hold, so that one failure does not raise it.
+const RETRY: Duration = Duration::from_mins(2);
+
 /// The answer of a source.
 type LookAnswer = Result<Vec<Replica>, LookError>;
 
@@ -211,16 +216,17 @@ impl Discoverer {
     }
 }
 
-/// Asks a source again and again, at once and then every `refresh`.
+/// Asks a source again and again, at once and then every `refresh`; sooner after a failure, if that is long.
 async fn follow(target: Arc<str>, discovery: Arc<Discovery>, sender: mpsc::Sender<FreshAnswer>) {
     loop {
-        let next = Instant::now() + discovery.refresh;
+        let began = Instant::now();
         let answer = source::look(&discovery).await;
+        let pause = if answer.is_ok() { discovery.refresh } else { discovery.refresh.min(RETRY) };
         let fresh = FreshAnswer { target: Arc::clone(&target), discovery: Arc::clone(&discovery), answer };
         if sender.send(fresh).await.is_err() {
             return;
         }
-        sleep_until(next).await;
+        sleep_until(began + pause).await;
     }
 }
 

@@ -33,7 +33,8 @@ pub struct Discover {
     /// `endpointslices` of the API group `discovery.k8s.io`. Replicas are named by their pods.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kubernetes: Option<DiscoverKubernetes>,
-    /// How often the source is asked. Default: 30s; 60s for `http_sd`, and 5s for `file_sd`.
+    /// How often the source is asked; if it fails, again after two minutes at the latest. Default: 30s; 60s for `http_sd`,
+    /// and 5s for `file_sd`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refresh: Option<Length>,
     /// Maximum number of replicas. If more are found, those that are known keep their place, and the rest are taken in order

@@ -4,9 +4,13 @@ use crate::plan::from_yaml;
 use std::path::Path;
 
 fn plan(file: &Path, max: usize) -> Plan {
+    asked_every("1s", file, max)
+}
+
+fn asked_every(refresh: &str, file: &Path, max: usize) -> Plan {
     let text = format!(
         "targets: {{ llm: {{ api: openai-chat, base_url: 'http://127.0.0.1:8000/v1', \
-         discover: {{ file_sd: ['{}'], refresh: 1s, max: {max} }} }} }}\n\
+         discover: {{ file_sd: ['{}'], refresh: {refresh}, max: {max} }} }} }}\n\
          profiles: {{ p: {{ targets: [llm], schedule: {{ manual: {{}} }}, workload: {{ prompts: [x] }} }} }}",
         file.display()
     );
@@ -70,6 +74,30 @@ async fn replicas_come_and_go_and_a_source_that_fails_changes_nothing() {
     write(&file, "[]");
     while !next(&mut discoverer).await.changed {}
     assert!(known(&discoverer, &plan).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_failed_is_asked_again_before_it_would_be_otherwise() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("replicas.json");
+    for (refresh, after_failure, after_answer) in
+        [("6h", RETRY, 6 * 3600), ("10s", Duration::from_secs(10), 10)]
+    {
+        let _ = std::fs::remove_file(&file);
+        let mut discoverer = Discoverer::default();
+        discoverer.follow(&asked_every(refresh, &file, 2));
+        let mut times = Vec::new();
+        for (failure, text) in [(true, None), (true, Some("[]")), (false, None), (false, None)] {
+            assert_eq!(next(&mut discoverer).await.look.failure.is_some(), failure);
+            times.push(Instant::now());
+            if let Some(text) = text {
+                write(&file, text);
+            }
+        }
+        let waited: Vec<u64> = times.windows(2).map(|pair| (pair[1] - pair[0]).as_secs()).collect();
+        // An answer has settled for a moment, which is part of the time.
+        assert_eq!(waited, [after_failure.as_secs(), after_failure.as_secs(), after_answer], "{refresh}");
+    }
 }
 
 #[tokio::test]
