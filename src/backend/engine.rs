@@ -9,6 +9,9 @@ use strum::VariantArray;
 /// The time at which a process began, as Prometheus' client libraries export it.
 const STARTED: &str = "process_start_time_seconds";
 
+/// What the names of a family's samples end in.
+const PARTS: [&str; 4] = ["", "_bucket", "_sum", "_count"];
+
 /// What is read of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, VariantArray)]
 pub(super) enum EngineSignal {
@@ -155,10 +158,24 @@ impl EnginePage<'_> {
         self.names.signals.iter().filter_map(value).collect()
     }
 
-    /// Whether a family has a series of the model.
+    /// Whether a family has a series of the model, so that [`Self::of`] tells its models apart. Names are compared as they
+    /// are: `llama-3` is not `llama-3-70b`. A server with one model may have another name for it than its clients, such as
+    /// that of the base of a `LoRA` adapter; all that it counts is then of this model.
     fn names_model(&self, family: &FamilyName) -> bool {
-        let mut its = self.samples.iter().filter(|sample| sample.name.starts_with(family.name));
-        its.any(|sample| sample.label(self.names.model) == Some(self.model))
+        let mut parts = PARTS.iter().flat_map(|suffix| self.all_of(family, suffix));
+        parts.any(|sample| self.is_of_model(sample))
+    }
+
+    fn is_of_model(&self, sample: &PageSample<'_>) -> bool {
+        sample.label(self.names.model) == Some(self.model)
+    }
+
+    /// The samples of a family with this suffix, of all models.
+    fn all_of(&self, family: &FamilyName, suffix: &str) -> impl Iterator<Item = &PageSample<'_>> {
+        self.samples.iter().filter(move |sample| {
+            sample.name.strip_prefix(family.name) == Some(suffix)
+                && family.labels.iter().all(|(name, value)| sample.label(name) == Some(value))
+        })
     }
 
     fn value(&self, signal: EngineSignal, reading: &SignalReading) -> Option<SignalValue> {
@@ -179,13 +196,9 @@ impl EnginePage<'_> {
 
     /// The samples of a family with this suffix; of one model, if the page tells models apart and knows it.
     fn of(&self, family: &FamilyName, suffix: &str) -> Vec<&PageSample<'_>> {
-        let is_its = |sample: &&PageSample<'_>| {
-            sample.name.strip_prefix(family.name) == Some(suffix)
-                && family.labels.iter().all(|(name, value)| sample.label(name) == Some(value))
-        };
-        let all: Vec<_> = self.samples.iter().filter(is_its).collect();
-        let is_ours = |sample: &&PageSample<'_>| sample.label(self.names.model) == Some(self.model);
-        if all.iter().any(is_ours) { all.into_iter().filter(is_ours).collect() } else { all }
+        let all: Vec<_> = self.all_of(family, suffix).collect();
+        let (ours, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|sample| self.is_of_model(sample));
+        if ours.is_empty() { others } else { ours }
     }
 
     fn total(&self, family: &FamilyName) -> Option<f64> {
@@ -258,6 +271,25 @@ mod tests {
         assert_eq!(of(other), (Some(SignalValue::Level(5.0)), false));
         let both = format!("{other}vllm:num_requests_running{{model_name=\"m\"}} 2\n");
         assert_eq!(of(&both), (Some(SignalValue::Level(2.0)), true));
+    }
+
+    #[test]
+    fn a_family_of_several_signals_tells_models_apart_for_each() {
+        let text = "nv_trt_llm_request_metrics{model=\"other\",request_type=\"waiting\"} 5\n\
+                    nv_trt_llm_request_metrics{model=\"m\",request_type=\"active\"} 2\n";
+        let reading = page(text, "m").unwrap();
+        assert_eq!(reading.values[&EngineSignal::Waiting], SignalValue::Level(5.0), "of all models");
+        assert_eq!(reading.of_model, BTreeSet::from([EngineSignal::Running]));
+    }
+
+    #[test]
+    fn a_name_that_begins_alike_is_another_model() {
+        let text = "vllm:num_requests_running{model_name=\"llama-3-70b\"} 5\n\
+                    vllm:num_requests_running{model_name=\"llama-3\"} 2\n";
+        assert_eq!(page(text, "llama-3").unwrap().values[&EngineSignal::Running], SignalValue::Level(2.0));
+        let adapter = page(text, "llama-3-sql").unwrap();
+        assert_eq!(adapter.values[&EngineSignal::Running], SignalValue::Level(7.0), "all that there is");
+        assert!(adapter.of_model.is_empty());
     }
 
     #[test]
