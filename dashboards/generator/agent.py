@@ -103,10 +103,10 @@ def board():
                   instant=True), marks=SPENT_SHARE, top=1),
     ])  # fmt: skip
     replicas = Row("Discovery", [
-        lines("Replicas", "Replicas that are measured, of each target with `discover`. `left out`: found more often than `discover.max`"
-              " allows, counted each time the source answers.", COUNT,
+        lines("Replicas", "Replicas that are measured, of each target with `discover`. `left out`: found as well, and not measured"
+              " because of `discover.max`.", COUNT,
               Line(mine.gauge("max", "tokenbeat_discovered_replicas", ("location", "target")), "{{target}} {{location}}"),
-              Line(mine.rate("tokenbeat_discovery_left_out_total", ("location", "target"), how="increase"), "{{target}} {{location}} left out")),
+              Line(mine.gauge("max", "tokenbeat_discovery_left_out_replicas", ("location", "target")), "{{target}} {{location}} left out")),
         lines("Failed discoveries", "Attempts to find out the replicas of a target that failed, by reason. Those that are known stay.", COUNT,
               Line(mine.rate("tokenbeat_discovery_failures_total", ("target", "reason"), how="increase"), "{{target}} {{reason}}")),
         lines("Replicas worse than their siblings", "By latency or failures, against the other replicas of the target in the same minutes.", COUNT,

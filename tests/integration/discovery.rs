@@ -91,7 +91,7 @@ async fn replicas_come_and_go_with_their_series() {
 
     // One too many: those that are known stay.
     list(&file, &[&one, &two, &three, &four]);
-    let over = |scrape: &Scrape| scrape.metric("tokenbeat_discovery_left_out_total").value() > 0.0;
+    let over = |scrape: &Scrape| scrape.metric("tokenbeat_discovery_left_out_replicas").value() > 0.0;
     let scrape = daemon.scrape_until("one that is left out", over).await;
     assert_eq!(replicas(&scrape, "tokenbeat_requests_total"), names(&[&two, &three, &four]));
 

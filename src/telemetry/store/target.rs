@@ -124,12 +124,12 @@ impl DiscoverySeries {
 
     /// Records what the source of the replicas said at this time.
     pub(super) fn looked(&self, look: &DiscoveryLook, at: SystemTime) {
-        // A count of replicas is far below 2^52.
+        // Counts of replicas are far below 2^52.
         self.cells.get(row::DiscoveredReplicas).set(look.replicas as f64);
         if let Some(failure) = look.failure {
             self.cells.get(row::DiscoveryFailures)[failure].add(1);
         } else {
-            self.cells.get(row::DiscoveryLeftOut).add(look.left_out as u64);
+            self.cells.get(row::DiscoveryLeftOut).set(look.left_out as f64);
             self.cells.get(row::DiscoverySuccess).set_time(at);
         }
     }

@@ -13,10 +13,10 @@ use super::*;
 use crate::catalogue::Metric;
 use crate::event::{
     BudgetScope, BudgetUnit, BudgetUse, ConnectionRecord, Count, CountSource, Exhausted, Failure, Gaps, Hold,
-    Limit, LimitKind, Outcome, Phases, Place, Request, RunRef, RunResult, RunSummary, SkipReason, SkippedRun,
-    Spend, TokenDeadlines, UsagePart, UsageReported, UsageReports, Verdict,
+    Limit, LimitKind, LookFailure, Outcome, Phases, Place, Request, RunRef, RunResult, RunSummary,
+    SkipReason, SkippedRun, Spend, TokenDeadlines, UsagePart, UsageReported, UsageReports, Verdict,
 };
-use crate::plan::{Profile, Trigger};
+use crate::plan::{FoundReplicas, Profile, Trigger, from_yaml};
 use crate::testing::{answer, change_plan, offer, plan, play, profile, run, small_plan, stage};
 use proptest::prelude::*;
 use std::time::UNIX_EPOCH;
@@ -75,6 +75,26 @@ fn a_request_that_waited_at_the_limit_of_its_stage_is_counted() {
     let values = fixture.values();
     assert!(close(values.sum(Metric::QueuedRequests, "stage=steady"), 2.0));
     assert!(close(values.sum(Metric::Requests, "stage=steady"), 3.0), "they are requests like all others");
+}
+
+#[test]
+fn replicas_that_are_left_out_are_those_of_the_last_answer() {
+    let text = "targets: { llm: { api: openai-chat, base_url: 'http://127.0.0.1:8000/v1', \
+                discover: { file_sd: [x.json] } } }\n\
+                profiles: { p: { targets: [llm], schedule: { manual: {} }, workload: { prompts: [x] } } }";
+    let fixture = Fixture::of(from_yaml(text).unwrap().with_replicas(&FoundReplicas::new()));
+    let left_out = |left_out, failure| {
+        let look = DiscoveryLook { target: "llm".into(), replicas: 20, left_out, failure };
+        fixture.store.discovery_looked(&look, UNIX_EPOCH);
+        fixture.values().sum(Metric::DiscoveryLeftOut, "target=llm")
+    };
+    let failed = Some(LookFailure::Unreachable);
+    let seen =
+        [left_out(3, None), left_out(3, None), left_out(0, failed), left_out(1, None), left_out(0, None)];
+    assert!(
+        seen.into_iter().zip([3.0, 3.0, 3.0, 1.0, 0.0]).all(|(seen, right)| close(seen, right)),
+        "{seen:?}"
+    );
 }
 
 #[test]
