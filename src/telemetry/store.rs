@@ -328,8 +328,10 @@ impl Sink for Store {
             }
             Fact::PairWatched(run) => self.at_pair(&run.pair, |series| series.watched(run)),
             Fact::BackendRead { target, result } => {
-                if let Some(series) = self.target(target) {
-                    series.backend_read(*result);
+                // A run may be read to its end after a reload that ended the readings of its target.
+                let series = self.read().backend_reads(target);
+                if let Some(series) = series {
+                    series.read(*result);
                 }
             }
             Fact::BackendHealth { target, healthy } => {

@@ -85,6 +85,7 @@ impl<'a> StoreReading<'a> {
             Subject::Agent => self.store.show_agent(metric, out),
             Subject::Target => {
                 held.targets.iter().for_each(|target| target.cells.one(metric, out));
+                held.backend_reads.iter().for_each(|target| target.cells.one(metric, out));
                 held.discovered.iter().for_each(|target| target.cells.one(metric, out));
             }
             Subject::Run => self.pairs(metric, out),

@@ -8,7 +8,7 @@ use super::pair::PairSeries;
 use super::place::{Feeds, PlaceSeries};
 use super::settings::Settings;
 use super::stage::{StageFeeds, StageSeries};
-use super::target::{DiscoverySeries, TargetSeries};
+use super::target::{BackendReadSeries, DiscoverySeries, TargetSeries};
 use crate::event::{Pair, Place, SeriesKey};
 use crate::plan::{Expect, PairPlan, Plan};
 use crate::vocabulary::TelemetryDetail;
@@ -25,6 +25,7 @@ pub(super) struct Registry {
     pub(super) detail: TelemetryDetail,
     /// Those of the current plan.
     targets: BTreeMap<Arc<str>, Arc<TargetSeries>>,
+    backend_reads: BTreeMap<Arc<str>, Arc<BackendReadSeries>>,
     discovered: BTreeMap<Arc<str>, Arc<DiscoverySeries>>,
     pairs: BTreeMap<Pair, Weak<PairSeries>>,
     /// By keys without step and turn.
@@ -39,6 +40,7 @@ pub(super) struct Registry {
 /// All existing series, in order of labels, for rendering without a lock.
 pub(super) struct RegisteredSeries {
     pub(super) targets: Vec<Arc<TargetSeries>>,
+    pub(super) backend_reads: Vec<Arc<BackendReadSeries>>,
     pub(super) discovered: Vec<Arc<DiscoverySeries>>,
     pub(super) pairs: Vec<Arc<PairSeries>>,
     pub(super) stages: Vec<Arc<StageSeries>>,
@@ -50,6 +52,7 @@ impl RegisteredSeries {
     /// Records all histograms in base-2 buckets as well, including those created later.
     pub(super) fn record_native(&self) {
         self.targets.iter().for_each(|target| target.cells.record_native());
+        self.backend_reads.iter().for_each(|target| target.cells.record_native());
         self.discovered.iter().for_each(|target| target.cells.record_native());
         self.pairs.iter().for_each(|pair| pair.cells.record_native());
         self.stages.iter().for_each(|stage| stage.cells.record_native());
@@ -96,6 +99,11 @@ impl Registry {
         self.targets.get(name).cloned()
     }
 
+    /// The series of a target of the current plan whose server's metrics are read.
+    pub(super) fn backend_reads(&self, name: &str) -> Option<Arc<BackendReadSeries>> {
+        self.backend_reads.get(name).cloned()
+    }
+
     /// The series of a target of the current plan whose replicas are discovered.
     pub(super) fn discovered(&self, name: &str) -> Option<Arc<DiscoverySeries>> {
         self.discovered.get(name).cloned()
@@ -114,6 +122,12 @@ impl Registry {
             let series = before.remove(&target.name).unwrap_or_else(|| Arc::new(TargetSeries::of(target)));
             series.plan_is(target);
             self.targets.insert(Arc::clone(&target.name), series);
+        }
+        let mut before = std::mem::take(&mut self.backend_reads);
+        for target in plan.targets.iter().filter(|target| target.backend.metrics.is_some()) {
+            let series =
+                before.remove(&target.name).unwrap_or_else(|| Arc::new(BackendReadSeries::of(target)));
+            self.backend_reads.insert(Arc::clone(&target.name), series);
         }
         let mut before = std::mem::take(&mut self.discovered);
         for target in &plan.discovered {
@@ -182,6 +196,7 @@ impl Registry {
     pub(super) fn held(&self) -> RegisteredSeries {
         RegisteredSeries {
             targets: self.targets.values().cloned().collect(),
+            backend_reads: self.backend_reads.values().cloned().collect(),
             discovered: self.discovered.values().cloned().collect(),
             pairs: all(&self.pairs),
             stages: all(&self.stages),

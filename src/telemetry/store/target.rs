@@ -44,9 +44,6 @@ impl TargetSeries {
         (info.api, info.provider) = (target.api.name().into(), target.api.provider().into());
         self.say(&info);
         info.asked = target.backend.health.is_some();
-        if target.backend.metrics.is_some() {
-            self.cells.prepare(|when| when == When::ReadBackends);
-        }
         if !info.asked
             && let Some(healthy) = self.cells.made(row::BackendHealthy)
         {
@@ -60,11 +57,6 @@ impl TargetSeries {
         state[from].set(0.0);
         state[to].set(1.0);
         self.cells.get(row::TargetStateChanges)[to].add(1);
-    }
-
-    /// Counts a reading of the server's metrics.
-    pub(super) fn backend_read(&self, result: BackendReadResult) {
-        self.cells.get(row::BackendReads)[result].add(1);
     }
 
     /// Records what the server says of its own health. An answer that comes when it is asked no more counts no more.
@@ -107,6 +99,25 @@ impl TargetSeries {
             OTHER.into()
         };
         self.say(&info);
+    }
+}
+
+/// The series of a target whose server's metrics are read. They are apart from its other series because a reload may end
+/// the readings of a target that stays.
+pub(super) struct BackendReadSeries {
+    pub(super) cells: Cells<about::Target>,
+}
+
+impl BackendReadSeries {
+    pub(super) fn of(target: &Target) -> Self {
+        let cells = Cells::of([&target.name]);
+        cells.prepare(|when| when == When::ReadBackends);
+        Self { cells }
+    }
+
+    /// Counts a reading.
+    pub(super) fn read(&self, result: BackendReadResult) {
+        self.cells.get(row::BackendReads)[result].add(1);
     }
 }
 

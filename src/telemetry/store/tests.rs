@@ -12,9 +12,10 @@ use super::values::StoreValues;
 use super::*;
 use crate::catalogue::Metric;
 use crate::event::{
-    BudgetScope, BudgetUnit, BudgetUse, ConnectionRecord, Count, CountSource, Exhausted, Failure, Gaps, Hold,
-    Limit, LimitKind, LookFailure, Outcome, Phases, Place, Request, RunRef, RunResult, RunSummary,
-    SkipReason, SkippedRun, Spend, TokenDeadlines, UsagePart, UsageReported, UsageReports, Verdict,
+    BackendReadResult, BudgetScope, BudgetUnit, BudgetUse, ConnectionRecord, Count, CountSource, Exhausted,
+    Failure, Gaps, Hold, Limit, LimitKind, LookFailure, Outcome, Phases, Place, Request, RunRef, RunResult,
+    RunSummary, SkipReason, SkippedRun, Spend, TokenDeadlines, UsagePart, UsageReported, UsageReports,
+    Verdict,
 };
 use crate::plan::{FoundReplicas, Profile, Trigger, from_yaml};
 use crate::testing::{answer, change_plan, offer, plan, play, profile, run, small_plan, stage};

@@ -1,6 +1,7 @@
 //! What remains of a plan when another replaces it, and what is removed.
 
 use super::*;
+use strum::VariantArray as _;
 
 #[test]
 fn a_config_that_fails_to_load_is_seen() {
@@ -33,6 +34,35 @@ fn a_new_plan_keeps_what_it_shares_with_the_old() {
     assert_eq!(values.series(Metric::RequestDuration, "target=llama"), 2);
     assert_eq!(values.series(Metric::Tokens, "stage=warm"), 0);
     assert_eq!(values.series(Metric::TargetInfo, ""), 2);
+}
+
+#[test]
+fn readings_of_a_server_that_is_read_no_more_have_no_series() {
+    let config = |backend: &str| {
+        from_yaml(&format!(
+            "targets: {{ llm: {{ api: openai-chat, base_url: 'http://127.0.0.1:8000/v1'{backend} }} }}\n\
+             profiles: {{ p: {{ targets: [llm], schedule: {{ manual: {{}} }}, workload: {{ prompts: [x] }} }} }}"
+        ))
+        .unwrap()
+    };
+    let read = || config(", backend: { metrics: 'http://127.0.0.1:8000/metrics' }");
+    let mut fixture = Fixture::of(read());
+    let tell = |fixture: &Fixture| {
+        let (target, result) = ("llm".into(), BackendReadResult::Ok);
+        fixture.store.record(&Fact::BackendRead { target, result });
+    };
+    tell(&fixture);
+    fixture.change_to(read());
+    assert!(close(fixture.values().sum(Metric::BackendReads, "result=ok"), 1.0));
+    fixture.change_to(config(""));
+    // The last of a run that began before.
+    tell(&fixture);
+    assert_eq!(fixture.values().series(Metric::BackendReads, ""), 0);
+    assert_eq!(fixture.values().series(Metric::TargetInfo, ""), 1, "the target is there");
+    fixture.change_to(read());
+    let values = fixture.values();
+    assert_eq!(values.series(Metric::BackendReads, ""), BackendReadResult::VARIANTS.len());
+    assert!(close(values.sum(Metric::BackendReads, ""), 0.0), "they begin anew");
 }
 
 #[test]
