@@ -146,11 +146,15 @@ fn discovering(plan: &Plan) -> impl Iterator<Item = (&Arc<Target>, &Arc<Discover
 }
 
 impl Discoverer {
-    /// Asks all sources of a plan once, at the same time, before they are followed. Returns what each said; the error of
-    /// one that failed is in the second part.
-    pub async fn first(&mut self, plan: &Plan) -> Vec<(DiscoveryLook, Option<String>)> {
+    /// Asks all sources of a plan once, at the same time, before they are followed; one that gives no answer within
+    /// `patience` has failed. Returns what each said; the error of one that failed is in the second part.
+    pub async fn first(
+        &mut self,
+        plan: &Plan,
+        patience: Option<Duration>,
+    ) -> Vec<(DiscoveryLook, Option<String>)> {
         let asked = discovering(plan).map(async |(target, discovery)| {
-            (Arc::clone(&target.name), discovery, source::look(discovery).await)
+            (Arc::clone(&target.name), discovery, source::look_within(patience, discovery).await)
         });
         let mut looks = Vec::new();
         for (target, discovery, answer) in join_all(asked).await {

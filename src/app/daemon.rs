@@ -41,6 +41,11 @@ use tokio_util::task::AbortOnDropHandle;
 /// Time for the last flush of the export, the webhook and the state file.
 const FLUSH: Duration = Duration::from_secs(5);
 
+/// How long the start waits for the sources of replicas, because the port is not bound before. Enough for a name server
+/// that is asked again after two seconds, and too short for an orchestrator to give up the process. A source that takes longer
+/// is asked again at once when the daemon runs; its replicas then begin without what an earlier process knew of them.
+const FIRST_LOOK: Duration = Duration::from_secs(3);
+
 /// Options of a daemon that are not in its config.
 #[derive(Clone, Debug)]
 pub struct DaemonOptions {
@@ -115,7 +120,7 @@ impl Daemon {
         }
         let base = Arc::new(plan);
         let mut discoverer = Discoverer::default();
-        let looks = discoverer.first(&base).await;
+        let looks = discoverer.first(&base, Some(FIRST_LOOK)).await;
         let plan = Arc::new(base.with_replicas(&discoverer.known(&base)));
         let store = Store::new(&plan);
         for (look, _) in &looks {

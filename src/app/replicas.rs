@@ -17,7 +17,7 @@ pub(super) async fn found(plan: Plan, is_played: impl Fn(&PairPlan) -> bool) -> 
     let mut asked = plan.clone();
     asked.targets.retain(|target| played.contains(&*target.name));
     let mut discoverer = Discoverer::default();
-    for (look, error) in discoverer.first(&asked).await {
+    for (look, error) in discoverer.first(&asked, None).await {
         let target = look.target;
         if let Some(error) = error {
             bail!("cannot find out the replicas of the target {target}: {error}");

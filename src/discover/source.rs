@@ -11,7 +11,7 @@ use crate::unmeasured;
 use futures_util::future::try_join_all;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 /// Maximum size of a list of addresses in bytes.
 const MAX_BYTES: u64 = 4 << 20;
@@ -61,6 +61,9 @@ pub enum LookError {
         /// Whether it answered.
         failure: LookFailure,
     },
+    /// It took longer than somebody was ready to wait.
+    #[error("there is no answer within {} s", .0.as_secs_f64())]
+    Late(Duration),
 }
 
 impl LookError {
@@ -69,8 +72,20 @@ impl LookError {
         match self {
             Self::Unreadable { .. } => LookFailure::Unreadable,
             Self::Invalid { .. } => LookFailure::Invalid,
+            Self::Late(_) => LookFailure::Unreachable,
             Self::Dns { failure, .. } | Self::Http { failure, .. } => *failure,
         }
+    }
+}
+
+/// Asks a source, and waits for its answer no longer than this, if there is a limit.
+pub(super) async fn look_within(
+    patience: Option<Duration>,
+    discovery: &Discovery,
+) -> Result<Vec<Replica>, LookError> {
+    match patience {
+        Some(patience) => timeout(patience, look(discovery)).await.unwrap_or(Err(LookError::Late(patience))),
+        None => look(discovery).await,
     }
 }
 

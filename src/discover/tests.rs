@@ -42,7 +42,7 @@ async fn replicas_come_and_go_and_a_source_that_fails_changes_nothing() {
     let plan = plan(&file, 2);
     let mut discoverer = Discoverer::default();
     // There is no file yet.
-    let [(look, error)] = &discoverer.first(&plan).await[..] else { panic!("one source") };
+    let [(look, error)] = &discoverer.first(&plan, None).await[..] else { panic!("one source") };
     assert_eq!((look.replicas, look.failure), (0, Some(LookFailure::Unreadable)));
     assert!(error.as_ref().unwrap().contains("replicas.json"), "{error:?}");
     write(&file, r#"[{"targets": ["10.0.0.2", "10.0.0.3"]}]"#);
@@ -108,7 +108,7 @@ async fn another_source_begins_with_nothing_and_another_limit_does_not() {
     write(&two, "[]");
     let (before, fewer, other) = (plan(&one, 5), plan(&one, 1), plan(&two, 5));
     let mut discoverer = Discoverer::default();
-    discoverer.first(&before).await;
+    discoverer.first(&before, None).await;
     assert_eq!(known(&discoverer, &fewer), ["llm@10.0.0.1:8000"]);
     assert!(known(&discoverer, &other).is_empty());
     discoverer.follow(&fewer);
@@ -119,6 +119,31 @@ async fn another_source_begins_with_nothing_and_another_limit_does_not() {
     assert!(!next(&mut discoverer).await.changed);
     discoverer.follow(&from_yaml("{}").unwrap());
     assert!(discoverer.watched.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_hangs_is_waited_for_as_long_as_there_is_patience() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("replicas.json");
+    write(&file, r#"[{"targets": ["10.0.0.1"]}]"#);
+    // Connections to it are established, and nobody answers.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let text = format!(
+        "targets:\n  hangs: {{ api: openai-chat, base_url: 'http://127.0.0.1:8000/v1', \
+         discover: {{ http_sd: 'http://{}/list' }} }}\n\
+         \x20 llm: {{ api: openai-chat, base_url: 'http://127.0.0.1:8000/v1', discover: {{ file_sd: ['{}'] }} }}\n\
+         profiles: {{ p: {{ targets: [hangs, llm], schedule: {{ manual: {{}} }}, workload: {{ prompts: [x] }} }} }}",
+        silent.local_addr().unwrap(),
+        file.display()
+    );
+    let plan = from_yaml(&text).unwrap_or_else(|e| panic!("{e}"));
+    let (mut discoverer, began) = (Discoverer::default(), Instant::now());
+    let looks = discoverer.first(&plan, Some(Duration::from_secs(3))).await;
+    assert_eq!(began.elapsed().as_secs(), 3);
+    let failures: Vec<_> = looks.iter().map(|(look, error)| (look.failure, error.as_deref())).collect();
+    let late = (Some(LookFailure::Unreachable), Some("there is no answer within 3 s"));
+    assert_eq!(failures, [late, (None, None)]);
+    assert_eq!(known(&discoverer, &plan), ["llm@10.0.0.1:8000"], "it does not wait in vain");
 }
 
 #[tokio::test]
@@ -139,7 +164,7 @@ async fn a_list_comes_over_http_and_an_error_is_no_list() {
         );
         let plan = from_yaml(&text).unwrap_or_else(|e| panic!("{e}"));
         let mut discoverer = Discoverer::default();
-        let mut looks = discoverer.first(&plan).await;
+        let mut looks = discoverer.first(&plan, None).await;
         (known(&discoverer, &plan), looks.remove(0))
     };
     let (found, (look, error)) = of(&format!("{}/list?site=a", server.uri())).await;

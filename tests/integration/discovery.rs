@@ -1,11 +1,18 @@
 //! Replicas that come and go while the daemon runs, and in `tokenbeat run`.
 
-use crate::harness::{PATIENCE, Running, Simulator, quick, until_within};
+use crate::harness::{PATIENCE, Running, Simulator, load, quick, until_within};
 use crate::http::get;
 use crate::process::run;
 use crate::scrape::Scrape;
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
+use tokenbeat::app::{Daemon, DaemonOptions};
+use tokenbeat::server::Notice;
+use tokenbeat::telemetry::otlp::LogTap;
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::time::Instant;
 
 /// A target whose replicas are in a file, beside one without replicas.
 fn config(file: &Path, profile: &str) -> String {
@@ -121,6 +128,30 @@ async fn replicas_come_and_go_with_their_series() {
     daemon.drain().await;
 }
 
+/// Its clock goes on only while nothing happens, so the test does not take the time that it measures.
+#[tokio::test(start_paused = true)]
+async fn a_source_that_hangs_does_not_hold_up_the_start() {
+    // Connections to it are established, and nobody answers.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = silent.local_addr().unwrap();
+    let source = format!("http_sd: 'http://{address}/list'");
+    let config = config(Path::new("x.json"), "schedule: { manual: {} }");
+    let config = config.replace("file_sd: ['x.json'], refresh: 1s", &source);
+    assert!(config.contains(&source));
+    let options = DaemonOptions {
+        listen: None,
+        lifecycle: false,
+        grace: Duration::ZERO,
+        overrun: Duration::ZERO,
+        notice: Notice::default(),
+    };
+    let began = Instant::now();
+    let daemon =
+        Daemon::build(load(&config, address), options, Handle::current(), &LogTap::default()).await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    assert_ne!(daemon.address().port(), 0, "it is bound");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_asks_only_for_the_replicas_that_it_plays() {
     let (folder, simulator) = (tempfile::tempdir().unwrap(), Simulator::start());
@@ -150,7 +181,7 @@ async fn a_replica_that_becomes_slow_is_an_outlier_among_its_siblings() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("replicas.yaml");
     // Steps that are long beside the noise of a busy machine.
-    let options = || tokenbeat::sim::Options { step_time: std::time::Duration::from_millis(15), ..quick() };
+    let options = || tokenbeat::sim::Options { step_time: Duration::from_millis(15), ..quick() };
     let [one, two, three] = std::array::from_fn(|_| Simulator::with(options()));
     list(&file, &[&one, &two, &three]);
     let daemon =
