@@ -20,10 +20,15 @@ use tokio::time::Instant;
 /// Maximum number of bytes of one read.
 const MAX_READ: usize = 64 << 10;
 
+/// Where bytes are read to at first, with what the kernel says about them: a reader's own room would have to be filled
+/// with zeros before each read, all of it, and is much larger than a token.
+struct Landing {
+    bytes: Vec<u8>,
+    control: Vec<u8>,
+}
+
 thread_local! {
-    /// Where bytes are read to at first: a reader's own room would have to be filled with zeros before each read, all of
-    /// it, and is much larger than a token.
-    static LANDING: RefCell<Vec<u8>> = RefCell::new(vec![0; MAX_READ]);
+    static LANDING: RefCell<Landing> = RefCell::new(Landing { bytes: vec![0; MAX_READ], control: control() });
 }
 
 /// A socket that can be read without waiting.
@@ -47,7 +52,6 @@ impl ReadNow for tokio::net::TcpStream {
 /// Reads a socket, and knows when the bytes arrived.
 #[derive(Debug)]
 pub struct TimedReader {
-    control: Vec<u8>,
     /// No byte that is still to be read arrived before this.
     earliest: Option<Instant>,
 }
@@ -65,7 +69,7 @@ pub struct TimedRead {
 impl TimedReader {
     /// For a socket of which no byte arrived before `earliest`, if that is known.
     pub fn new(earliest: Option<Instant>) -> Self {
-        Self { control: control(), earliest }
+        Self { earliest }
     }
 
     /// Reads what is there, as far as there is room for it. Fails as the socket does.
@@ -83,9 +87,9 @@ impl TimedReader {
     ) -> io::Result<TimedRead> {
         let room = room.min(MAX_READ);
         let began = Instant::now();
-        LANDING.with_borrow_mut(|landing| {
-            let landing = landing.get_mut(..room).unwrap_or_default();
-            let (read, age) = receive(socket, landing, &mut self.control)?;
+        LANDING.with_borrow_mut(|Landing { bytes, control }| {
+            let landing = bytes.get_mut(..room).unwrap_or_default();
+            let (read, age) = receive(socket, landing, control)?;
             if read == 0 {
                 return Ok(TimedRead { arrived: None, emptied: false });
             }

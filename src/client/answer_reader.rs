@@ -1,4 +1,4 @@
-//! Reads the bytes of a connection, whoever waits for them.
+//! The socket that answers are read from, whoever waits for them.
 
 use super::arrival::{BytesArrival, LastArrival};
 use super::gather::StreamPace;
@@ -6,10 +6,40 @@ use super::held::HeldPieces;
 use crate::receive_time::TimedReader;
 use std::io;
 use std::net::TcpStream;
-use std::sync::Arc;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use tokio::io::ReadBuf;
 use tokio::time::Instant;
+
+/// A socket and what reads it, for the request that waits and for whoever reads together with others. All in one place:
+/// where thousands of streams are read in turn, each place that one of them keeps something in has left the processor's
+/// cache.
+pub(super) struct AnswerSocket {
+    pub(super) stream: TcpStream,
+    reader: Mutex<AnswerReader>,
+    /// Whether it is among those that hold pieces.
+    pub(super) holds: AtomicBool,
+}
+
+impl AnswerSocket {
+    /// For a connection of which no byte arrived before now.
+    pub(super) fn new(stream: TcpStream, arrival: Arc<LastArrival>, pace: StreamPace) -> Self {
+        Self { stream, reader: Mutex::new(AnswerReader::new(arrival, pace)), holds: AtomicBool::new(false) }
+    }
+
+    /// Its reader.
+    pub(super) fn reader(&self) -> MutexGuard<'_, AnswerReader> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl AsRawFd for AnswerSocket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.stream.as_raw_fd()
+    }
+}
 
 /// Reads, and notes when the bytes arrived.
 pub(super) struct AnswerReader {
@@ -26,8 +56,7 @@ pub(super) struct AnswerReader {
 }
 
 impl AnswerReader {
-    /// For a connection of which no byte arrived before now.
-    pub(super) fn new(arrival: Arc<LastArrival>, pace: StreamPace) -> Self {
+    fn new(arrival: Arc<LastArrival>, pace: StreamPace) -> Self {
         Self {
             timed: TimedReader::new(Some(Instant::now())),
             arrival,

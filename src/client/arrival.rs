@@ -1,14 +1,14 @@
 //! Reads answers from a TCP socket, and knows when their bytes arrived at this machine. Paced ones may be waited for
 //! together with others.
 
-use super::answer_reader::AnswerReader;
-use super::gather::{GatheredStream, Gatherer, SharedReader, StreamPace, lock};
+use super::answer_reader::AnswerSocket;
+use super::gather::{GatheredStream, Gatherer, StreamPace};
 use crate::receive_time;
 use std::io::{self, IoSlice, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
@@ -83,16 +83,15 @@ impl LastArrival {
 
 /// A TCP connection whose reads say when their bytes arrived.
 pub(super) struct TimedStream {
-    stream: Arc<TcpStream>,
+    socket: Arc<AnswerSocket>,
     wait: ReadinessWait,
     arrival: Arc<LastArrival>,
-    reader: SharedReader,
 }
 
 /// How bytes are waited for.
 enum ReadinessWait {
     /// By the runtime, which wakes the reader for each piece.
-    Alone(AsyncFd<Arc<TcpStream>>),
+    Alone(AsyncFd<Arc<AnswerSocket>>),
     /// Together with those of other streams.
     Gathered(GatheredStream),
 }
@@ -105,18 +104,12 @@ impl TimedStream {
         gatherer: Option<Arc<Gatherer>>,
         is_plain: bool,
     ) -> io::Result<(Self, Arc<LastArrival>)> {
-        let stream = Arc::new(stream.into_std()?);
-        receive_time::ask(&*stream);
-        let socket = alone(&stream)?;
+        let stream = stream.into_std()?;
+        receive_time::ask(&stream);
         let arrival = Arc::new(LastArrival::new(is_plain));
-        let reader = AnswerReader::new(Arc::clone(&arrival), StreamPace::new(gatherer));
-        let timed = Self {
-            stream,
-            wait: ReadinessWait::Alone(socket),
-            arrival: Arc::clone(&arrival),
-            reader: Arc::new(Mutex::new(reader)),
-        };
-        Ok((timed, arrival))
+        let socket = Arc::new(AnswerSocket::new(stream, Arc::clone(&arrival), StreamPace::new(gatherer)));
+        let wait = ReadinessWait::Alone(alone(&socket)?);
+        Ok((Self { socket, wait, arrival: Arc::clone(&arrival) }, arrival))
     }
 
     fn poll_write_with(
@@ -124,22 +117,22 @@ impl TimedStream {
         cx: &mut Context<'_>,
         write: impl Fn(&mut &TcpStream) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
-        lock(&self.reader).pace.begin();
+        self.socket.reader().pace.begin();
         // Nearly always there is room. The runtime would have to look first, if it watches this socket only since the last
         // answer ended, and the request would wait for that.
-        let result = write(&mut &*self.stream);
+        let result = write(&mut &self.socket.stream);
         if !is_would_block(&result) {
             return Poll::Ready(result);
         }
         if let ReadinessWait::Gathered(_) = &self.wait {
-            self.wait = ReadinessWait::Alone(alone(&self.stream)?);
+            self.wait = ReadinessWait::Alone(alone(&self.socket)?);
             // What waited to read from the gathered socket is to ask this one.
             cx.waker().wake_by_ref();
         }
         loop {
             let ReadinessWait::Alone(socket) = &self.wait else { return Poll::Pending };
             let mut ready = ready!(socket.poll_write_ready(cx))?;
-            if let Ok(result) = ready.try_io(|socket| write(&mut &**socket.get_ref())) {
+            if let Ok(result) = ready.try_io(|socket| write(&mut &socket.get_ref().stream)) {
                 return Poll::Ready(result);
             }
         }
@@ -148,13 +141,13 @@ impl TimedStream {
 
 /// Lets the runtime wait for a socket. Fails where there is no runtime: a connection may be dropped anywhere, and says
 /// goodbye then.
-fn alone(stream: &Arc<TcpStream>) -> io::Result<AsyncFd<Arc<TcpStream>>> {
+fn alone(socket: &Arc<AnswerSocket>) -> io::Result<AsyncFd<Arc<AnswerSocket>>> {
     Handle::try_current().map_err(io::Error::other)?;
     #[expect(
         deprecated,
-        reason = "unsound only for types whose descriptor can change, and a `TcpStream` keeps its own"
+        reason = "unsound only for types whose descriptor can change, and an `AnswerSocket` keeps its own"
     )]
-    AsyncFd::new(Arc::clone(stream))
+    AsyncFd::new(Arc::clone(socket))
 }
 
 fn is_would_block<T>(result: &io::Result<T>) -> bool {
@@ -168,7 +161,7 @@ impl AsyncRead for TimedStream {
             return Poll::Ready(Ok(()));
         }
         if this.arrival.ended.swap(false, Ordering::AcqRel) {
-            lock(&this.reader).pace.begin();
+            this.socket.reader().pace.begin();
         }
         loop {
             let socket = match &mut this.wait {
@@ -177,23 +170,23 @@ impl AsyncRead for TimedStream {
                     if let Some(taken) = ready!(gathered.poll_read(cx, buf)) {
                         return Poll::Ready(taken);
                     }
-                    this.wait = ReadinessWait::Alone(alone(&this.stream)?);
+                    this.wait = ReadinessWait::Alone(alone(&this.socket)?);
                     continue;
                 }
             };
-            let mut reader = lock(&this.reader);
+            let mut reader = this.socket.reader();
             if let Some(taken) = reader.take(buf) {
                 return Poll::Ready(taken);
             }
             let Poll::Ready(ready) = socket.poll_read_ready(cx) else {
                 let Some(company) = reader.pace.company().cloned() else { return Poll::Pending };
                 drop(reader);
-                let Ok(gathered) = company.join(&this.stream, &this.reader) else { return Poll::Pending };
+                let Ok(gathered) = company.join(&this.socket) else { return Poll::Pending };
                 this.wait = ReadinessWait::Gathered(gathered);
                 continue;
             };
             let mut ready = ready?;
-            let result = reader.read(&this.stream, buf);
+            let result = reader.read(&this.socket.stream, buf);
             // Readiness is edge-triggered, and a short read has emptied the socket.
             if matches!(result, Ok(true)) || is_would_block(&result) {
                 ready.clear_ready();
@@ -230,7 +223,7 @@ impl AsyncWrite for TimedStream {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.stream.shutdown(Shutdown::Write))
+        Poll::Ready(self.socket.stream.shutdown(Shutdown::Write))
     }
 }
 

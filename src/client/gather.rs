@@ -11,15 +11,15 @@ mod pace;
 
 pub(super) use pace::StreamPace;
 
-use super::answer_reader::AnswerReader;
+use super::answer_reader::AnswerSocket;
 use super::connection::Tasks;
 #[cfg(target_os = "linux")]
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use std::collections::{HashMap, VecDeque};
+use slab::Slab;
+use std::collections::VecDeque;
 use std::io;
 use std::net::TcpStream;
-use std::os::fd::AsRawFd as _;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -40,14 +40,6 @@ const MAX_LATE: Duration = Duration::from_millis(5);
 /// Sockets per look, after which other tasks have their turn.
 const MAX_EVENTS: usize = 64;
 
-/// A reader, and whoever reads for it.
-pub(super) type SharedReader = Arc<Mutex<AnswerReader>>;
-
-/// The reader of a connection.
-pub(super) fn lock(reader: &Mutex<AnswerReader>) -> MutexGuard<'_, AnswerReader> {
-    reader.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// The streams of one client that are read together.
 pub(super) struct Gatherer {
     #[cfg(target_os = "linux")]
@@ -63,29 +55,21 @@ pub(super) struct Gatherer {
 
 #[derive(Default)]
 struct Sockets {
-    /// By file descriptor.
-    all: HashMap<u64, Arc<GatheredSocket>>,
+    /// By what the kernel calls them by.
+    all: Slab<Arc<AnswerSocket>>,
     /// Whether [`Gatherer::look`] is running.
     looking: bool,
 }
 
-/// A socket whose bytes are read together with those of others.
-struct GatheredSocket {
-    stream: Arc<TcpStream>,
-    reader: SharedReader,
-    /// Whether it is among those that hold pieces.
-    holds: AtomicBool,
-}
-
 /// A socket that has become readable, and whether its peer closed the connection.
 struct ReadySocket {
-    socket: Arc<GatheredSocket>,
+    socket: Arc<AnswerSocket>,
     is_closed: bool,
 }
 
 /// Those that hold pieces, in the order in which their readers are to be woken. A connection that is closed meanwhile is
 /// not kept open by this.
-type Holding = VecDeque<(Instant, Weak<GatheredSocket>)>;
+type Holding = VecDeque<(Instant, Weak<AnswerSocket>)>;
 
 impl Gatherer {
     /// For the connections whose tasks these are; `None` where the kernel cannot say when bytes arrived.
@@ -124,13 +108,13 @@ impl Gatherer {
     }
 
     #[cfg(target_os = "linux")]
-    fn watch(&self, stream: &TcpStream, key: u64) -> io::Result<()> {
+    fn watch(&self, stream: &TcpStream, key: usize) -> io::Result<()> {
         let events = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET;
-        Ok(self.epoll.add(stream, EpollEvent::new(events, key))?)
+        Ok(self.epoll.add(stream, EpollEvent::new(events, key as u64))?)
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn watch(&self, _: &TcpStream, _: u64) -> io::Result<()> {
+    fn watch(&self, _: &TcpStream, _: usize) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
@@ -151,7 +135,7 @@ impl Gatherer {
         let count = self.epoll.wait(&mut events, EpollTimeout::ZERO).unwrap_or(0);
         let sockets = self.sockets();
         ready.extend(events.iter().take(count).filter_map(|event| {
-            let socket = Arc::clone(sockets.all.get(&event.data())?);
+            let socket = Arc::clone(sockets.all.get(usize::try_from(event.data()).ok()?)?);
             Some(ReadySocket { socket, is_closed: event.events().intersects(ended) })
         }));
         count == MAX_EVENTS
@@ -178,7 +162,7 @@ impl Gatherer {
                 gatherer.looked();
                 let is_more = gatherer.take_ready(&mut ready);
                 for ReadySocket { socket, is_closed } in ready.drain(..) {
-                    socket.read(is_closed, &mut holding);
+                    read(&socket, is_closed, &mut holding);
                 }
                 hand_over(&mut holding);
                 if !is_more {
@@ -195,30 +179,23 @@ impl Gatherer {
     }
 
     /// Begins to read a stream for its reader.
-    pub(super) fn join(
-        self: &Arc<Self>,
-        stream: &Arc<TcpStream>,
-        reader: &SharedReader,
-    ) -> io::Result<GatheredStream> {
+    pub(super) fn join(self: &Arc<Self>, socket: &Arc<AnswerSocket>) -> io::Result<GatheredStream> {
         Handle::try_current().map_err(io::Error::other)?;
-        let socket = Arc::new(GatheredSocket {
-            stream: Arc::clone(stream),
-            reader: Arc::clone(reader),
-            holds: AtomicBool::new(false),
-        });
-        let key = u64::try_from(stream.as_raw_fd()).unwrap_or(u64::MAX);
-        let start = {
+        let socket = Arc::clone(socket);
+        let (key, start) = {
             let mut sockets = self.sockets();
-            sockets.all.insert(key, Arc::clone(&socket));
-            !std::mem::replace(&mut sockets.looking, true)
+            let key = sockets.all.insert(Arc::clone(&socket));
+            (key, !std::mem::replace(&mut sockets.looking, true))
         };
-        lock(reader).begin_gathered();
+        // Of those that held pieces before, nobody may know any more.
+        socket.holds.store(false, Ordering::Relaxed);
+        socket.reader().begin_gathered();
         let joined = GatheredStream { gatherer: Arc::clone(self), socket, key, asked_at: 0 };
         if start {
             self.looked();
             self.tasks.spawn(Self::look(Arc::downgrade(self)));
         }
-        self.watch(stream, key).map(|()| joined)
+        self.watch(&joined.socket.stream, key).map(|()| joined)
     }
 }
 
@@ -229,37 +206,8 @@ fn hand_over(holding: &mut Holding) {
         let Some((_, socket)) = holding.pop_front() else { return };
         let Some(socket) = socket.upgrade() else { continue };
         socket.holds.store(false, Ordering::Relaxed);
-        socket.wake();
-    }
-}
-
-impl GatheredSocket {
-    /// Reads what has come, and wakes the reader if it should take it now.
-    fn read(self: &Arc<Self>, is_closed: bool, holding: &mut Holding) {
         let waker = {
-            let mut reader = lock(&self.reader);
-            if !reader.is_gathered {
-                return;
-            }
-            reader.is_closed |= is_closed;
-            let is_due = reader.hold(&self.stream);
-            if reader.held.is_empty() {
-                return;
-            }
-            if is_due { reader.waker.take() } else { None }
-        };
-        match waker {
-            Some(waker) => waker.wake(),
-            None if !self.holds.swap(true, Ordering::Relaxed) => {
-                holding.push_back((Instant::now() + HOLD_FOR, Arc::downgrade(self)));
-            }
-            None => {}
-        }
-    }
-
-    fn wake(&self) {
-        let waker = {
-            let mut reader = lock(&self.reader);
+            let mut reader = socket.reader();
             if reader.held.is_empty() { None } else { reader.waker.take() }
         };
         if let Some(waker) = waker {
@@ -268,11 +216,34 @@ impl GatheredSocket {
     }
 }
 
+/// Reads what has come, and wakes the reader if it should take it now.
+fn read(socket: &Arc<AnswerSocket>, is_closed: bool, holding: &mut Holding) {
+    let waker = {
+        let mut reader = socket.reader();
+        if !reader.is_gathered {
+            return;
+        }
+        reader.is_closed |= is_closed;
+        let is_due = reader.hold(&socket.stream);
+        if reader.held.is_empty() {
+            return;
+        }
+        if is_due { reader.waker.take() } else { None }
+    };
+    match waker {
+        Some(waker) => waker.wake(),
+        None if !socket.holds.swap(true, Ordering::Relaxed) => {
+            holding.push_back((Instant::now() + HOLD_FOR, Arc::downgrade(socket)));
+        }
+        None => {}
+    }
+}
+
 /// A stream that is read together with others, until this is dropped.
 pub(super) struct GatheredStream {
     gatherer: Arc<Gatherer>,
-    socket: Arc<GatheredSocket>,
-    key: u64,
+    socket: Arc<AnswerSocket>,
+    key: usize,
     /// The look before which it was last read without one.
     asked_at: u64,
 }
@@ -280,12 +251,12 @@ pub(super) struct GatheredStream {
 impl Drop for GatheredStream {
     fn drop(&mut self) {
         {
-            let mut reader = lock(&self.socket.reader);
+            let mut reader = self.socket.reader();
             reader.is_gathered = false;
             reader.waker = None;
         }
         self.gatherer.forget(&self.socket.stream);
-        self.gatherer.sockets().all.remove(&self.key);
+        self.gatherer.sockets().all.try_remove(self.key);
     }
 }
 
@@ -297,7 +268,7 @@ impl GatheredStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<Option<io::Result<()>>> {
         let Self { gatherer, socket, asked_at, .. } = self;
-        let mut reader = lock(&socket.reader);
+        let mut reader = socket.reader();
         // Readiness is edge-triggered: what did not fit is read once there is room again.
         let was_full = reader.held.is_full();
         if let Some(taken) = reader.take(buf) {

@@ -209,7 +209,7 @@ async fn a_stream_says_goodbye_where_no_runtime_is() {
 }
 
 /// Writes, and waits until it can be read.
-async fn bring(peer: &mut tokio::net::TcpStream, socket: &GatheredSocket, bytes: &[u8]) {
+async fn bring(peer: &mut tokio::net::TcpStream, socket: &AnswerSocket, bytes: &[u8]) {
     peer.write_all(bytes).await.unwrap();
     // Not by the runtime, which would look meanwhile.
     while socket.stream.peek(&mut [0]).is_err() {
@@ -221,13 +221,13 @@ async fn bring(peer: &mut tokio::net::TcpStream, socket: &GatheredSocket, bytes:
 async fn pieces_of_chunks_are_held_and_the_last_one_is_not() {
     let gatherer = gatherer();
     let (mut timed, mut peer, arrival) = gathered_with(&gatherer, true).await;
-    let socket = gatherer.sockets().all.values().next().cloned().unwrap();
+    let socket = gatherer.sockets().all.iter().next().map(|(_, socket)| Arc::clone(socket)).unwrap();
     let mut written = Vec::new();
     let mut due = Vec::new();
     for bytes in [&b"5\r\nhello\r\n"[..], b"5\r\nthere\r\n", b"0\r\n\r\n"] {
         written.push(Instant::now());
         bring(&mut peer, &socket, bytes).await;
-        due.push(lock(&socket.reader).hold(&socket.stream));
+        due.push(socket.reader().hold(&socket.stream));
         std::thread::sleep(MIN_GAP);
     }
     assert_eq!(due, [false, false, true]);
@@ -247,9 +247,9 @@ async fn pieces_of_chunks_are_held_and_the_last_one_is_not() {
 async fn a_deadline_after_a_pause_sees_what_is_held_and_what_has_come() {
     let gatherer = gatherer();
     let (mut timed, mut peer, _) = gathered_with(&gatherer, true).await;
-    let socket = gatherer.sockets().all.values().next().cloned().unwrap();
+    let socket = gatherer.sockets().all.iter().next().map(|(_, socket)| Arc::clone(socket)).unwrap();
     bring(&mut peer, &socket, b"5\r\nhello\r\n").await;
-    assert!(!lock(&socket.reader).hold(&socket.stream));
+    assert!(!socket.reader().hold(&socket.stream));
     bring(&mut peer, &socket, b"5\r\nthere\r\n").await;
     // The process stands still, and then the reader is asked before the next look.
     std::thread::sleep(2 * MAX_LATE);
@@ -266,10 +266,21 @@ async fn a_deadline_after_a_pause_sees_what_is_held_and_what_has_come() {
 async fn an_end_that_comes_with_the_last_piece_is_seen() {
     let gatherer = gatherer();
     let (mut timed, mut peer, _) = gathered_with(&gatherer, true).await;
-    let socket = gatherer.sockets().all.values().next().cloned().unwrap();
+    let socket = gatherer.sockets().all.iter().next().map(|(_, socket)| Arc::clone(socket)).unwrap();
     bring(&mut peer, &socket, b"5\r\nhello\r\n").await;
     drop(peer);
     let mut came = Vec::new();
     let all = timed.read_to_end(&mut came);
     assert_eq!(tokio::time::timeout(PATIENCE, all).await.unwrap().unwrap(), 10);
+}
+
+#[tokio::test]
+async fn who_held_pieces_when_it_left_waits_for_none_when_it_is_back() {
+    let gatherer = gatherer();
+    let (timed, _peer, _) = gathered_with(&gatherer, true).await;
+    let socket = gatherer.sockets().all.iter().next().map(|(_, socket)| Arc::clone(socket)).unwrap();
+    socket.holds.store(true, Ordering::Relaxed);
+    drop(timed);
+    let _back = gatherer.join(&socket).unwrap();
+    assert_eq!((gathered(&gatherer), socket.holds.load(Ordering::Relaxed)), (1, false));
 }
