@@ -215,7 +215,9 @@ macro_rules! rows {
             "Replicas of the target that are measured, each as a target with the label replica. Only with discover.";
         DiscoveryFailures = "tokenbeat.discovery_failures", None, Counter, Target [Reason: LookFailure], Discovers,
             "Failed attempts to find out the target's replicas, by reason; those that are known stay.";
-        DiscoveryLeftOut = "tokenbeat.discovery_left_out_replicas", None, Gauge, Target [], Discovers,
+        DiscoveryLeftOut = "tokenbeat.discovery_left_out", None, Counter, Target [], Discovers,
+            "Replicas that were found and are not measured because of discover.max, counted each time the source answers.";
+        DiscoveryLeftOutReplicas = "tokenbeat.discovery_left_out_replicas", None, Gauge, Target [], Discovers,
             "Replicas that the source named when it last answered and that are not measured because of discover.max.";
         DiscoverySuccess = "tokenbeat.discovery_last_success_timestamp", Seconds, Gauge, Target [], Discovers,
             "When the source of the target's replicas last answered, in seconds since the epoch; 0 before the first answer.";

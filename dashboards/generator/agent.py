@@ -104,9 +104,10 @@ def board():
     ])  # fmt: skip
     replicas = Row("Discovery", [
         lines("Replicas", "Replicas that are measured, of each target with `discover`. `left out`: found as well, and not measured"
-              " because of `discover.max`.", COUNT,
+              " because of `discover.max`, as of the last answer; `in answers`: the same, counted each time the source answers.", COUNT,
               Line(mine.gauge("max", "tokenbeat_discovered_replicas", ("location", "target")), "{{target}} {{location}}"),
-              Line(mine.gauge("max", "tokenbeat_discovery_left_out_replicas", ("location", "target")), "{{target}} {{location}} left out")),
+              Line(mine.gauge("max", "tokenbeat_discovery_left_out_replicas", ("location", "target")), "{{target}} {{location}} left out"),
+              Line(mine.rate("tokenbeat_discovery_left_out_total", ("location", "target"), how="increase"), "{{target}} {{location}} left out in answers")),
         lines("Failed discoveries", "Attempts to find out the replicas of a target that failed, by reason. Those that are known stay.", COUNT,
               Line(mine.rate("tokenbeat_discovery_failures_total", ("target", "reason"), how="increase"), "{{target}} {{reason}}")),
         lines("Replicas worse than their siblings", "By latency or failures, against the other replicas of the target in the same minutes.", COUNT,

@@ -86,6 +86,7 @@ replica_outlier                             gauge      R  quantity
 discovered_replicas                         gauge      T
 discovery_failures_total                    counter    T  reason
 discovery_left_out_replicas                 gauge      T
+discovery_left_out_total                    counter    T
 discovery_last_success_timestamp_seconds    gauge      T
 comparison_ratio                            gauge      -  profile quantity bound
 comparison_verdict                          gauge      -  profile quantity verdict

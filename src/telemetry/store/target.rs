@@ -140,7 +140,8 @@ impl DiscoverySeries {
         if let Some(failure) = look.failure {
             self.cells.get(row::DiscoveryFailures)[failure].add(1);
         } else {
-            self.cells.get(row::DiscoveryLeftOut).set(look.left_out as f64);
+            self.cells.get(row::DiscoveryLeftOut).add(look.left_out as u64);
+            self.cells.get(row::DiscoveryLeftOutReplicas).set(look.left_out as f64);
             self.cells.get(row::DiscoverySuccess).set_time(at);
         }
     }

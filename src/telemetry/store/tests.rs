@@ -87,7 +87,7 @@ fn replicas_that_are_left_out_are_those_of_the_last_answer() {
     let left_out = |left_out, failure| {
         let look = DiscoveryLook { target: "llm".into(), replicas: 20, left_out, failure };
         fixture.store.discovery_looked(&look, UNIX_EPOCH);
-        fixture.values().sum(Metric::DiscoveryLeftOut, "target=llm")
+        fixture.values().sum(Metric::DiscoveryLeftOutReplicas, "target=llm")
     };
     let failed = Some(LookFailure::Unreachable);
     let seen =
@@ -96,6 +96,8 @@ fn replicas_that_are_left_out_are_those_of_the_last_answer() {
         seen.into_iter().zip([3.0, 3.0, 3.0, 1.0, 0.0]).all(|(seen, right)| close(seen, right)),
         "{seen:?}"
     );
+    let counted = fixture.values().sum(Metric::DiscoveryLeftOut, "target=llm");
+    assert!(close(counted, 7.0), "each time: {counted}");
 }
 
 #[test]
