@@ -1,5 +1,6 @@
 //! Waits for due times more precisely than the runtime's timers, which fire one to two milliseconds late.
 
+mod lead;
 mod precise;
 
 pub use precise::Precise;
