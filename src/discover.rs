@@ -101,7 +101,9 @@ impl FollowedSource {
 
     fn failed(&mut self, target: &Arc<str>, error: &LookError) -> AnswerTaken {
         self.failing = true;
-        if let Some(suppressed) = self.throttle.line() {
+        // It is asked again at once, and what it says then is to be seen.
+        let is_only_late = matches!(error, LookError::TimedOut(_));
+        if let Some(suppressed) = if is_only_late { Some(0) } else { self.throttle.line() } {
             tracing::warn!(
                 target_name = &**target,
                 %error,

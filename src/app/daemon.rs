@@ -258,8 +258,8 @@ impl Daemon {
         let ended = CancellationToken::new();
         // However this function returns, the tasks that it spawned are stopped.
         let _end = ended.clone().drop_guard();
-        let played = Arc::clone(&engine);
-        let lag = traffic.spawn(watch_runtime_lag(store, move || played.is_idle(), ended.clone()));
+        let watched = Arc::clone(&engine);
+        let lag = traffic.spawn(watch_runtime_lag(store, move || watched.is_idle(), ended.clone()));
         let polling = tokio::spawn(health.run(Arc::<TargetStates>::clone(&states), ended.clone()));
         let accounted = CancellationToken::new();
         let _accounted = accounted.clone().drop_guard();

@@ -187,7 +187,7 @@ pub static RUNTIME_LAG: Buckets = Buckets {
     name: "runtime lag",
     bounds: &[0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0],
     why: "The runtime's timers are up to 2 ms late by design; a higher lag is caused by load. Measured each \
-          half second while a run is under way, and else each five seconds.",
+          five seconds, and from at most five seconds after a run has begun until it ends each half second.",
 };
 
 /// Times, as recommended by the GenAI conventions.

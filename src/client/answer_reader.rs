@@ -7,26 +7,23 @@ use crate::receive_time::TimedReader;
 use std::io;
 use std::net::TcpStream;
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use tokio::io::ReadBuf;
 use tokio::time::Instant;
 
-/// A socket and what reads it, for the request that waits and for whoever reads together with others. All in one place:
+/// A socket and what reads it, for the request that waits and for whoever reads together with others. In one allocation:
 /// where thousands of streams are read in turn, each place that one of them keeps something in has left the processor's
 /// cache.
 pub(super) struct AnswerSocket {
     pub(super) stream: TcpStream,
     reader: Mutex<AnswerReader>,
-    /// Whether it is among those that hold pieces.
-    pub(super) holds: AtomicBool,
 }
 
 impl AnswerSocket {
     /// For a connection of which no byte arrived before now.
     pub(super) fn new(stream: TcpStream, arrival: Arc<LastArrival>, pace: StreamPace) -> Self {
-        Self { stream, reader: Mutex::new(AnswerReader::new(arrival, pace)), holds: AtomicBool::new(false) }
+        Self { stream, reader: Mutex::new(AnswerReader::new(arrival, pace)) }
     }
 
     /// Its reader.
@@ -49,6 +46,8 @@ pub(super) struct AnswerReader {
     pub(super) held: HeldPieces,
     /// Whether bytes are read for it, together with those of other streams.
     pub(super) is_gathered: bool,
+    /// Whether it is in the list of those that hold pieces.
+    pub(super) is_listed: bool,
     /// Whether the peer closed the connection, so that a short read has not reached the end.
     pub(super) is_closed: bool,
     /// Who waits for bytes that are read for it.
@@ -63,14 +62,18 @@ impl AnswerReader {
             pace,
             held: HeldPieces::default(),
             is_gathered: false,
+            is_listed: false,
             is_closed: false,
             waker: None,
         }
     }
 
-    /// Notes that bytes are read for it from now on.
+    /// Notes that bytes are read for it from now on. What is left of an earlier time counts no more: a list that it was in
+    /// may be gone, and whether its peer closed the connection is told again.
     pub(super) fn begin_gathered(&mut self) {
         self.is_gathered = true;
+        self.is_listed = false;
+        self.is_closed = false;
         self.held.begin();
     }
 

@@ -55,7 +55,8 @@ pub(super) struct Gatherer {
 
 #[derive(Default)]
 struct Sockets {
-    /// By what the kernel calls them by.
+    /// By the number that the kernel gives back with their events. An event that was taken before its socket left may find
+    /// another one by the same number: that one is looked at without need.
     all: Slab<Arc<AnswerSocket>>,
     /// Whether [`Gatherer::look`] is running.
     looking: bool,
@@ -187,8 +188,6 @@ impl Gatherer {
             let key = sockets.all.insert(Arc::clone(&socket));
             (key, !std::mem::replace(&mut sockets.looking, true))
         };
-        // Of those that held pieces before, nobody may know any more.
-        socket.holds.store(false, Ordering::Relaxed);
         socket.reader().begin_gathered();
         let joined = GatheredStream { gatherer: Arc::clone(self), socket, key, asked_at: 0 };
         if start {
@@ -205,9 +204,9 @@ fn hand_over(holding: &mut Holding) {
     while holding.front().is_some_and(|(until, _)| *until <= now) {
         let Some((_, socket)) = holding.pop_front() else { return };
         let Some(socket) = socket.upgrade() else { continue };
-        socket.holds.store(false, Ordering::Relaxed);
         let waker = {
             let mut reader = socket.reader();
+            reader.is_listed = false;
             if reader.held.is_empty() { None } else { reader.waker.take() }
         };
         if let Some(waker) = waker {
@@ -228,14 +227,14 @@ fn read(socket: &Arc<AnswerSocket>, is_closed: bool, holding: &mut Holding) {
         if reader.held.is_empty() {
             return;
         }
-        if is_due { reader.waker.take() } else { None }
-    };
-    match waker {
-        Some(waker) => waker.wake(),
-        None if !socket.holds.swap(true, Ordering::Relaxed) => {
+        let waker = if is_due { reader.waker.take() } else { None };
+        if waker.is_none() && !std::mem::replace(&mut reader.is_listed, true) {
             holding.push_back((Instant::now() + HOLD_FOR, Arc::downgrade(socket)));
         }
-        None => {}
+        waker
+    };
+    if let Some(waker) = waker {
+        waker.wake();
     }
 }
 

@@ -61,9 +61,9 @@ pub enum LookError {
         /// Whether it answered.
         failure: LookFailure,
     },
-    /// It took longer than somebody was ready to wait.
-    #[error("there is no answer within {} s", .0.as_secs_f64())]
-    Late(Duration),
+    /// It did not answer within the time that the caller waits.
+    #[error("there was no answer within {} s", .0.as_secs_f64())]
+    TimedOut(Duration),
 }
 
 impl LookError {
@@ -72,7 +72,7 @@ impl LookError {
         match self {
             Self::Unreadable { .. } => LookFailure::Unreadable,
             Self::Invalid { .. } => LookFailure::Invalid,
-            Self::Late(_) => LookFailure::Unreachable,
+            Self::TimedOut(_) => LookFailure::Unreachable,
             Self::Dns { failure, .. } | Self::Http { failure, .. } => *failure,
         }
     }
@@ -84,7 +84,9 @@ pub(super) async fn look_within(
     discovery: &Discovery,
 ) -> Result<Vec<Replica>, LookError> {
     match patience {
-        Some(patience) => timeout(patience, look(discovery)).await.unwrap_or(Err(LookError::Late(patience))),
+        Some(patience) => {
+            timeout(patience, look(discovery)).await.unwrap_or(Err(LookError::TimedOut(patience)))
+        }
         None => look(discovery).await,
     }
 }

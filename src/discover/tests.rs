@@ -141,7 +141,7 @@ async fn a_source_that_hangs_is_waited_for_as_long_as_there_is_patience() {
     let looks = discoverer.first(&plan, Some(Duration::from_secs(3))).await;
     assert_eq!(began.elapsed().as_secs(), 3);
     let failures: Vec<_> = looks.iter().map(|(look, error)| (look.failure, error.as_deref())).collect();
-    let late = (Some(LookFailure::Unreachable), Some("there is no answer within 3 s"));
+    let late = (Some(LookFailure::Unreachable), Some("there was no answer within 3 s"));
     assert_eq!(failures, [late, (None, None)]);
     assert_eq!(known(&discoverer, &plan), ["llm@10.0.0.1:8000"], "it does not wait in vain");
 }

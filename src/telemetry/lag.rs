@@ -8,8 +8,9 @@ use tokio_util::sync::CancellationToken;
 
 /// Interval between measurements while there is traffic.
 const EVERY: Duration = Duration::from_millis(500);
-/// The same while there is none. An idle process should sleep: a timer that fires costs up to half a millisecond of
-/// processor time, because nothing is in the processor's caches any more.
+/// The same while there is none; so after a run has begun, it takes up to this time until they come more often. An idle
+/// process should sleep: a timer that fires costs about a millisecond of processor time, because nothing is in the
+/// processor's caches any more.
 const EVERY_IDLE: Duration = Duration::from_secs(5);
 
 /// Measures until `cancel` fires, less often while the traffic `is_idle`. Spawn it on the runtime that carries the

@@ -17,6 +17,11 @@ fn gathered(gatherer: &Gatherer) -> usize {
     gatherer.sockets().all.len()
 }
 
+/// The socket of the only one.
+fn only(gatherer: &Gatherer) -> Arc<AnswerSocket> {
+    gatherer.sockets().all.iter().next().map(|(_, socket)| Arc::clone(socket)).unwrap()
+}
+
 fn paced(gatherer: &Gatherer) -> usize {
     gatherer.paced.load(Ordering::Relaxed)
 }
@@ -221,7 +226,7 @@ async fn bring(peer: &mut tokio::net::TcpStream, socket: &AnswerSocket, bytes: &
 async fn pieces_of_chunks_are_held_and_the_last_one_is_not() {
     let gatherer = gatherer();
     let (mut timed, mut peer, arrival) = gathered_with(&gatherer, true).await;
-    let socket = gatherer.sockets().all.iter().next().map(|(_, socket)| Arc::clone(socket)).unwrap();
+    let socket = only(&gatherer);
     let mut written = Vec::new();
     let mut due = Vec::new();
     for bytes in [&b"5\r\nhello\r\n"[..], b"5\r\nthere\r\n", b"0\r\n\r\n"] {
@@ -247,7 +252,7 @@ async fn pieces_of_chunks_are_held_and_the_last_one_is_not() {
 async fn a_deadline_after_a_pause_sees_what_is_held_and_what_has_come() {
     let gatherer = gatherer();
     let (mut timed, mut peer, _) = gathered_with(&gatherer, true).await;
-    let socket = gatherer.sockets().all.iter().next().map(|(_, socket)| Arc::clone(socket)).unwrap();
+    let socket = only(&gatherer);
     bring(&mut peer, &socket, b"5\r\nhello\r\n").await;
     assert!(!socket.reader().hold(&socket.stream));
     bring(&mut peer, &socket, b"5\r\nthere\r\n").await;
@@ -266,7 +271,7 @@ async fn a_deadline_after_a_pause_sees_what_is_held_and_what_has_come() {
 async fn an_end_that_comes_with_the_last_piece_is_seen() {
     let gatherer = gatherer();
     let (mut timed, mut peer, _) = gathered_with(&gatherer, true).await;
-    let socket = gatherer.sockets().all.iter().next().map(|(_, socket)| Arc::clone(socket)).unwrap();
+    let socket = only(&gatherer);
     bring(&mut peer, &socket, b"5\r\nhello\r\n").await;
     drop(peer);
     let mut came = Vec::new();
@@ -278,9 +283,13 @@ async fn an_end_that_comes_with_the_last_piece_is_seen() {
 async fn who_held_pieces_when_it_left_waits_for_none_when_it_is_back() {
     let gatherer = gatherer();
     let (timed, _peer, _) = gathered_with(&gatherer, true).await;
-    let socket = gatherer.sockets().all.iter().next().map(|(_, socket)| Arc::clone(socket)).unwrap();
-    socket.holds.store(true, Ordering::Relaxed);
+    let socket = only(&gatherer);
+    {
+        let mut reader = socket.reader();
+        (reader.is_listed, reader.is_closed) = (true, true);
+    }
     drop(timed);
     let _back = gatherer.join(&socket).unwrap();
-    assert_eq!((gathered(&gatherer), socket.holds.load(Ordering::Relaxed)), (1, false));
+    let reader = socket.reader();
+    assert_eq!((gathered(&gatherer), reader.is_listed, reader.is_closed), (1, false, false));
 }

@@ -7,10 +7,10 @@ use std::time::Duration;
 const MAX: u64 = 100_000;
 /// By how much the lead grows or shrinks at least when a task came too late or too early.
 const STEP: u64 = 250;
-/// A longer lead changes by this part of itself.
+/// It changes by this part of itself in addition, so that a long one is learned as fast as a short one.
 const PART: u64 = 32;
 
-/// The median time from the decision to wake a task until it runs, learned from the tasks that were woken (stochastic
+/// The median time from when a task was to be woken until it ran, learned from the tasks that were woken (stochastic
 /// approximation, Robbins and Monro 1951). In nanoseconds.
 #[derive(Debug, Default)]
 pub(super) struct Lead(AtomicU64);

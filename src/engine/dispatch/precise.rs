@@ -1,6 +1,6 @@
 //! A single OS thread with a heap of due times. It sleeps until shortly before the earliest one, spins for
-//! the rest, then wakes the waiting task: earlier by as much as waking it takes, as far as is known. Whatever is too
-//! early then lets other tasks run until it is due.
+//! the rest, then wakes the waiting task: earlier by as much as waking it takes, as far as is known. A task that is
+//! early then spins until it is due.
 
 use super::Dispatcher;
 use super::lead::Lead;
@@ -18,9 +18,6 @@ use tokio::time::Instant;
 /// How long before it has to wake a task the thread wakes up to spin. With a single core it must not spin, because that
 /// would take CPU time away from the task it is about to wake.
 const SPIN: Duration = Duration::from_micros(60);
-
-/// A task that is early by less than this spins: whatever runs in between could take longer.
-const SPIN_IN_TASK: Duration = Duration::from_micros(20);
 
 /// Maximum number of due times in the heap; any beyond that wait on the runtime's timers.
 const MAX: usize = 65_536;
@@ -47,7 +44,8 @@ struct TimerQueue {
 
 struct TimerEntry {
     due: Instant,
-    wake: oneshot::Sender<()>,
+    /// Says whether the wake-up was on time, so that something can be learned from it.
+    wake: oneshot::Sender<bool>,
 }
 
 impl Precise {
@@ -88,12 +86,16 @@ impl Dispatcher for Precise {
             Some(woken) => {
                 let shared = Arc::clone(&self.inner);
                 async move {
-                    if woken.await.is_err() {
-                        tokio::time::sleep_until(due).await;
-                        return;
+                    let Ok(on_time) = woken.await else {
+                        return tokio::time::sleep_until(due).await;
+                    };
+                    if on_time {
+                        shared.lead.learn(Instant::now() < due);
                     }
-                    shared.lead.learn(Instant::now() < due);
-                    until(due).await;
+                    // At most as long as the lead. If it let others run, it would have its next turn after all of them.
+                    while Instant::now() < due {
+                        std::hint::spin_loop();
+                    }
                 }
                 .boxed()
             }
@@ -119,7 +121,7 @@ impl SharedTimers {
     }
 
     /// Adds an entry to the heap; `None` if the heap is full or the thread has ended.
-    fn enlist(&self, due: Instant) -> Option<oneshot::Receiver<()>> {
+    fn enlist(&self, due: Instant) -> Option<oneshot::Receiver<bool>> {
         let mut queue = self.lock();
         if queue.heap.len() >= self.most {
             queue.heap.retain(|entry| !entry.wake.is_closed());
@@ -140,24 +142,25 @@ impl SharedTimers {
     fn serve(&self, spin: Duration) {
         sharpen();
         let mut due = Vec::new();
-        while self.next(spin, &mut due) {
+        while let Some(mut on_time) = self.next(spin, &mut due) {
             // Outside the lock: waking a task takes longer than taking it off the heap.
             for wake in due.drain(..) {
-                // The waiting task may be gone.
-                let _ = wake.send(());
+                // The waiting task may be gone. Those that are woken together run one after the other.
+                let _ = wake.send(std::mem::take(&mut on_time));
             }
         }
     }
 
-    /// Waits for the earliest due time and takes every entry that is due. Returns false when the thread
-    /// should end.
-    fn next(&self, spin: Duration, due: &mut Vec<oneshot::Sender<()>>) -> bool {
+    /// Waits for the earliest due time and takes every entry that is to be woken now. Returns whether this thread waited
+    /// until then, because an entry that came too late for that is late in any case; `None` when the thread should end.
+    fn next(&self, spin: Duration, due: &mut Vec<oneshot::Sender<bool>>) -> Option<bool> {
         let mut queue = self.lock();
+        let mut on_time = false;
         loop {
             if queue.stopped {
                 // Dropping the senders makes the waiting tasks fall back to the runtime's timers.
                 queue.heap.clear();
-                return false;
+                return None;
             }
             let Some(first) = queue.heap.peek().map(|entry| entry.due) else {
                 queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
@@ -167,10 +170,12 @@ impl SharedTimers {
             let left = wake_at.saturating_duration_since(Instant::now());
             if left > spin {
                 let waited = self.changed.wait_timeout(queue, left.saturating_sub(spin));
-                queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+                let (waited, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+                (queue, on_time) = (waited, timeout.timed_out());
                 continue;
             }
             if !left.is_zero() {
+                on_time = true;
                 drop(queue);
                 while Instant::now() < wake_at {
                     std::hint::spin_loop();
@@ -182,23 +187,8 @@ impl SharedTimers {
                 due.extend(queue.heap.pop().map(|entry| entry.wake));
             }
             if !due.is_empty() {
-                return true;
+                return Some(on_time);
             }
-        }
-    }
-}
-
-/// Waits until a task that was woken early is due.
-async fn until(due: Instant) {
-    loop {
-        let left = due.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return;
-        }
-        if left < SPIN_IN_TASK {
-            std::hint::spin_loop();
-        } else {
-            tokio::task::yield_now().await;
         }
     }
 }
@@ -244,7 +234,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_is_woken_early_and_all_in_order() {
+    async fn nobody_goes_on_before_it_is_due() {
         let dispatcher = Precise::start().unwrap();
         let start = Instant::now();
         // Added out of order, some for the same instant.
@@ -306,7 +296,9 @@ mod tests {
         let longest = lead.get();
         assert!(longest >= Duration::from_micros(100));
         // On a busy machine, none may be early for a while.
+        let began = Instant::now();
         while lead.get() >= longest {
+            assert!(began.elapsed() < Duration::from_mins(2), "nobody is early");
             let due = Instant::now() + millis(2);
             dispatcher.at(due).await;
             assert!(Instant::now() >= due);
