@@ -159,8 +159,8 @@ impl EnginePage<'_> {
     }
 
     /// Whether a family has a series of the model, so that [`Self::of`] tells its models apart. Names are compared as they
-    /// are: `llama-3` is not `llama-3-70b`. A server with one model may have another name for it than its clients, such as
-    /// that of the base of a `LoRA` adapter; all that it counts is then of this model.
+    /// are: `llama-3` is not `llama-3-70b`. A server may have another name for a model than its clients, such as that of
+    /// the base of a `LoRA` adapter; then everything that the page counts is taken.
     fn names_model(&self, family: &FamilyName) -> bool {
         let mut parts = PARTS.iter().flat_map(|suffix| self.all_of(family, suffix));
         parts.any(|sample| self.is_of_model(sample))

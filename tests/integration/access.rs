@@ -293,7 +293,10 @@ async fn tls_with_client_certificates_makes_callers_known() {
     let client = pki.sign(ExtendedKeyUsagePurpose::ClientAuth);
     let certified = pki.connector(Some(&client));
     let ready = "GET /-/ready HTTP/1.1\r\nhost: localhost\r\n";
-    assert_eq!(over_tls(daemon.address, &bare, ready).await.unwrap().status, 200);
+    // It serves before it is ready.
+    let answers =
+        async || (over_tls(daemon.address, &bare, ready).await.unwrap().status == 200).then_some(());
+    until("the daemon to be ready", answers).await;
     let run = "POST /api/v1/profiles/p/run HTTP/1.1\r\nhost: probe.example\r\n";
     assert_eq!(over_tls(daemon.address, &bare, run).await.unwrap().status, 403);
     assert_eq!(permitted(&over_tls(daemon.address, &certified, run).await.unwrap()), 202);

@@ -236,8 +236,10 @@ async fn with_a_request_that_hangs(simulator: &Simulator, stall: &str) -> Runnin
 async fn it_is_ready_until_it_drains_and_healthy_throughout() {
     let simulator = Simulator::start();
     let daemon = with_a_request_that_hangs(&simulator, "10m").await;
-    let ready = daemon.get("/-/ready").await;
-    assert_eq!((ready.status, ready.body.as_str()), (200, "ready\n"));
+    let ready =
+        until("it to be ready", async || Some(daemon.get("/-/ready").await).filter(|it| it.status == 200))
+            .await;
+    assert_eq!(ready.body, "ready\n");
     assert_eq!(daemon.json("/api/v1/status").await["phase"], "ready");
     daemon.stop.drain.cancel();
     let draining =
