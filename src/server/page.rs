@@ -11,6 +11,7 @@ use super::caller::RequestOrigin;
 use super::notice::{NoticeContent, NoticeEvent};
 use super::{AgentIdentity, ConfigStatus, Views, access, read_only, static_files};
 use crate::state::Time;
+use crate::vocabulary;
 use axum::extract::{Extension, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
@@ -176,6 +177,8 @@ fn environment() -> Result<&'static Environment<'static>, minijinja::Error> {
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
     environment.add_filter("seconds", format::seconds);
     environment.add_filter("percent", format::percent);
+    environment.add_filter("objective", vocabulary::exact_percent);
+    environment.add_filter("judged", format::judged);
     environment.add_filter("number", format::number);
     environment.add_filter("duration", format::duration);
     environment.add_filter("ago", format::ago);

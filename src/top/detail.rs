@@ -5,6 +5,7 @@ use super::snapshot::{TopHistory, TopPair, TopPercentiles, TopSlot};
 use super::state::TopState;
 use super::view::colored;
 use crate::report::seconds;
+use crate::vocabulary::{exact_percent, judged_percent};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
@@ -94,8 +95,9 @@ fn facts(state: &TopState, row: TopRow<'_>) -> Vec<Line<'static>> {
     if let Some(history) = &pair.history {
         lines.push(Line::raw(history.load.clone()));
         let objectives = history.window.objectives.iter().map(|it| {
-            let good = it.good_ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{:.2}%", ratio * 100.0));
-            format!("{} {good} of {:.4}%", it.slo, it.objective_ratio * 100.0).replace(".0000%", "%")
+            let wanted = it.objective_ratio;
+            let good = it.good_ratio.map_or_else(|| "-".to_owned(), |ratio| judged_percent(ratio, wanted));
+            format!("{} {good} of {}", it.slo, exact_percent(wanted))
         });
         let objectives: Vec<String> = objectives.collect();
         if !objectives.is_empty() {

@@ -1,5 +1,7 @@
 //! How numbers read on the page.
 
+use crate::vocabulary::judged_percent;
+
 /// `1.23 s`, `45.6 ms`, `123 ms`, or a dash.
 pub(super) fn seconds(value: Option<f64>) -> String {
     match value {
@@ -40,6 +42,11 @@ pub(super) fn percent(ratio: Option<f64>) -> String {
     ratio.map_or_else(|| "–".to_owned(), |ratio| format!("{}%", (ratio * 1000.0 + 1e-9).floor() / 10.0))
 }
 
+/// A ratio that was judged against `wanted`, as a percentage on its own side of it, or a dash.
+pub(super) fn judged(ratio: Option<f64>, wanted: f64) -> String {
+    ratio.map_or_else(|| "–".to_owned(), |ratio| judged_percent(ratio, wanted))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,5 +59,6 @@ mod tests {
         assert_eq!([0, 119, 120, 7200, 200_000].map(duration), ["0 s", "119 s", "2 min", "2 h", "2 d"]);
         assert_eq!(ago(90), "90 s ago");
         assert_eq!([Some(0.9996), Some(1.0), Some(0.95), None].map(percent), ["99.9%", "100%", "95%", "–"]);
+        assert_eq!([Some(0.99989), None].map(|ratio| judged(ratio, 0.9999)), ["99.98%", "–"]);
     }
 }

@@ -153,7 +153,7 @@ fn a_card_says_how_it_goes_and_why() {
         "every 2 min: 1 request&#x2f;s evenly spread for 10 s · streamed · model m",
         "<dd>300 ms</dd>",
         ">too few: 4 of 130</span></dd>",
-        "✗ missed</b>\n<b>ttft</b>: 75% of 4 requests under 800 ms and not failed,\n99% wanted",
+        "✗ missed</b>\n<b>ttft</b>: 75.00% of 4 requests under 800 ms and not failed,\n99% wanted",
         "5 requests, 0 in flight; failed: <span class=\"bad nowrap\">reset 1</span>",
         "<td class=\"what\">connection lost</td>",
         "SLO 800 ms",
@@ -165,6 +165,21 @@ fn a_card_says_how_it_goes_and_why() {
         assert!(page.contains(wanted), "{wanted:?} is not in {page}");
     }
     assert!(!page.contains("class=\"banner"), "nothing is said that nobody wrote");
+}
+
+#[test]
+fn an_objective_is_shown_with_all_its_digits_and_what_misses_it_as_less() {
+    let mut chat = profile("chat", vec![stage("steady", false)]);
+    chat.slos.iter_mut().for_each(|slo| slo.objective = 0.9996);
+    let fixture = Fixture::of(&plan(&["llama"], vec![chat]));
+    for n in 0..2000 {
+        fixture.play(Outcome::Ok, |request| {
+            request.verdicts = vec![Verdict { slo: "ttft".into(), met: n > 0 }];
+        });
+    }
+    let page = fixture.pair();
+    let wanted = "<b>ttft</b>: 99.95% of 2000 requests under 800 ms and not failed,\n99.96% wanted";
+    assert!(page.contains(wanted), "{page}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,7 +10,7 @@ use super::settings::Settings;
 use super::stage::{StageFeeds, StageSeries};
 use super::target::{BackendReadSeries, DiscoverySeries, TargetSeries};
 use crate::event::{Pair, Place, SeriesKey};
-use crate::plan::{Expect, PairPlan, Plan};
+use crate::plan::{Expect, PairPlan, Plan, Target};
 use crate::vocabulary::TelemetryDetail;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Weak};
@@ -117,23 +117,15 @@ impl Registry {
         self.agent_labels.extend(labels);
         self.currency = Arc::clone(&plan.agent.currency);
         self.detail = plan.telemetry.detail;
-        let mut before = std::mem::take(&mut self.targets);
+        carry_over(&mut self.targets, &plan.targets, TargetSeries::of);
         for target in &plan.targets {
-            let series = before.remove(&target.name).unwrap_or_else(|| Arc::new(TargetSeries::of(target)));
-            series.plan_is(target);
-            self.targets.insert(Arc::clone(&target.name), series);
+            if let Some(series) = self.targets.get(&target.name) {
+                series.plan_is(target);
+            }
         }
-        let mut before = std::mem::take(&mut self.backend_reads);
-        for target in plan.targets.iter().filter(|target| target.backend.metrics.is_some()) {
-            let series =
-                before.remove(&target.name).unwrap_or_else(|| Arc::new(BackendReadSeries::of(target)));
-            self.backend_reads.insert(Arc::clone(&target.name), series);
-        }
-        let mut before = std::mem::take(&mut self.discovered);
-        for target in &plan.discovered {
-            let series = before.remove(&target.name).unwrap_or_else(|| Arc::new(DiscoverySeries::of(target)));
-            self.discovered.insert(Arc::clone(&target.name), series);
-        }
+        let with_backend = plan.targets.iter().filter(|target| target.backend.metrics.is_some());
+        carry_over(&mut self.backend_reads, with_backend, BackendReadSeries::of);
+        carry_over(&mut self.discovered, &plan.discovered, DiscoverySeries::of);
         let mut current = Vec::new();
         for pair in &plan.pairs {
             self.add_pair(pair, settings, attach, &mut current);
@@ -203,6 +195,19 @@ impl Registry {
             places: all(&self.places),
             endpoints: all(&self.endpoints),
         }
+    }
+}
+
+/// Leaves the series of these targets, the new ones among them made.
+fn carry_over<'a, S>(
+    series: &mut BTreeMap<Arc<str>, Arc<S>>,
+    targets: impl IntoIterator<Item = &'a Arc<Target>>,
+    make: impl Fn(&Target) -> S,
+) {
+    let mut before = std::mem::take(series);
+    for target in targets {
+        let kept = before.remove(&target.name).unwrap_or_else(|| Arc::new(make(target)));
+        series.insert(Arc::clone(&target.name), kept);
     }
 }
 
