@@ -114,7 +114,7 @@ pub fn escaped_path(path: &str) -> String {
 pub enum Content {
     /// Visible text.
     Text(String),
-    /// Reasoning that is streamed in addition to the text.
+    /// Reasoning that is streamed in addition to the text, or a summary of it.
     Reasoning(String),
     /// A refusal, which the user sees as text.
     Refusal(String),
@@ -131,6 +131,18 @@ impl Content {
     }
 }
 
+/// Whether a model reasoned without streaming that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HiddenReasoning {
+    /// Nothing says so.
+    #[default]
+    Untold,
+    /// Reasoning is signed: it may be streamed whole, summarized, or not at all.
+    Possible,
+    /// Reasoning is encrypted, or only its summary is streamed.
+    Certain,
+}
+
 /// Token counts as reported by the server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -142,6 +154,62 @@ pub struct Usage {
     pub cached_input: Option<u64>,
     /// Number of output tokens that were reasoning.
     pub reasoning: Option<u64>,
+    /// What the server counts beside `input` and `output`. Each count of a server may come in another event, so that they
+    /// are added up only at the end: see [`Self::total`].
+    pub apart: CountedApart,
+}
+
+/// Token counts that a dialect does not include in its count of the prompt or of the output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CountedApart {
+    /// Prompt tokens that came from a cache.
+    pub cache_read: Option<u64>,
+    /// Prompt tokens that went into a cache.
+    pub cache_write: Option<u64>,
+    /// Prompt tokens of the results of tools.
+    pub tool_input: Option<u64>,
+    /// Output tokens that were reasoning.
+    pub reasoning: Option<u64>,
+}
+
+impl Usage {
+    /// Takes later counts: each replaces its earlier value, except that some servers send correct counts first and zeros
+    /// at the end.
+    pub fn update(&mut self, later: Self) {
+        let Self { input, output, cached_input, reasoning, apart } = later;
+        let CountedApart { cache_read, cache_write, tool_input, reasoning: reasoning_apart } = apart;
+        for (known, new) in [
+            (&mut self.input, input),
+            (&mut self.output, output),
+            (&mut self.cached_input, cached_input),
+            (&mut self.reasoning, reasoning),
+            (&mut self.apart.cache_read, cache_read),
+            (&mut self.apart.cache_write, cache_write),
+            (&mut self.apart.tool_input, tool_input),
+            (&mut self.apart.reasoning, reasoning_apart),
+        ] {
+            *known = new.filter(|n| *n > 0).or(*known).or(new);
+        }
+    }
+
+    /// All tokens of the prompt and of the output, with nothing apart. Without a count of the prompt itself, nothing is
+    /// known of its parts.
+    #[must_use]
+    pub fn total(self) -> Self {
+        let Self { input, output, cached_input, reasoning, apart } = self;
+        let beside = [apart.cache_read, apart.cache_write, apart.tool_input];
+        let beside = beside.iter().flatten().fold(0_u64, |sum, n| sum.saturating_add(*n));
+        Self {
+            input: input.map(|n| n.saturating_add(beside)),
+            output: match apart.reasoning {
+                Some(reasoning) => Some(output.unwrap_or(0).saturating_add(reasoning)),
+                None => output,
+            },
+            cached_input: cached_input.or(apart.cache_read.filter(|_| input.is_some())),
+            reasoning: reasoning.or(apart.reasoning),
+            apart: CountedApart::default(),
+        }
+    }
 }
 
 /// The content of one event of a stream, or of a whole answer.
@@ -165,6 +233,8 @@ pub struct Delta {
     pub id: Option<String>,
     /// Whether this is the dialect's terminal event.
     pub terminal: bool,
+    /// What it says about reasoning that is not streamed.
+    pub hidden: HiddenReasoning,
     /// The message of an error object, in the server's words.
     pub error: Option<String>,
 }

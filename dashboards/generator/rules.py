@@ -111,7 +111,7 @@ def slo() -> str:
 def burn_alerts(long: str, short: str, burn: float, wait: str, severity: str) -> list[str]:
     rate = f'tokenbeat:slo_burn_rate:{long}_{short}{{slo!="all"}}'
     labels = {"severity": severity, "long": long, "short": short}
-    subject = "{{ $labels.profile }} on {{ $labels.target }}{{ with $labels.location }} at {{ . }}{{ end }}, objective {{ $labels.slo }}"
+    subject = "{{ $labels.profile }} on {{ $labels.target }}{{ with $labels.replica }} ({{ . }}){{ end }}{{ with $labels.location }} at {{ . }}{{ end }}, objective {{ $labels.slo }}"
     alerts = {
         "TokenbeatAvailabilityBudgetBurn": (
             f"{rate} unless tokenbeat:slo_threshold:max",
@@ -153,7 +153,7 @@ def journeys() -> str:
 
 def journeys_failing(long: str, short: str, _burn: float, wait: str, severity: str) -> str:
     failed = {w: f"(1 - tokenbeat:journey_success:ratio_rate{w})" for w in (long, short)}
-    subject = "{{ $labels.profile }} on {{ $labels.target }}{{ with $labels.location }} at {{ . }}{{ end }}"
+    subject = "{{ $labels.profile }} on {{ $labels.target }}{{ with $labels.replica }} ({{ . }}){{ end }}{{ with $labels.location }} at {{ . }}{{ end }}"
     return rule(
         "alert", "TokenbeatJourneysFailing",
         f"{failed[long]} > {FAILING[severity]}\n  and {failed[short]} > {FAILING[severity]}\n"

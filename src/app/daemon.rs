@@ -368,6 +368,7 @@ fn started(plan: &Plan, listen: Option<SocketAddr>, config: Config) -> Started {
         traffic_priority: plan.agent.traffic_priority,
         state: plan.agent.state.clone(),
         otlp: plan.telemetry.otlp.clone(),
+        native_histograms: plan.telemetry.native_histograms,
         config,
     }
 }

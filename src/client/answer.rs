@@ -6,7 +6,7 @@ use super::surrogates;
 use crate::event::{
     Count, CountSource, EventSizes, Failure, FinishReason, Gaps, Outcome, Tokens, UsagePart, UsageReports,
 };
-use crate::exchange::{Content, Delta, ToolCall, ToolCallPiece, ToolCalls, Usage};
+use crate::exchange::{Content, Delta, HiddenReasoning, ToolCall, ToolCallPiece, ToolCalls, Usage};
 use bytes::Bytes;
 use tokio::time::Instant;
 
@@ -33,8 +33,22 @@ pub(super) struct AnswerBuilder {
     logprobs: u64,
     id: Option<String>,
     usage: Usage,
-    first_event: Option<u64>,
+    hidden: HiddenReasoning,
+    first: PaceStart,
+    first_answer: PaceStart,
     end: Option<End>,
+}
+
+/// Where the pace of an answer begins: at its first content, or if reasoning was not streamed in full, at its first content
+/// that is no reasoning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct PaceStart {
+    /// When that event arrived.
+    pub(super) at: Option<Instant>,
+    /// Number of content events before it.
+    pub(super) events_before: u64,
+    /// Number of tokens known to be in it, if the server reports usage as it goes.
+    tokens: Option<u64>,
 }
 
 /// The timestamps inside a stream; none of them is set for an answer that is not streamed.
@@ -91,8 +105,12 @@ pub(super) struct EndedAnswer {
 pub(super) struct TokenEvidence {
     usage: Usage,
     content_events: u64,
-    reasoning_streamed: bool,
-    first_event: Option<u64>,
+    /// Bytes of content, and of them those of reasoning.
+    content_bytes: u64,
+    reasoning_bytes: u64,
+    hidden: HiddenReasoning,
+    first: PaceStart,
+    first_answer: PaceStart,
     streamed: bool,
 }
 
@@ -121,7 +139,9 @@ impl AnswerBuilder {
             logprobs: 0,
             id: None,
             usage: Usage::default(),
-            first_event: None,
+            hidden: HiddenReasoning::default(),
+            first: PaceStart::default(),
+            first_answer: PaceStart::default(),
             end: None,
         }
     }
@@ -133,10 +153,11 @@ impl AnswerBuilder {
 
     /// Handles an event of a stream, or a whole answer. Returns whether it was progress: an event without content,
     /// finish reason or usage shows that the server is alive, but is not progress.
-    pub(super) fn event(&mut self, mark: Instant, delta: Delta) -> bool {
+    pub(super) fn event(&mut self, mark: Instant, mut delta: Delta) -> bool {
+        self.hidden = self.hidden.max(std::mem::take(&mut delta.hidden));
         let progress = delta != Delta::default();
         if let Some(usage) = delta.usage {
-            self.take_usage(usage);
+            self.usage.update(usage);
         }
         if self.ended() {
             return progress;
@@ -224,11 +245,15 @@ impl AnswerBuilder {
             None => (Outcome::Ok, None),
             Some((failure, detail)) => (Outcome::Failed(failure), Some(detail)),
         };
+        let Generated { text, reasoning, tool_calls } = &self.generated;
         let evidence = TokenEvidence {
-            usage: self.usage,
+            usage: self.usage.total(),
             content_events: self.content_events,
-            reasoning_streamed: self.streamed && !self.generated.reasoning.is_empty(),
-            first_event: self.first_event,
+            content_bytes: (text.len() + reasoning.len() + tool_calls.len()) as u64,
+            reasoning_bytes: reasoning.len() as u64,
+            hidden: self.hidden,
+            first: self.first,
+            first_answer: self.first_answer,
             streamed: self.streamed,
         };
         EndedAnswer {
@@ -255,16 +280,6 @@ impl AnswerBuilder {
         } else {
             self.fail(at, Failure::Empty, "the answer is complete and has no generated content".into());
         }
-    }
-
-    fn take_usage(&mut self, new: Usage) {
-        // Some servers send correct usage first and zeros at the end.
-        let later = |new: Option<u64>, old: Option<u64>| new.filter(|n| *n > 0).or(old).or(new);
-        let usage = &mut self.usage;
-        usage.input = later(new.input, usage.input);
-        usage.output = later(new.output, usage.output);
-        usage.cached_input = later(new.cached_input, usage.cached_input);
-        usage.reasoning = later(new.reasoning, usage.reasoning);
     }
 
     /// Takes the new part of content that repeats everything before it. If all content came this way, an event that
@@ -315,6 +330,7 @@ impl AnswerBuilder {
         for piece in content {
             self.generated.append(piece);
         }
+        let events_before = self.content_events;
         self.content_events += 1;
         if !self.streamed {
             return;
@@ -323,7 +339,13 @@ impl AnswerBuilder {
         if let Some(last) = self.marks.last_token {
             self.gaps.push(mark.saturating_duration_since(last));
         } else {
-            self.first_event = self.tokens_so_far();
+            let hidden =
+                if self.generated.reasoning.is_empty() { self.usage.total().reasoning } else { None };
+            self.first = PaceStart { at: Some(mark), events_before, tokens: self.tokens_so_far(hidden) };
+        }
+        if self.first_answer.at.is_none() && content.iter().any(|it| !matches!(it, Content::Reasoning(_))) {
+            let tokens = self.tokens_so_far(self.usage.total().reasoning);
+            self.first_answer = PaceStart { at: Some(mark), events_before, tokens };
         }
         self.marks.first_token.get_or_insert(mark);
         self.marks.last_token = Some(mark);
@@ -332,10 +354,10 @@ impl AnswerBuilder {
         }
     }
 
-    /// The number of tokens streamed so far, if the server reports usage as it goes. Hidden reasoning is not included.
-    fn tokens_so_far(&self) -> Option<u64> {
-        let hidden = if self.generated.reasoning.is_empty() { self.usage.reasoning.unwrap_or(0) } else { 0 };
-        self.usage.output.map(|output| output.saturating_sub(hidden)).filter(|n| *n > 0)
+    /// The number of tokens streamed so far, if the server reports usage as it goes, without those that are `hidden`.
+    fn tokens_so_far(&self, hidden: Option<u64>) -> Option<u64> {
+        let output = self.usage.total().output?;
+        Some(output.saturating_sub(hidden.unwrap_or(0))).filter(|n| *n > 0)
     }
 }
 
@@ -356,11 +378,8 @@ impl EndedAnswer {
     pub(super) fn limit_output(&mut self, allowed: u64) {
         let cut = self.finish.as_deref().map(FinishReason::of) == Some(FinishReason::Length);
         let usage = &self.evidence.usage;
-        let hidden = match (usage.output, usage.reasoning) {
-            (Some(output), Some(reasoning)) => output > 0 && reasoning >= output,
-            (Some(output), None) => output > 0 && output >= allowed,
-            (None, reasoning) => reasoning.is_some_and(|n| n > 0),
-        };
+        // Servers round what was reasoning, leave it out, or count nothing at all.
+        let hidden = usage.reasoning.is_some_and(|n| n > 0) || usage.output.is_none_or(|n| n >= allowed);
         if self.outcome == Outcome::Failed(Failure::Empty) && cut && hidden {
             self.outcome = Outcome::Failed(Failure::Exhausted);
             self.detail = Some(format!(
@@ -387,6 +406,8 @@ impl EndedAnswer {
 const MAX_INPUT: u64 = 1 << 24;
 /// Maximum number of hidden output tokens that is believed if the request sets no limit: more than any model generates.
 const MAX_HIDDEN: u64 = 1 << 20;
+/// Output tokens of a stream that add nothing to its content: those that mark turns, channels and ends.
+const MAX_WITHOUT_TEXT: u64 = 64;
 /// Output tokens that need not be visible in the body: those that mark turns, tools and ends.
 const MAX_INVISIBLE: u64 = 1024;
 
@@ -410,7 +431,7 @@ impl TokenEvidence {
         self.usage.cached_input =
             self.usage.cached_input.filter(|n| self.usage.input.is_some_and(|all| *n <= all));
         if self.usage.output.is_none() {
-            self.first_event = None;
+            (self.first.tokens, self.first_answer.tokens) = (None, None);
         }
         let refused = |before: Option<u64>, now: Option<u64>| before.is_some() && now.is_none();
         refused(before.input, self.usage.input) || refused(before.output, self.usage.output)
@@ -428,17 +449,50 @@ impl TokenEvidence {
             .or(counted.output.map(from(CountSource::Tokenizer)))
             .or(events.map(from(CountSource::Chunks)));
         let input = self.usage.input.filter(|n| *n > 0).map(from(CountSource::Usage));
+        // A tokenizer counts what was streamed.
+        let hidden = said.map_or(Some(0), |output| self.hidden(output));
         Tokens {
             input: input.or(counted.input.map(from(CountSource::Tokenizer))),
             output,
             cached_input: self.usage.cached_input,
             // Reasoning is a part of the server's count, and not of a count from another source.
             reasoning: self.usage.reasoning.filter(|_| said.is_some()),
-            reasoning_streamed: self.reasoning_streamed,
+            hidden,
             tokenizer_output: counted.output.filter(|_| said.is_some()),
-            first_event: self.first_event,
+            first_event: self.pace_start(hidden).tokens,
             reports: UsageReports::default(),
         }
+    }
+
+    /// Number of output tokens of the server's count that were not streamed; `None` if that is unknown.
+    fn hidden(&self, output: u64) -> Option<u64> {
+        // Reasoning of so few bytes per token is not the whole of it: a token has at least one byte, and where something
+        // says that there is more, the two of the tersest text.
+        let least = match self.hidden {
+            HiddenReasoning::Untold => Some(1),
+            HiddenReasoning::Possible => Some(2),
+            HiddenReasoning::Certain => None,
+        };
+        let whole =
+            |bytes: u64, tokens: u64| least.is_some_and(|least| bytes >= tokens.saturating_mul(least));
+        let hidden = match self.usage.reasoning {
+            Some(tokens)
+                if self.streamed && self.reasoning_bytes > 0 && whole(self.reasoning_bytes, tokens) =>
+            {
+                0
+            }
+            Some(tokens) => tokens,
+            None if self.hidden == HiddenReasoning::Untold || whole(self.content_bytes, output) => 0,
+            None => return None,
+        };
+        // More tokens than bytes were not streamed, whatever they were.
+        let shown = self.content_bytes.saturating_add(MAX_WITHOUT_TEXT);
+        (!self.streamed || output.saturating_sub(hidden) <= shown).then_some(hidden)
+    }
+
+    /// Where the pace begins, if so many tokens were not streamed.
+    pub(super) fn pace_start(&self, hidden: Option<u64>) -> PaceStart {
+        if hidden == Some(0) { self.first } else { self.first_answer }
     }
 
     /// Which counts the server reported, of those that the answer could report.

@@ -7,7 +7,7 @@
 use super::dialect::{Decoder, Dialect, Malformed};
 use super::wire::{self, Count, List, Object, Text};
 use super::{json_call, openai};
-use crate::exchange::{Ask, Call, Content, Delta, Role, ToolCallPiece, Usage};
+use crate::exchange::{Ask, Call, Content, CountedApart, Delta, HiddenReasoning, Role, ToolCallPiece, Usage};
 use crate::framing::Event;
 use crate::plan::{ANTHROPIC_MAX_TOKENS, Target, apply_patch};
 use http::{HeaderName, HeaderValue};
@@ -51,6 +51,10 @@ struct MessageStart {
 struct Block {
     text: Text,
     thinking: Text,
+    /// Of thinking, whether it is shown, summarized or omitted.
+    signature: Text,
+    /// Thinking that is encrypted.
+    data: Text,
     /// Of a tool that the model uses.
     name: Text,
     partial_json: Text,
@@ -79,14 +83,16 @@ struct OutputDetails {
 
 impl AnthropicUsage {
     fn usage(&self) -> Usage {
-        let cache = [self.cache_creation_input_tokens.0, self.cache_read_input_tokens.0];
-        let cached: u64 = cache.iter().flatten().fold(0, |sum, n| sum.saturating_add(*n));
-        let input = self.input_tokens.0.map(|n| n.saturating_add(cached));
         Usage {
-            input,
+            input: self.input_tokens.0,
             output: self.output_tokens.0,
-            cached_input: self.cache_read_input_tokens.0.filter(|_| input.is_some()),
+            cached_input: None,
             reasoning: self.output_tokens_details.0.as_ref().and_then(|details| details.thinking_tokens.0),
+            apart: CountedApart {
+                cache_read: self.cache_read_input_tokens.0,
+                cache_write: self.cache_creation_input_tokens.0,
+                ..CountedApart::default()
+            },
         }
     }
 }
@@ -96,6 +102,11 @@ impl Block {
     fn push_to(self, index: Option<u64>, delta: &mut Delta) {
         let texts = [self.thinking.0.map(Content::Reasoning), self.text.0.map(Content::Text)];
         delta.content.extend(texts.into_iter().flatten());
+        delta.hidden = delta.hidden.max(match (self.data.0, self.signature.0) {
+            (Some(_), _) => HiddenReasoning::Certain,
+            (None, Some(_)) => HiddenReasoning::Possible,
+            (None, None) => HiddenReasoning::Untold,
+        });
         let input = self.input.filter(|input| input.as_object().is_some_and(|fields| !fields.is_empty()));
         let arguments = self.partial_json.0.or(input.map(|input| input.to_string()));
         let call = ToolCallPiece { index, name: self.name.0, arguments };

@@ -9,9 +9,9 @@
 use super::body_decoder::{EVENT_STREAM, Mode};
 use super::dialect::{Decoder, Dialect, Malformed};
 use super::mapped::error_event;
-use super::wire::{self, Count, List, Object, Text};
+use super::wire::{self, Count, List, Object, Text, Told};
 use super::{error_body, json_call};
-use crate::exchange::{Ask, Call, Content, Delta, Role, ToolCallPiece, Usage};
+use crate::exchange::{Ask, Call, Content, Delta, HiddenReasoning, Role, ToolCallPiece, Usage};
 use crate::framing::Event;
 use crate::json_size;
 use crate::plan::{Target, apply_patch};
@@ -72,11 +72,14 @@ struct BedrockBlock {
     tool_use: Object<BedrockTool>,
 }
 
-/// Reasoning. Its text is one level deeper in a whole answer. Signatures and redacted reasoning are ignored.
+/// Reasoning. Its text is one level deeper in a whole answer.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct BedrockReasoning {
     text: Text,
+    signature: Text,
+    /// Reasoning that is encrypted.
+    redacted_content: Told,
     reasoning_text: Object<BedrockReasoningText>,
 }
 
@@ -84,6 +87,7 @@ struct BedrockReasoning {
 #[serde(default)]
 struct BedrockReasoningText {
     text: Text,
+    signature: Text,
 }
 
 #[derive(Default, Deserialize)]
@@ -124,7 +128,7 @@ impl BedrockUsage {
             input,
             output: self.output.0,
             cached_input: self.cache_read.0.filter(|_| input.is_some()),
-            reasoning: None,
+            ..Usage::default()
         }
     }
 }
@@ -133,7 +137,13 @@ impl BedrockBlock {
     /// Adds its content to `delta`. `index` is the number of the block that a piece belongs to.
     fn push_to(self, index: Option<u64>, delta: &mut Delta) {
         let reasoning = *self.reasoning_content.0.unwrap_or_default();
-        let reasoning = reasoning.text.0.or_else(|| reasoning.reasoning_text.0?.text.0);
+        let whole = *reasoning.reasoning_text.0.unwrap_or_default();
+        delta.hidden = delta.hidden.max(match reasoning.signature.0.or(whole.signature.0) {
+            _ if reasoning.redacted_content.0 => HiddenReasoning::Certain,
+            Some(_) => HiddenReasoning::Possible,
+            None => HiddenReasoning::Untold,
+        });
+        let reasoning = reasoning.text.0.or(whole.text.0);
         let tool = self.tool_use.0.unwrap_or_default();
         let input = match tool.input {
             Some(Value::String(piece)) => Some(piece).filter(|piece| !piece.is_empty()),

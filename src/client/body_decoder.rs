@@ -16,7 +16,7 @@ use crate::framing::Event;
 use crate::plan::Api;
 use bytes::Bytes;
 use std::sync::Arc;
-use stream::{EventSink, Framing};
+use stream::{EventSink, Framing, with_failure};
 use tokio::time::Instant;
 
 /// Maximum size of an answer's body in bytes; more is a `protocol` failure.
@@ -247,15 +247,11 @@ impl BodyDecoder {
             Ok(delta) => delta.content.is_empty() && delta.error.is_none(),
             Err(_) => true,
         };
-        let said = if nothing { self.decoder.decode_failure(&body) } else { None };
-        match (said, result) {
-            (Some(said), _) => {
-                self.reading.event(mark, Delta { error: Some(said), ..Delta::default() });
-            }
-            (None, Ok(delta)) => {
+        match with_failure(&*self.decoder, result, nothing, &body) {
+            Ok(delta) => {
                 self.reading.event(mark, delta);
             }
-            (None, Err(error)) => self.decode_as_stream(mark, &body, &error),
+            Err(error) => self.decode_as_stream(mark, &body, &error),
         }
     }
 

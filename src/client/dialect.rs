@@ -34,6 +34,11 @@ pub(super) trait Decoder: Send + Sync {
         error_body::of_success(json)
     }
 
+    /// The message of an error object beside the content or the usage of an answer that came with a success status.
+    fn failure_beside(&self, json: &[u8]) -> Option<String> {
+        error_body::beside(json)
+    }
+
     /// The framing of its streams.
     fn framing(&self) -> Mode {
         Mode::Sse

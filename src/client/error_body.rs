@@ -1,9 +1,12 @@
 //! Finds the error object in a JSON document, in the shapes that servers and gateways use, and describes it in the
 //! server's words. Knows no dialect and no status.
 
-use super::wire;
+use super::wire::{self, List, Object, Told};
 use crate::json_size;
+use memchr::memmem;
+use serde::Deserialize;
 use serde_json::Value;
+use std::slice;
 
 /// Errors nested deeper than this are described as JSON.
 const MAX_DEPTH: u8 = 4;
@@ -44,6 +47,24 @@ pub(super) fn of_success(json: &[u8]) -> Option<String> {
     let json = json.trim_ascii_start();
     let value = serde_json::Deserializer::from_slice(json).into_iter::<Value>().next()?.ok()?;
     error_in(&value)
+}
+
+/// The message of an error that is told beside the fields of an answer; `None` if there is none. Cheap where no field has
+/// that name, which is nearly always.
+pub(super) fn beside(json: &[u8]) -> Option<String> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct MayFail {
+        error: Told,
+    }
+
+    memmem::find(json, br#""error""#)?;
+    let items: List<Object<MayFail>> = wire::parse("the answer", json).ok()?;
+    let fails = items.objects().any(|it| it.error.0);
+    let value = wire::parse_value("the answer", json).ok().filter(|_| fails)?;
+    let mut items = value.as_array().map_or(slice::from_ref(&value), Vec::as_slice).iter();
+    let item = items.find(|item| item.get("error").is_some_and(|error| !is_nothing(error)))?;
+    error_in(item)
 }
 
 /// See [`of_success`].
@@ -202,6 +223,29 @@ mod tests {
             (r#"{"error":{"message":"boom"}} trailing"#, "boom"),
         ] {
             assert_eq!(of_success(json.as_bytes()).as_deref(), Some(said), "{json}");
+        }
+    }
+
+    #[test]
+    fn an_error_beside_the_fields_of_an_answer() {
+        for json in [
+            r#"{"error":"boom","done":true}"#,
+            r#"{"message":{"content":"hello"},"error":{"message":"boom"}}"#,
+            r#"[{"candidates":[]},{"error":{"message":"boom"}}]"#,
+            r#"{"message":"unrelated","error":"boom"}"#,
+        ] {
+            assert!(beside(json.as_bytes()).unwrap().contains("boom"), "{json}");
+        }
+        for json in [
+            r#"{"error":null,"done":true}"#,
+            r#"{"error":{},"message":{"content":"\"error\" is a word"}}"#,
+            r#"{"status":"error","code":500}"#,
+            r#"{"kind":"error"}"#,
+            r#"{"inner":{"error":"boom"}}"#,
+            r#""error""#,
+            r#"{"error":"#,
+        ] {
+            assert_eq!(beside(json.as_bytes()), None, "{json}");
         }
     }
 

@@ -290,7 +290,13 @@ impl<'a> Exchange<'a> {
             AnswerFormat::Dialect(_) | AnswerFormat::Http(_) => None,
         };
         let counted = self.client.count(prompt, &read.generated).await;
-        answer.observed.tokens = read.evidence.tokens(counted);
+        let tokens = read.evidence.tokens(counted);
+        let start = read.evidence.pace_start(tokens.hidden);
+        if start.events_before > 0 {
+            self.marks.pace_start = start.at;
+            answer.observed.sizes = answer.observed.sizes.from_event(start.events_before);
+        }
+        answer.observed.tokens = tokens;
         answer.observed.tokens.reports = read.evidence.reports(|part| self.could_report(part));
         answer.observed.reasoning_chars = read.generated.reasoning.chars().count() as u64;
         if self.context.options.excerpt {

@@ -9,7 +9,7 @@ use super::body_decoder::Mode;
 use super::dialect::{Decoder, Dialect, Malformed};
 use super::wire::{self, Count, List, Object, Text};
 use super::{fingerprint, json_call, openai};
-use crate::exchange::{Ask, Call, Content, Delta, Role, ToolCallPiece, Usage};
+use crate::exchange::{Ask, Call, Content, CountedApart, Delta, HiddenReasoning, Role, ToolCallPiece, Usage};
 use crate::framing::Event;
 use crate::json_size;
 use crate::plan::{Target, apply_patch, is_vertex};
@@ -102,15 +102,16 @@ struct GeminiUsage {
 
 impl GeminiUsage {
     fn usage(&self) -> Usage {
-        let sum = |a: Count, b: Count| match (a.0, b.0) {
-            (None, None) => None,
-            (a, b) => Some(a.unwrap_or(0).saturating_add(b.unwrap_or(0))),
-        };
         Usage {
-            input: sum(self.prompt, self.tool_use_prompt),
-            output: sum(self.candidates, self.thoughts),
+            input: self.prompt.0,
+            output: self.candidates.0,
             cached_input: self.cached.0,
-            reasoning: self.thoughts.0,
+            reasoning: None,
+            apart: CountedApart {
+                tool_input: self.tool_use_prompt.0,
+                reasoning: self.thoughts.0,
+                ..CountedApart::default()
+            },
         }
     }
 }
@@ -118,6 +119,9 @@ impl GeminiUsage {
 impl GeminiPart {
     fn push_to(self, delta: &mut Delta) {
         let thought = self.thought == Some(Value::Bool(true));
+        if thought {
+            delta.hidden = HiddenReasoning::Certain;
+        }
         delta.content.extend(self.text.0.map(if thought { Content::Reasoning } else { Content::Text }));
         let call = *self.function_call.0.unwrap_or_default();
         let some = |value: &Value| {
@@ -193,8 +197,11 @@ impl Decoder for Gemini {
             all.content.extend(delta.content);
             all.tool_calls.extend(delta.tool_calls);
             all.logprobs += delta.logprobs;
+            all.hidden = all.hidden.max(delta.hidden);
             all.finish = delta.finish.or(all.finish);
-            all.usage = delta.usage.or(all.usage);
+            if let Some(usage) = delta.usage {
+                all.usage.get_or_insert_default().update(usage);
+            }
         }
         Ok(all)
     }

@@ -89,6 +89,7 @@ impl MappedDecoder {
             output: tokens(reading.output_tokens.as_ref(), value),
             cached_input: tokens(reading.cached_input_tokens.as_ref(), value),
             reasoning: tokens(reading.reasoning_tokens.as_ref(), value),
+            ..Usage::default()
         };
         let terminal = match &reading.done {
             Some(Done::Path(path)) => told(path, value).is_some(),
@@ -159,6 +160,10 @@ impl Decoder for MappedDecoder {
 
     /// The step's own configuration defines what an error is.
     fn decode_failure(&self, _: &[u8]) -> Option<String> {
+        None
+    }
+
+    fn failure_beside(&self, _: &[u8]) -> Option<String> {
         None
     }
 

@@ -75,6 +75,7 @@ impl Line {
             output: self.eval_count.0,
             cached_input: None,
             reasoning: None,
+            ..Usage::default()
         };
         let message = *self.message.0.unwrap_or_default();
         let thinking = [self.thinking.0, message.thinking.0].into_iter().flatten().map(Content::Reasoning);

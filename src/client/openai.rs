@@ -9,7 +9,7 @@ use super::dialect::Malformed;
 use super::mapped::error_event;
 use super::wire::{parse, parse_text, parse_value};
 use super::{error_body, fingerprint, json_call};
-use crate::exchange::{Call, Content, Delta, ToolCallPiece, Usage as Reported};
+use crate::exchange::{Call, Content, Delta, HiddenReasoning, ToolCallPiece, Usage as Reported};
 use crate::framing::Event;
 use serde_json::{Map, Value};
 
@@ -110,12 +110,13 @@ fn delta(answer: wire::Answer, streamed: bool, json: &[u8]) -> Delta {
         match (choice.delta.0, choice.message.0) {
             // Some servers repeat the whole message in the last chunk.
             (delta, Some(message)) if streamed => {
-                message_content(*message, &mut out.repeated, &mut out.repeated_tool_calls);
-                message_content(*delta.unwrap_or_default(), &mut out.content, &mut out.tool_calls);
+                let hidden = message_content(*message, &mut out.repeated, &mut out.repeated_tool_calls);
+                let delta = *delta.unwrap_or_default();
+                out.hidden = hidden.max(message_content(delta, &mut out.content, &mut out.tool_calls));
             }
             (delta, message) => {
                 let message = message.or(delta).unwrap_or_default();
-                message_content(*message, &mut out.content, &mut out.tool_calls);
+                out.hidden = message_content(*message, &mut out.content, &mut out.tool_calls);
             }
         }
     }
@@ -142,20 +143,9 @@ pub(super) fn counts(usage: Usage) -> Reported {
     let input_details = usage.prompt_tokens_details.0.or(usage.input_tokens_details.0).unwrap_or_default();
     let output_details =
         usage.completion_tokens_details.0.or(usage.output_tokens_details.0).unwrap_or_default();
-    let total = usage.total_tokens.0;
-    let input = usage.prompt_tokens.0.or(usage.input_tokens.0);
+    let mut input = usage.prompt_tokens.0.or(usage.input_tokens.0);
     let mut output = usage.completion_tokens.0.or(usage.output_tokens.0);
-    let reasoning = output_details.reasoning_tokens.0.or(usage.reasoning_tokens.0);
-    match (input, output, total, reasoning) {
-        (Some(input), None, Some(total), _) => output = total.checked_sub(input).filter(|n| *n > 0),
-        // Some providers do not include reasoning in the output tokens; the total shows it.
-        (Some(input), Some(n), Some(total), Some(reasoning))
-            if reasoning > 0 && input.saturating_add(n).saturating_add(reasoning) == total =>
-        {
-            output = Some(n.saturating_add(reasoning));
-        }
-        _ => {}
-    }
+    let mut reasoning = output_details.reasoning_tokens.0.or(usage.reasoning_tokens.0);
     let cached = [
         input_details.cached_tokens,
         usage.cached_tokens,
@@ -164,7 +154,25 @@ pub(super) fn counts(usage: Usage) -> Reported {
     ];
     // A zero under one name may be a default, next to the real count under another.
     let cached = cached.iter().filter_map(|count| count.0).max();
-    Reported { input, output, cached_input: cached, reasoning }
+    // What some providers leave out of the prompt or of the output, the total shows.
+    let missing = usage.total_tokens.0.zip(input).and_then(|(total, input)| total.checked_sub(input));
+    match (missing.filter(|n| *n > 0), output) {
+        (Some(missing), None) => output = Some(missing),
+        (Some(missing), Some(n)) if missing > n => {
+            let missing = missing - n;
+            let written = usage.cache_creation_input_tokens.0.unwrap_or(0);
+            let is_cached =
+                cached.is_some_and(|n| n > 0 && (missing == n || missing == n.saturating_add(written)));
+            if is_cached && reasoning != Some(missing) {
+                input = input.map(|n| n.saturating_add(missing));
+            } else {
+                output = Some(n.saturating_add(missing));
+                reasoning = reasoning.filter(|n| *n > 0).or(Some(missing));
+            }
+        }
+        _ => {}
+    }
+    Reported { input, output, cached_input: cached, reasoning, ..Reported::default() }
 }
 
 fn timed(timings: &wire::Timings) -> Option<Reported> {
@@ -172,12 +180,17 @@ fn timed(timings: &wire::Timings) -> Option<Reported> {
         input: timings.cached.0.and_then(|cached| Some(cached + timings.prompt.0?)),
         output: timings.predicted.0,
         cached_input: timings.cached.0,
-        reasoning: None,
+        ..Reported::default()
     };
     (usage != Reported::default()).then_some(usage)
 }
 
-fn message_content(message: wire::Message, out: &mut Vec<Content>, tool_calls: &mut Vec<ToolCallPiece>) {
+/// Adds what a message has. Returns what it says about reasoning that it does not show.
+fn message_content(
+    message: wire::Message,
+    out: &mut Vec<Content>,
+    tool_calls: &mut Vec<ToolCallPiece>,
+) -> HiddenReasoning {
     let mut add = |make: fn(String) -> Content, text: String| {
         if !text.is_empty() {
             out.push(make(text));
@@ -191,6 +204,7 @@ fn message_content(message: wire::Message, out: &mut Vec<Content>, tool_calls: &
         message.thinking,
         message.reasoning_details,
     ];
+    let hidden = by_name.iter().map(wire::Parts::hidden).max().unwrap_or_default();
     let named = by_name.into_iter().filter(|parts| !parts.0.is_empty());
     let reasoning = named.map(wire::Parts::reasoning).find(|text| !text.is_empty());
     add(Content::Reasoning, reasoning.unwrap_or_default());
@@ -209,4 +223,5 @@ fn message_content(message: wire::Message, out: &mut Vec<Content>, tool_calls: &
         let piece = ToolCallPiece { index, name: call.name.0, arguments: call.arguments.0.or(call.input.0) };
         piece.push_to(out, tool_calls);
     }
+    hidden
 }

@@ -4,7 +4,7 @@ use super::dialect::{Decoder, Dialect, Malformed};
 use super::openai_chat::role;
 use super::wire::{Count, List, Object, Text, parse, parse_text, parse_value};
 use super::{error_body, fingerprint, openai};
-use crate::exchange::{Ask, Call, Content, Delta, ToolCallPiece};
+use crate::exchange::{Ask, Call, Content, Delta, HiddenReasoning, ToolCallPiece};
 use crate::framing::Event;
 use crate::plan::{Target, apply_patch};
 use serde::Deserialize;
@@ -54,6 +54,8 @@ struct OutputItem {
     name: Text,
     arguments: Text,
     input: Text,
+    /// Of a code interpreter.
+    code: Text,
 }
 
 #[derive(Default, Deserialize)]
@@ -84,14 +86,12 @@ impl Decoder for OpenAiResponses {
             delta
         };
         Ok(match kind.as_str() {
-            "response.output_text.delta" | "response.audio.transcript.delta" => generated(Content::Text),
+            "response.output_text.delta" => generated(Content::Text),
             "response.refusal.delta" => generated(Content::Refusal),
-            "response.reasoning_text.delta" | "response.reasoning_summary_text.delta" => {
-                generated(Content::Reasoning)
+            "response.reasoning_text.delta" => generated(Content::Reasoning),
+            "response.reasoning_summary_text.delta" => {
+                Delta { hidden: HiddenReasoning::Certain, ..generated(Content::Reasoning) }
             }
-            "response.function_call_arguments.delta"
-            | "response.custom_tool_call_input.delta"
-            | "response.mcp_call_arguments.delta" => tool_call(None, chunk.delta.0),
             "response.output_item.added" => tool_call(chunk.item.0.and_then(|item| item.name.0), None),
             "response.failed" | "error" => {
                 Delta { error: Some(error_in(json, "/response")), ..Delta::default() }
@@ -104,14 +104,20 @@ impl Decoder for OpenAiResponses {
                     finish,
                     repeated: said.content,
                     repeated_tool_calls: said.tool_calls,
+                    hidden: said.hidden,
                     id: response.id.0,
                     usage: response.usage.0.map(|usage| openai::counts(*usage)),
                     terminal: true,
                     ..Delta::default()
                 }
             }
-            // Progress events, and events that repeat a part once it is complete.
-            _ => Delta::default(),
+            // The arguments of a call, the code of an interpreter, the transcript of what is spoken; but not the audio.
+            other => match other.strip_suffix(".delta") {
+                Some(kind) if kind.ends_with("transcript") => generated(Content::Text),
+                Some(kind) if !kind.contains("audio") => tool_call(None, chunk.delta.0),
+                // Progress events, and events that repeat a part once it is complete.
+                _ => Delta::default(),
+            },
         })
     }
 
@@ -209,13 +215,17 @@ fn output(items: List<Object<OutputItem>>) -> Delta {
     let mut said = Delta::default();
     for item in items.objects() {
         let reasoning = item.r#type.0.as_deref() == Some("reasoning");
-        for part in item.summary.objects().chain(item.content.objects()) {
+        let summary: Vec<_> = item.summary.objects().collect();
+        if !summary.is_empty() {
+            said.hidden = HiddenReasoning::Certain;
+        }
+        for part in summary.into_iter().chain(item.content.objects()) {
             said.logprobs += part.logprobs.0.len() as u64;
             said.content.extend(part.text.0.map(if reasoning { Content::Reasoning } else { Content::Text }));
             said.content.extend(part.refusal.0.map(Content::Refusal));
         }
-        let call =
-            ToolCallPiece { index: None, name: item.name.0, arguments: item.arguments.0.or(item.input.0) };
+        let arguments = item.arguments.0.or(item.input.0).or(item.code.0);
+        let call = ToolCallPiece { index: None, name: item.name.0, arguments };
         call.push_to(&mut said.content, &mut said.tool_calls);
     }
     said
@@ -238,6 +248,28 @@ mod tests {
     }
 
     const STREAM: &str = include_str!("../../tests/streams/responses.sse");
+
+    #[test]
+    fn pieces_of_whatever_the_model_generates_are_content() {
+        let of = |kind: &str| {
+            let data = json!({ "type": kind, "delta": "x = 1" }).to_string();
+            OpenAiResponses.decode_event(Event { data: &data, ..Event::default() }).unwrap().content
+        };
+        for kind in
+            ["function_call_arguments", "code_interpreter_call_code", "mcp_call_arguments", "some_new_tool"]
+        {
+            assert_eq!(of(&format!("response.{kind}.delta")), [Content::ToolCall("x = 1".into())], "{kind}");
+        }
+        for kind in ["response.audio.transcript.delta", "response.output_audio_transcript.delta"] {
+            assert_eq!(of(kind), [Content::Text("x = 1".into())], "{kind}");
+        }
+        for kind in ["response.audio.delta", "response.output_audio.delta", "response.output_text.done"] {
+            assert_eq!(of(kind), [], "{kind}");
+        }
+        let item = json!({ "status": "completed", "output": [{ "type": "code_interpreter_call", "code": "x = 1" }] });
+        let whole = OpenAiResponses.decode_whole(item.to_string().as_bytes()).unwrap();
+        assert_eq!(whole.content, [Content::ToolCall("x = 1".into())]);
+    }
 
     #[test]
     fn a_request() {
@@ -345,8 +377,9 @@ mod tests {
                 arguments: Some("{}".into()),
             }],
             id: Some("resp_1".into()),
-            usage: Some(Usage { input: Some(3), output: Some(2), cached_input: Some(1), reasoning: None }),
+            usage: Some(Usage { input: Some(3), output: Some(2), cached_input: Some(1), ..Usage::default() }),
             terminal: true,
+            hidden: HiddenReasoning::Certain,
             ..Delta::default()
         };
         assert_eq!(OpenAiResponses.decode_whole(body).unwrap(), expected);

@@ -2,6 +2,7 @@
 //! servers.
 
 mod asked;
+mod beside;
 mod counting;
 mod credentials;
 mod dialects;
@@ -11,6 +12,7 @@ pub(super) mod golden;
 mod h2server;
 mod heads;
 mod held;
+mod hidden;
 mod judged;
 #[cfg(target_os = "linux")]
 mod late;

@@ -72,6 +72,7 @@ impl Details {
             output: self.generated_tokens.0,
             cached_input: None,
             reasoning: None,
+            ..Usage::default()
         };
         (usage != Usage::default()).then_some(usage)
     }

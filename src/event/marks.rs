@@ -31,6 +31,9 @@ pub struct Marks {
     pub first_token: Option<Instant>,
     /// When the first event with non-empty visible text arrived (reasoning is not visible).
     pub first_text: Option<Instant>,
+    /// When the first event arrived whose tokens count for the pace, if that is not `first_token`: where reasoning was
+    /// not streamed in full, the first event with other content.
+    pub pace_start: Option<Instant>,
     /// When the last event with generated content arrived.
     pub last_token: Option<Instant>,
     /// When the terminal event arrived, or the clean end of the body after a finish reason; for an answer
@@ -52,6 +55,7 @@ impl Marks {
             first_chunk: None,
             first_token: None,
             first_text: None,
+            pace_start: None,
             last_token: None,
             end: started,
         }
@@ -100,9 +104,9 @@ impl Marks {
         }
     }
 
-    /// `last_token - first_token`.
+    /// `last_token - first_token`, or from `pace_start` where that is another event.
     pub fn decode_time(&self) -> Option<Duration> {
-        Some(self.last_token?.saturating_duration_since(self.first_token?))
+        Some(self.last_token?.saturating_duration_since(self.pace_start.or(self.first_token)?))
     }
 }
 
@@ -197,12 +201,25 @@ impl EventSizes {
         self.each.held()
     }
 
+    /// The same events, of which the first so many have no tokens.
+    #[must_use]
+    pub fn from_event(&self, events: u64) -> Self {
+        let mut kept = Self { total: self.total, ..Self::default() };
+        for (index, bytes) in (0_u64..).zip(self.each.iter()) {
+            let counts = index >= events;
+            kept.each.push(if counts { bytes } else { 0 });
+            kept.total = kept.total.saturating_sub(if counts { 0 } else { bytes });
+        }
+        kept
+    }
+
     /// The number of tokens in each event, in order. `all` tokens are divided in proportion to the bytes and rounded
-    /// such that the first event has one, except that the first event has the number of tokens `first` if it is
-    /// known. If `all` is unknown, each event counts as one token.
+    /// such that the first event with bytes has one, except that it has the number of tokens `first` if that is known. If
+    /// `all` is unknown, each event counts as one token.
     pub fn tokens(&self, all: Option<u64>, first: Option<u64>) -> impl Iterator<Item = u64> + '_ {
         let first = first.zip(all).map(|(first, all)| first.min(all));
-        let first_bytes = first.and_then(|_| self.each.iter().next()).unwrap_or(0);
+        let (at, first_bytes) = self.each.iter().enumerate().find(|(_, bytes)| *bytes > 0).unwrap_or((0, 0));
+        let first_bytes = first.map_or(0, |_| first_bytes);
         let tokens = all.unwrap_or(0).saturating_sub(first.unwrap_or(0));
         let bytes = self.total.saturating_sub(first_bytes).max(1);
         let (mut bytes_so_far, mut tokens_so_far) = (0_u64, 0_u64);
@@ -210,7 +227,7 @@ impl EventSizes {
             if all.is_none() {
                 return 1;
             }
-            if let Some(first) = first.filter(|_| index == 0) {
+            if let Some(first) = first.filter(|_| index == at) {
                 return first;
             }
             bytes_so_far = bytes_so_far.saturating_add(size);
@@ -246,6 +263,9 @@ mod tests {
         // Unknown: one for each event, whatever its size.
         assert_eq!(spread(&[1, 50, 3], None, Some(2)), [1, 1, 1]);
         assert_eq!(spread(&[], Some(7), None), [0; 0]);
+        // A summary of reasoning before them has none of them.
+        assert_eq!(spread(&[0, 0, 10, 10], Some(9), Some(5)), [0, 0, 5, 4]);
+        assert_eq!(spread(&[0, 4, 4], Some(2), None), [0, 1, 1]);
         for all in 1..50 {
             let tokens = spread(&[7, 1, 30, 2, 2, 11], Some(all), None);
             assert_eq!(tokens.iter().sum::<u64>(), all);

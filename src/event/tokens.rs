@@ -108,7 +108,7 @@ pub struct Count {
 }
 
 /// The tokens of one request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tokens {
     /// Tokens of the prompt.
     pub input: Option<Count>,
@@ -118,24 +118,38 @@ pub struct Tokens {
     pub cached_input: Option<u64>,
     /// Part of `output` that was reasoning.
     pub reasoning: Option<u64>,
-    /// Whether reasoning content was streamed; if not, the `reasoning` tokens are hidden and not part of the
-    /// pace.
-    pub reasoning_streamed: bool,
+    /// Number of output tokens that were not streamed, and are not part of the pace: hidden reasoning. `None` if that is
+    /// unknown.
+    pub hidden: Option<u64>,
     /// The tokenizer's count of the whole output text, if `output` came from `usage`.
     pub tokenizer_output: Option<u64>,
-    /// Number of tokens known to be in the first content event, if the server reports counts while streaming.
+    /// Number of tokens known to be in the first event of the pace, if the server reports counts while streaming.
     pub first_event: Option<u64>,
     /// Which of the counts the server reported.
     pub reports: UsageReports,
 }
 
+impl Default for Tokens {
+    fn default() -> Self {
+        Self {
+            input: None,
+            output: None,
+            cached_input: None,
+            reasoning: None,
+            hidden: Some(0),
+            tokenizer_output: None,
+            first_event: None,
+            reports: UsageReports::default(),
+        }
+    }
+}
+
 impl Tokens {
     /// Output tokens that were streamed, that is, output without hidden reasoning. Unknown if the count is an
-    /// estimate from chunks, because a chunk is not a token.
+    /// estimate from chunks, because a chunk is not a token, or if it is unknown how much was hidden.
     pub fn streamed(&self) -> Option<u64> {
         let output = self.output.filter(|count| count.source != CountSource::Chunks)?;
-        let hidden = if self.reasoning_streamed { 0 } else { self.reasoning.unwrap_or(0) };
-        Some(output.n.saturating_sub(hidden))
+        Some(output.n.saturating_sub(self.hidden?))
     }
 
     /// Streamed tokens without those of the first event, by which the decode time is divided: `n - k`. `None`
@@ -161,10 +175,10 @@ mod tests {
 
     #[test]
     fn hidden_reasoning_is_not_in_the_pace() {
-        let mut tokens = Tokens { output: Some(usage(300)), reasoning: Some(256), ..Tokens::default() };
+        let mut tokens = Tokens { output: Some(usage(300)), hidden: Some(256), ..Tokens::default() };
         assert_eq!(tokens.streamed(), Some(44));
-        tokens.reasoning_streamed = true;
-        assert_eq!(tokens.streamed(), Some(300));
+        tokens.hidden = None;
+        assert_eq!((tokens.streamed(), tokens.after_first()), (None, None));
     }
 
     #[test]

@@ -131,7 +131,7 @@ fn tokens_of_one_event_come_together() {
     assert_eq!(counts(&chunks), (7, 6, 1100));
     // Hidden reasoning is not read.
     let hidden = answer(&[(500, 40), (1200, 4)], Some(300), |request| {
-        request.observed.tokens.reasoning = Some(289);
+        request.observed.tokens.hidden = Some(289);
     });
     assert_eq!(counts(&hidden), (11, 0, 200));
     // The whole answer in one piece.

@@ -9,6 +9,7 @@ use crate::event::{Pair, Request, SkipReason, SkippedRun};
 use crate::plan::Plan;
 use crate::telemetry::render_probe;
 use axum::Json;
+use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -136,8 +137,28 @@ fn within(headers: &HeaderMap) -> Duration {
     within.min(MAX_PROBE_WITHIN)
 }
 
+/// A command without parameters. What is asked for and not done must not look done, least of all where it costs money.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NoParameters {}
+
+/// Whether a body asks for nothing: it is empty, or `{}`, which some clients send with each `POST`.
+fn asks_for_nothing(body: &[u8]) -> bool {
+    let body = body.trim_ascii();
+    body.is_empty() || serde_json::from_slice::<NoParameters>(body).is_ok()
+}
+
 /// `POST /api/v1/profiles/{name}/run`: starts a run against each of its targets now.
-pub(super) async fn run(State(views): State<Views>, Path(profile): Path<String>) -> Response {
+pub(super) async fn run(
+    State(views): State<Views>,
+    Path(profile): Path<String>,
+    Query(NoParameters {}): Query<NoParameters>,
+    body: Bytes,
+) -> Response {
+    if !asks_for_nothing(&body) {
+        let why = "the body must be empty: a run takes no parameters, and plays against every target of the profile\n";
+        return (StatusCode::BAD_REQUEST, why).into_response();
+    }
     if views.readiness.phase() == LifecyclePhase::Draining {
         return refused(&CommandRefusal::Stopping);
     }
@@ -213,6 +234,21 @@ mod tests {
     }
 
     #[test]
+    fn a_run_takes_no_parameters() {
+        for body in ["", " \n", "{}", " { } "] {
+            assert!(asks_for_nothing(body.as_bytes()), "{body}");
+        }
+        for body in [r#"{"target":"a"}"#, "target=a", "null", "[1]", "{"] {
+            assert!(!asks_for_nothing(body.as_bytes()), "{body}");
+        }
+        let of = |uri: &str| Query::<NoParameters>::try_from_uri(&uri.parse().unwrap());
+        assert!(of("/api/v1/profiles/p/run").is_ok());
+        assert!(
+            of("/api/v1/profiles/p/run?target=a").unwrap_err().body_text().contains("unknown field `target`")
+        );
+    }
+
+    #[test]
     fn the_status_of_runs_is_that_of_the_best() {
         let run = |state, reason| {
             let pair = Pair { profile: "p".into(), target: "t".into() };
@@ -246,7 +282,11 @@ mod tests {
         let stopping = (StatusCode::SERVICE_UNAVAILABLE, "the agent is stopping\n".to_owned());
         let probed = probe(State(views.clone()), Query(wanted), HeaderMap::new()).await;
         assert_eq!(body(probed).await, stopping);
-        assert_eq!(body(run(State(views), Path(pair.profile.to_string())).await).await, stopping);
+        let profile = Path(pair.profile.to_string());
+        assert_eq!(
+            body(run(State(views), profile, Query(NoParameters {}), Bytes::new()).await).await,
+            stopping
+        );
         assert!(parts.commands.try_recv().is_err());
     }
 

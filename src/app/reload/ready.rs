@@ -33,6 +33,8 @@ pub(in crate::app) struct Started {
     pub(in crate::app) state: Option<StateOptions>,
     /// The OTLP export.
     pub(in crate::app) otlp: Option<Otlp>,
+    /// Whether histograms are recorded in native buckets: those of earlier values would be missing.
+    pub(in crate::app) native_histograms: bool,
     /// The initial config, including the command line.
     pub(in crate::app) config: Config,
 }
@@ -123,6 +125,7 @@ impl Started {
         next.agent.history = agent.history.clone();
         next.agent.traffic_priority = agent.traffic_priority;
         next.telemetry.otlp.clone_from(&telemetry.otlp);
+        next.telemetry.prometheus.native_histograms = telemetry.prometheus.native_histograms;
         next
     }
 
@@ -149,6 +152,9 @@ impl Started {
         }
         if self.otlp != plan.telemetry.otlp {
             warnings.push("telemetry.otlp: the change needs a restart".to_owned());
+        }
+        if self.native_histograms != plan.telemetry.native_histograms {
+            warnings.push("telemetry.prometheus.native_histograms: the change needs a restart".to_owned());
         }
         warnings
     }
@@ -185,6 +191,7 @@ mod tests {
                 web_config: server.web_config,
                 traffic_priority: agent.traffic_priority,
                 state: agent.state,
+                native_histograms: telemetry.native_histograms,
                 otlp: telemetry.otlp,
                 config: Config::default(),
             }
@@ -210,6 +217,10 @@ mod tests {
         let state = plan("server: { listen: '127.0.0.1:1' }\nagent: { state: somewhere.db }");
         let said = "agent.state and agent.history: the change needs a restart";
         assert_eq!(started(base, true).kept(&state), [said]);
+        let native =
+            plan("server: { listen: '127.0.0.1:1' }\ntelemetry: { prometheus: { native_histograms: true } }");
+        let said = "telemetry.prometheus.native_histograms: the change needs a restart";
+        assert_eq!(started(base, true).kept(&native), [said]);
         let realtime = plan("server: { listen: '127.0.0.1:1' }\nagent: { traffic_priority: realtime }");
         let said = "agent.traffic_priority: the change needs a restart";
         assert_eq!(started(base, true).kept(&realtime), [said]);

@@ -42,7 +42,7 @@ fn an_error_answer_is_told_with_its_type() {
 
 #[test]
 fn input_that_came_from_a_cache_or_went_into_one_is_input() {
-    let usage = |json: Value| serde_json::from_value::<AnthropicUsage>(json).unwrap().usage();
+    let usage = |json: Value| serde_json::from_value::<AnthropicUsage>(json).unwrap().usage().total();
     let all = json!({ "input_tokens": 3, "cache_creation_input_tokens": 20, "cache_read_input_tokens": 100 });
     assert_eq!((usage(all.clone()).input, usage(all).cached_input), (Some(123), Some(100)));
     assert_eq!(usage(json!({ "output_tokens": 4 })), Usage { output: Some(4), ..Usage::default() });

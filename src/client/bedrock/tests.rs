@@ -76,3 +76,19 @@ fn a_cache_point_follows_the_system_prompt_where_that_is_asked_for() {
     assert_eq!(body(&call)["system"], json!([{ "text": "Be brief." }, point]));
     assert_eq!(Bedrock.prompt_texts(&call.body)[0], "Be brief.");
 }
+
+#[test]
+fn reasoning_that_is_signed_or_encrypted_is_told() {
+    let hidden = |block: Value| {
+        let data = json!({ "contentBlockIndex": 0, "delta": { "reasoningContent": block } }).to_string();
+        let event = Event { name: Some("contentBlockDelta"), data: &data, ..Event::default() };
+        Bedrock.decode_event(event).unwrap().hidden
+    };
+    assert_eq!(hidden(json!({ "text": "hm" })), HiddenReasoning::Untold);
+    assert_eq!(hidden(json!({ "signature": "EqoB" })), HiddenReasoning::Possible);
+    assert_eq!(hidden(json!({ "redactedContent": "EqoB" })), HiddenReasoning::Certain);
+    let whole = json!({ "output": { "message": { "content": [
+        { "reasoningContent": { "reasoningText": { "text": "hm", "signature": "EqoB" } } }, { "text": "a" } ] } } });
+    let whole = Bedrock.decode_whole(whole.to_string().as_bytes()).unwrap();
+    assert_eq!((whole.hidden, whole.content.len()), (HiddenReasoning::Possible, 2));
+}

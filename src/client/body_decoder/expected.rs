@@ -1,6 +1,7 @@
 //! The form of a body: what is expected, and what its first bytes show.
 
 use crate::framing::{Detected, detect};
+use serde::de::IgnoredAny;
 
 /// The media type of AWS' event stream.
 pub(in crate::client) const EVENT_STREAM: &str = "application/vnd.amazon.eventstream";
@@ -53,6 +54,7 @@ impl Expected {
         match self {
             Self::Known(mode) => *mode,
             Self::Detect { media_type, .. } if media_type == "text/event-stream" => Mode::Sse,
+            Self::Detect { stream: Mode::Ndjson, media_type, .. } if is_json(media_type) => Mode::Whole,
             Self::Detect { stream, asked: true, .. } => *stream,
             Self::Detect { .. } => Mode::Whole,
         }
@@ -73,6 +75,13 @@ impl Expected {
             Detected::Array if *asked && *stream == Mode::JsonArray => Mode::JsonArray,
             Detected::EventStream if *stream == Mode::EventStream => Mode::EventStream,
             Detected::Object if *asked && (lines || (*stream == Mode::Ndjson && !json)) => Mode::Ndjson,
+            // Lines of JSON by the name of a single document: the first line shows which it is.
+            Detected::Object if *asked && *stream == Mode::Ndjson => {
+                let end = memchr::memchr(b'\n', bytes)?;
+                let line = bytes.get(..end).unwrap_or_default();
+                let is_line = serde_json::from_slice::<IgnoredAny>(line).is_ok();
+                if is_line { Mode::Ndjson } else { Mode::Whole }
+            }
             Detected::Object | Detected::Array => Mode::Whole,
             _ if media_type == "text/event-stream" => Mode::Sse,
             // The checksums say what is wrong.
@@ -136,7 +145,9 @@ mod tests {
             .detect(bytes)
         };
         assert_eq!(of(Mode::Ndjson, "", b"{"), Some(Ok(Mode::Ndjson)));
-        assert_eq!(of(Mode::Ndjson, "application/json", b"{"), Some(Ok(Mode::Whole)));
+        assert_eq!(of(Mode::Ndjson, "application/json", b"{\"a\":"), None);
+        assert_eq!(of(Mode::Ndjson, "application/json", b"{\"a\":1}\r\n"), Some(Ok(Mode::Ndjson)));
+        assert_eq!(of(Mode::Ndjson, "application/json", b"{\n  \"a\": 1"), Some(Ok(Mode::Whole)));
         assert_eq!(of(Mode::JsonArray, "application/json", b"["), Some(Ok(Mode::JsonArray)));
         assert_eq!(of(Mode::JsonArray, "application/json", b"{"), Some(Ok(Mode::Whole)));
         for (media_type, bytes) in [("", &b"\0\0"[..]), (EVENT_STREAM, b"\0\0"), (EVENT_STREAM, b"oops")] {
@@ -165,5 +176,10 @@ mod tests {
         assert_eq!(expected("", true).mode(), Mode::Sse);
         assert_eq!(expected("", false).mode(), Mode::Whole);
         assert_eq!(expected("text/event-stream", false).mode(), Mode::Sse);
+        let Expected::Detect { asked, media_type, written, .. } = expected("application/json", true) else {
+            panic!()
+        };
+        let lines = Expected::Detect { stream: Mode::Ndjson, asked, media_type, written };
+        assert_eq!(lines.mode(), Mode::Whole);
     }
 }

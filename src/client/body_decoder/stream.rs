@@ -62,6 +62,23 @@ impl Framing {
     }
 }
 
+/// What was decoded, with the error that an event or a document tells, whatever else is in it.
+pub(super) fn with_failure(
+    decoder: &dyn Decoder,
+    decoded: Result<Delta, Malformed>,
+    nothing: bool,
+    json: &[u8],
+) -> Result<Delta, Malformed> {
+    if nothing && let Some(said) = decoder.decode_failure(json) {
+        return Ok(Delta { error: Some(said), ..Delta::default() });
+    }
+    let mut delta = decoded?;
+    if !nothing && delta.error.is_none() {
+        delta.error = decoder.failure_beside(json);
+    }
+    Ok(delta)
+}
+
 /// Decodes the events of a stream.
 pub(super) struct EventSink<'a> {
     pub(super) decoder: &'a dyn Decoder,
@@ -83,11 +100,8 @@ impl EventSink<'_> {
         *self.events += 1;
         let decoded = self.decoder.decode_event(event);
         let nothing = decoded.as_ref().map_or(true, |delta| *delta == Delta::default());
-        let said = if nothing { self.decoder.decode_failure(event.data.as_bytes()) } else { None };
-        let delta = match said {
-            Some(said) => Delta { error: Some(said), ..Delta::default() },
-            None => decoded.map_err(|error| error.at_event(*self.events))?,
-        };
+        let delta = with_failure(self.decoder, decoded, nothing, event.data.as_bytes())
+            .map_err(|error| error.at_event(*self.events))?;
         // Remembers an event without content until there is some. A terminal event is expected to have none.
         let missed = delta.content.is_empty() && delta.repeated.is_empty() && !delta.terminal;
         if missed && !self.reading.has_content() && !self.reading.ended() {

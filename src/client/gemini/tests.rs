@@ -42,10 +42,16 @@ fn the_path_is_that_of_the_gemini_api_or_of_vertex() {
 
 #[test]
 fn thoughts_are_output_beside_the_candidates() {
-    let usage = |json: Value| serde_json::from_value::<GeminiUsage>(json).unwrap().usage();
+    let usage = |json: Value| serde_json::from_value::<GeminiUsage>(json).unwrap().usage().total();
     let all = json!({ "promptTokenCount": 9, "toolUsePromptTokenCount": 2, "candidatesTokenCount": 5,
         "thoughtsTokenCount": 20, "cachedContentTokenCount": 4 });
-    let expected = Usage { input: Some(11), output: Some(25), cached_input: Some(4), reasoning: Some(20) };
+    let expected = Usage {
+        input: Some(11),
+        output: Some(25),
+        cached_input: Some(4),
+        reasoning: Some(20),
+        ..Usage::default()
+    };
     assert_eq!(usage(all), expected);
     assert_eq!(usage(json!({ "promptTokenCount": 9 })).output, None);
 }

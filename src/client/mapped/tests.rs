@@ -43,7 +43,13 @@ fn a_document_by_its_paths() {
     let expected = Delta {
         content: vec![Content::Reasoning("hm".into()), Content::Text("Blue.".into())],
         finish: Some("stop".into()),
-        usage: Some(Usage { input: Some(12), output: Some(3), cached_input: Some(4), reasoning: Some(1) }),
+        usage: Some(Usage {
+            input: Some(12),
+            output: Some(3),
+            cached_input: Some(4),
+            reasoning: Some(1),
+            ..Usage::default()
+        }),
         terminal: true,
         ..Delta::default()
     };

@@ -2,6 +2,7 @@
 //! and a field of an unexpected type reads as absent, except that `choices` must be an array.
 
 use crate::client::wire::{Count, List, Object, Text, Told, any_value, reads_as_nothing};
+use crate::exchange::HiddenReasoning;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer};
 use std::fmt;
@@ -137,6 +138,7 @@ pub(in crate::client) struct Usage {
     pub(super) prompt_cache_hit_tokens: Count,
     /// Anthropic's name, which some gateways keep.
     pub(super) cache_read_input_tokens: Count,
+    pub(super) cache_creation_input_tokens: Count,
     /// SGLang's name.
     pub(super) reasoning_tokens: Count,
 }
@@ -169,12 +171,25 @@ pub(super) struct Part {
     pub(super) summary: Text,
     pub(super) refusal: Text,
     pub(super) thinking: Parts,
+    /// Of reasoning, in `OpenRouter`'s details: what it is signed with, or all of it, encrypted.
+    signature: Text,
+    data: Text,
 }
 
 impl Parts {
     /// The visible text of the parts.
     pub(super) fn visible(self) -> String {
         self.0.into_iter().filter_map(|part| part.text.0).collect()
+    }
+
+    /// What the parts of a reasoning field say about reasoning that they do not show.
+    pub(super) fn hidden(&self) -> HiddenReasoning {
+        let of = |part: &Part| match (&part.summary.0, &part.data.0, &part.signature.0) {
+            (None, None, None) => HiddenReasoning::Untold,
+            (None, None, Some(_)) => HiddenReasoning::Possible,
+            _ => HiddenReasoning::Certain,
+        };
+        self.0.iter().map(of).max().unwrap_or_default()
     }
 
     /// The reasoning in the parts of a reasoning field.

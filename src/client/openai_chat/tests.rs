@@ -189,7 +189,13 @@ fn the_first_choice_is_the_one_with_index_0() {
 
 #[test]
 fn trap_06_usage_with_empty_choices_or_on_the_finish_chunk() {
-    let usage = Usage { input: Some(5), output: Some(9), cached_input: Some(4), reasoning: Some(3) };
+    let usage = Usage {
+        input: Some(5),
+        output: Some(9),
+        cached_input: Some(4),
+        reasoning: Some(3),
+        ..Usage::default()
+    };
     let json = r#""usage":{"prompt_tokens":5,"completion_tokens":9,"total_tokens":14,
         "prompt_tokens_details":{"cached_tokens":4,"audio_tokens":0},
         "completion_tokens_details":{"reasoning_tokens":3}}"#;
@@ -265,7 +271,13 @@ fn trap_25_odd_types_of_what_measures_nothing_fail_no_answer() {
 
 #[test]
 fn trap_26_counts_under_the_names_of_vendors() {
-    let all = Usage { input: Some(10), output: Some(5), cached_input: Some(8), reasoning: Some(2) };
+    let all = Usage {
+        input: Some(10),
+        output: Some(5),
+        cached_input: Some(8),
+        reasoning: Some(2),
+        ..Usage::default()
+    };
     let details = r#""completion_tokens_details":{"reasoning_tokens":2}"#;
     for (vendor, json) in [
         ("DeepSeek", format!(r#""prompt_tokens":10,"completion_tokens":5,"prompt_cache_hit_tokens":8,"prompt_cache_miss_tokens":2,{details}"#)),
@@ -342,7 +354,7 @@ fn malformed_answers_are_told_by_place_and_content() {
 #[test]
 fn a_whole_answer() {
     let recorded = include_bytes!("../../../tests/streams/llamacpp.json");
-    let usage = Usage { input: Some(15), output: Some(3), cached_input: Some(14), reasoning: None };
+    let usage = Usage { input: Some(15), output: Some(3), cached_input: Some(14), ..Usage::default() };
     let expected = Delta {
         content: vec![Content::Text("(\" '-W".into())],
         finish: Some("length".into()),

@@ -91,7 +91,11 @@ fn tokens(tokens: Tokens) -> String {
         part(tokens.cached_input),
         count(tokens.output),
         part(tokens.reasoning),
-        if tokens.reasoning_streamed { " streamed" } else { "" },
+        match tokens.hidden {
+            Some(0) => String::new(),
+            Some(n) => format!(" hidden {n}"),
+            None => " hidden unknown".into(),
+        },
         part(tokens.streamed()),
         part(tokens.after_first()),
     )
@@ -146,13 +150,13 @@ fn trap_02_reasoning_under_either_name_stops_ttft_and_is_not_text() {
     insta::assert_snapshot!(golden(stream!("vllm_reasoning")), @r#"
     ok stop
     chunk 10 token 20 text 40 last 50 end 80; gaps [10 10 10]
-    in 20 (usage) cached - out 12 (usage) reasoning - streamed; streamed 12 after first 11
+    in 20 (usage) cached - out 12 (usage) reasoning -; streamed 12 after first 11
     "Blue."
     "#);
     insta::assert_snapshot!(golden(stream!("sglang_usage_on_finish")), @r#"
     ok stop
     chunk 10 token 20 text 40 last 40 end 60; gaps [10 10]
-    in 11 (usage) cached - out 18 (usage) reasoning 9 streamed; streamed 18 after first 17
+    in 11 (usage) cached - out 18 (usage) reasoning 9; streamed 18 after first 17
     "It is blue."
     "#);
 }
@@ -162,13 +166,13 @@ fn trap_03_hidden_reasoning_is_not_in_the_streamed_tokens() {
     insta::assert_snapshot!(golden(stream!("openai_hidden_reasoning")), @r#"
     ok stop
     chunk 10 token 20 text 20 last 30 end 60; gaps [10]
-    in 19 (usage) cached 0 out 300 (usage) reasoning 256; streamed 44 after first 43
+    in 19 (usage) cached 0 out 300 (usage) reasoning 256 hidden 256; streamed 44 after first 43
     "42."
     "#);
     insta::assert_snapshot!(golden(stream!("only_hidden_reasoning")), @r#"
     empty the answer is complete and has no generated content: looked at `choices[].delta` in 3 events; the last was {"choices":[],"created":1731600000,"id":"chatcmpl-BxYz3","model":"gpt-4o-mini-2024-07-18","object":"chat.completion.chunk","service_tier":"default","system_fingerprint":"fp_0705bf87c0","usage":{"completion_tokens":64,"completion_tokens_details":{"accepted_prediction_tokens":0,"audio_tokens":0,"reasoning_tokens":64,"rejected_prediction_tokens":0},"prompt_tokens":19,"prompt_tokens_details":{"audio_tokens":0,"cached_tokens":0},"total_tokens":83}}
     chunk 10 token - text - last - end 40; gaps []
-    in 19 (usage) cached 0 out 64 (usage) reasoning 64; streamed 0 after first -
+    in 19 (usage) cached 0 out 64 (usage) reasoning 64 hidden 64; streamed 0 after first -
     ""
     "#);
 }

@@ -119,7 +119,7 @@ fn trap_01_a_streamed_answer_of_an_application_has_its_marks() {
     insta::assert_snapshot!(golden(rag(), "text/event-stream", &frames(RAG)), @r#"
     ok stop
     chunk 10 token 30 text 50 last 60 end 80; gaps [20 10]
-    in 40 (usage) cached - out 9 (usage) reasoning - streamed; streamed 9 after first 8
+    in 40 (usage) cached - out 9 (usage) reasoning -; streamed 9 after first 8
     "It is blue."
     "#);
 }
@@ -169,7 +169,7 @@ fn trap_08_a_stream_that_must_tell_its_end_and_does_not() {
     insta::assert_snapshot!(golden(rag(), "text/event-stream", &frames(cut)), @r#"
     truncated the body ended with neither a terminal event nor a finish reason
     chunk 10 token 30 text 50 last 60 end 70; gaps [20 10]
-    in - cached - out 3 (chunks) reasoning - streamed; streamed - after first -
+    in - cached - out 3 (chunks) reasoning -; streamed - after first -
     "It is blue."
     "#);
     // The finish reason suffices.
@@ -177,7 +177,7 @@ fn trap_08_a_stream_that_must_tell_its_end_and_does_not() {
     insta::assert_snapshot!(golden(rag(), "text/event-stream", &frames(without_done)), @r#"
     ok stop
     chunk 10 token 30 text 50 last 60 end 80; gaps [20 10]
-    in 40 (usage) cached - out 9 (usage) reasoning - streamed; streamed 9 after first 8
+    in 40 (usage) cached - out 9 (usage) reasoning -; streamed 9 after first 8
     "It is blue."
     "#);
 }
@@ -188,7 +188,7 @@ fn without_one_the_clean_end_of_the_body_is_the_end() {
     insta::assert_snapshot!(golden(open_ended(), "text/event-stream", &frames(cut)), @r#"
     ok -
     chunk 10 token 30 text 50 last 60 end 70; gaps [20 10]
-    in - cached - out 3 (chunks) reasoning - streamed; streamed - after first -
+    in - cached - out 3 (chunks) reasoning -; streamed - after first -
     "It is blue."
     "#);
 }

@@ -121,7 +121,8 @@ impl<T: Transport> Exporter<T> {
         }
         if rejected > 0 || !accepted.message.is_empty() {
             self.trouble.partial(self.signal, rejected, &accepted.message);
-        } else {
+        }
+        if rejected == 0 {
             self.trouble.over(T::AGAIN, self.signal);
         }
     }
@@ -172,7 +173,11 @@ impl FailureLog {
 
     fn partial(&mut self, signal: Signal, rejected: u64, message: &str) {
         if self.tells() {
-            tracing::warn!(signal = signal.label(), rejected, "the receiver took a part only: {message}");
+            if rejected == 0 {
+                tracing::warn!(signal = signal.label(), "the receiver took everything, and warns: {message}");
+            } else {
+                tracing::warn!(signal = signal.label(), rejected, "the receiver took a part only: {message}");
+            }
         }
     }
 
