@@ -65,14 +65,14 @@ impl Framing {
 /// What was decoded, with the error that an event or a document tells, whatever else is in it.
 pub(super) fn with_failure(
     decoder: &dyn Decoder,
-    decoded: Result<Delta, Malformed>,
+    read: Result<Delta, Malformed>,
     nothing: bool,
     json: &[u8],
 ) -> Result<Delta, Malformed> {
     if nothing && let Some(said) = decoder.decode_failure(json) {
         return Ok(Delta { error: Some(said), ..Delta::default() });
     }
-    let mut delta = decoded?;
+    let mut delta = read?;
     if !nothing && delta.error.is_none() {
         delta.error = decoder.failure_beside(json);
     }
