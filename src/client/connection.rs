@@ -27,6 +27,9 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// Maximum size of an answer's status line and headers in bytes; more is a `protocol` failure.
 const MAX_HEAD: u32 = 64 << 10;
+/// Maximum number of headers of an answer. Room for all of them is taken whenever a head is parsed; of that many, 64 bytes
+/// each fill the head.
+const MAX_HEADERS: usize = 1024;
 
 /// A lost connection counts as closed before the request arrived only if the loss is noticed this soon after the send:
 /// the close was then already under way. After that, it is the answer that was lost.
@@ -80,6 +83,17 @@ impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Tasks 
     }
 }
 
+/// How answers over HTTP/1 are read, with heads of at most so many bytes. A client replaces the folding of lines, which is
+/// obsolete, by spaces (RFC 9112, section 5.2).
+pub(super) fn http1_builder(most: usize) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .max_header_size(most)
+        .max_headers(MAX_HEADERS)
+        .allow_obsolete_multiline_headers_in_responses(true);
+    builder
+}
+
 /// A connection that is ready for a request.
 pub(super) struct Connection {
     sender: RequestSender,
@@ -106,8 +120,7 @@ impl Connection {
     /// Starts HTTP/1.1 on a new byte stream.
     pub(super) async fn http1(io: Io, arrival: Arc<LastArrival>, tasks: &Tasks) -> hyper::Result<Self> {
         let (io, stats) = ObservedStream::new(io, FloodGuard::http1());
-        let (sender, driver) =
-            http1::Builder::new().max_header_size(MAX_HEAD as usize).handshake(TokioIo::new(io)).await?;
+        let (sender, driver) = http1_builder(MAX_HEAD as usize).handshake(TokioIo::new(io)).await?;
         let driver = Http1Driver::new(driver, tasks.track());
         Ok(Self {
             sender: RequestSender::Http1(sender, driver),

@@ -4,7 +4,7 @@ use super::BuildError;
 use super::arrival::{LastArrival, TimedStream};
 use super::classify::{self, CallError};
 use super::connect::{self, TcpDestination};
-use super::connection::{Body, Connection, Io, Tasks};
+use super::connection::{self, Body, Connection, Io, Tasks};
 use super::gather::Gatherer;
 use super::pool::ConnectionPool;
 use super::resolve::Resolver;
@@ -15,7 +15,6 @@ use crate::secret::{self, Exposed};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderValue, Method, Request, header};
-use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use std::sync::{Arc, Weak};
 use tokio::net::TcpStream;
@@ -160,11 +159,8 @@ impl Dialer {
             request.headers_mut().insert(header::PROXY_AUTHORIZATION, value);
         }
         let broke = |error: hyper::Error| CallError::by(Failure::Proxy, "the proxy broke the tunnel", &error);
-        let (mut sender, driver) = http1::Builder::new()
-            .max_header_size(MAX_PROXY_HEAD)
-            .handshake(TokioIo::new(io))
-            .await
-            .map_err(broke)?;
+        let (mut sender, driver) =
+            connection::http1_builder(MAX_PROXY_HEAD).handshake(TokioIo::new(io)).await.map_err(broke)?;
         self.tasks.spawn(driver.with_upgrades());
         let response = sender.send_request(request).await.map_err(broke)?;
         if !response.status().is_success() {

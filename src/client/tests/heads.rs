@@ -186,3 +186,22 @@ async fn secrets_in_a_stream_error_are_masked() {
     let answer = client.call(client.prepare(&ask(true)), context()).await;
     assert_eq!(answer.detail.as_deref(), Some("key *** expired"));
 }
+
+#[tokio::test]
+async fn folded_lines_and_many_headers_are_heads_like_any_other() {
+    let body = include_str!("../../../tests/streams/llamacpp.json");
+    let many = |count: usize| {
+        let lines: Vec<_> = (0..count).map(|n| format!("x-header-{n:04}: {n}\r\n")).collect();
+        lines.concat()
+    };
+    for more in ["x-folded: one\r\n two\r\n\tthree\r\n".to_owned(), many(152), many(1000)] {
+        let head = format!("content-type: application/json\r\n{more}");
+        let server = Server::always(whole("200 OK", &head, body)).await;
+        let answer = call_whole(&client(server.target())).await;
+        assert_eq!(answer.outcome, Outcome::Ok, "{:?}", answer.detail);
+        if let Some(folded) = answer.headers.get("x-folded") {
+            let words: Vec<_> = folded.to_str().unwrap().split_ascii_whitespace().collect();
+            assert_eq!(words, ["one", "two", "three"]);
+        }
+    }
+}
