@@ -42,7 +42,8 @@ pub use outlier::{OutlierQuantity, ReplicaOutlierChange};
 pub use place::{Counts, Pair, Place, SeriesKey, TURNS, turn_bucket};
 pub use recorded::{RecordedAnswer, RecordedExchange, RecordedRequest, RecordedText};
 pub use request::{
-    ConnectionPhase, ConnectionRecord, Limit, LimitKind, Observed, Phases, Request, TokenDeadlines, Verdict,
+    ConnectionPhase, ConnectionRecord, Limit, LimitKind, Observed, Phases, Request, SetUpStep,
+    TokenDeadlines, Verdict,
 };
 pub use run::{RunRef, RunResult, RunSummary, SkipReason, SkippedRun};
 pub use search::{LoadMeasurement, LoadPoint, LoadUnit, LoadVerdict, SearchEnd, SearchReport};

@@ -2,7 +2,7 @@
 
 use super::classify::{self, CallError};
 use super::resolve::Resolver;
-use crate::event::{Failure, Phases};
+use crate::event::{ConnectionRecord, Failure, SetUpStep};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use std::io;
@@ -26,8 +26,9 @@ pub(super) struct TcpDestination {
 pub(super) async fn tcp(
     peer: &TcpDestination,
     resolver: &Resolver,
-    phases: &mut Phases,
+    connection: &mut ConnectionRecord,
 ) -> Result<TcpStream, CallError> {
+    let phases = connection.phases.get_or_insert_default();
     let addresses = match &peer.host {
         Host::Ipv4(ip) => vec![SocketAddr::new(IpAddr::V4(*ip), peer.port)],
         Host::Ipv6(ip) => vec![SocketAddr::new(IpAddr::V6(*ip), peer.port)],
@@ -38,6 +39,7 @@ pub(super) async fn tcp(
             found
         }
     };
+    connection.step = SetUpStep::Connect;
     let began = Instant::now();
     let stream = race(addresses).await.map_err(|error| {
         let doing = format!("cannot connect to {}:{}", peer.host, peer.port);
@@ -104,6 +106,7 @@ async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Phases;
     use crate::testing::ReservedPort;
     use rustix::io::Errno;
     use tokio::net::TcpListener;
@@ -150,15 +153,17 @@ mod tests {
     async fn phases_are_kept_as_far_as_they_came() {
         let reserved = ReservedPort::new();
         let closed = reserved.address;
-        let mut phases = Phases::default();
+        let mut connection = ConnectionRecord::default();
         let peer = TcpDestination { host: Host::Domain("localhost".into()), port: closed.port() };
-        let broken = tcp(&peer, &Resolver::new(), &mut phases).await.unwrap_err();
-        assert_eq!(broken.failure, Failure::Connect);
+        let broken = tcp(&peer, &Resolver::new(), &mut connection).await.unwrap_err();
+        assert_eq!((broken.failure, connection.step), (Failure::Connect, SetUpStep::Connect));
+        let phases = connection.phases.unwrap();
         assert!(phases.dns.is_some() && phases.connect.is_none());
 
-        let mut phases = Phases::default();
+        let mut connection = ConnectionRecord::default();
         let peer = TcpDestination { host: Host::Domain("tokenbeat-test.invalid".into()), port: 80 };
-        let broken = tcp(&peer, &Resolver::new(), &mut phases).await.unwrap_err();
-        assert_eq!((broken.failure, phases), (Failure::Dns, Phases::default()));
+        let broken = tcp(&peer, &Resolver::new(), &mut connection).await.unwrap_err();
+        assert_eq!((broken.failure, connection.step), (Failure::Dns, SetUpStep::Resolve));
+        assert_eq!(connection.phases, Some(Phases::default()));
     }
 }

@@ -9,7 +9,7 @@ use super::gather::Gatherer;
 use super::pool::ConnectionPool;
 use super::resolve::Resolver;
 use super::tls::TargetTls;
-use crate::event::{ConnectionRecord, Failure, Phases};
+use crate::event::{ConnectionRecord, Failure, Phases, SetUpStep};
 use crate::plan::{HttpVersion, Proxy, Target};
 use crate::secret::{self, Exposed};
 use base64::Engine as _;
@@ -73,39 +73,40 @@ impl Dialer {
     }
 
     /// Describes how far the set-up of a connection that took too long has come, and what to try.
-    pub(super) fn whereabouts(&self, phases: Phases) -> &'static str {
-        let (peer, by) = match &self.proxy {
-            Some(hop) => (&hop.peer, "the proxy"),
-            None => (&self.peer, "the target"),
-        };
-        let is_proxy = by == "the proxy";
-        match phases {
-            Phases { dns: None, .. } if matches!(peer.host, url::Host::Domain(_)) => {
-                "the name is not resolved: does its DNS answer?"
+    pub(super) fn whereabouts(&self, step: SetUpStep) -> &'static str {
+        match step {
+            SetUpStep::Resolve if self.proxy.is_some() => {
+                "the name of the proxy is not resolved: does its DNS answer?"
             }
-            Phases { connect: None, .. } if is_proxy => "the proxy has not opened the way to the target",
-            Phases { connect: None, .. } => {
+            SetUpStep::Resolve => "the name is not resolved: does its DNS answer?",
+            SetUpStep::Connect if self.proxy.is_some() => {
+                "nothing answers at the address of the proxy: is it right, and does a firewall drop the packets?"
+            }
+            SetUpStep::Connect => {
                 "nothing answers at the address: is it right, and does a firewall drop the packets?"
             }
-            Phases { tls: None, .. } if self.tls.is_some() => {
+            SetUpStep::Tunnel => "the proxy is connected, and has not opened the way to the target",
+            SetUpStep::Secure => {
                 "TCP is connected and the TLS handshake has no answer: does the port speak TLS?"
             }
-            _ => "it is open, and the server does not answer",
+            SetUpStep::Start => "it is open, and the server does not answer",
         }
     }
 
     /// Opens a connection. The result of each phase is recorded in `connection`, even if this fails or is dropped.
     pub(super) async fn dial(&self, connection: &mut ConnectionRecord) -> Result<Connection, CallError> {
         connection.dialled = Some(Instant::now());
-        let phases = connection.phases.insert(Phases::default());
-        let (mut io, arrival) = self.reach(phases).await?;
+        (connection.phases, connection.step) = (Some(Phases::default()), SetUpStep::default());
+        let (mut io, arrival) = self.reach(connection).await?;
         if let Some(tls) = &self.tls {
+            connection.step = SetUpStep::Secure;
             let began = Instant::now();
             let (secured, expiry) = tls.secure(io).await?;
-            phases.tls = Some(began.elapsed());
+            connection.phases.get_or_insert_default().tls = Some(began.elapsed());
             connection.certificate_expiry = expiry;
             io = Box::new(secured);
         }
+        connection.step = SetUpStep::Start;
         let link = match self.target.http {
             HttpVersion::Http1 => Connection::http1(io, arrival, &self.tasks).await,
             HttpVersion::Http2 => Connection::http2(io, arrival, &self.tasks, Weak::clone(&self.pool)).await,
@@ -117,11 +118,11 @@ impl Dialer {
 
     /// Opens a byte stream to the target, through the proxy if there is one. Any failure on the way to the proxy or at
     /// the proxy is attributed to it.
-    async fn reach(&self, phases: &mut Phases) -> Result<(Io, Arc<LastArrival>), CallError> {
+    async fn reach(&self, connection: &mut ConnectionRecord) -> Result<(Io, Arc<LastArrival>), CallError> {
         let Some(hop) = &self.proxy else {
-            return self.timed(connect::tcp(&self.peer, &self.resolver, phases).await?);
+            return self.timed(connect::tcp(&self.peer, &self.resolver, connection).await?);
         };
-        let stream = connect::tcp(&hop.peer, &self.resolver, phases).await.map_err(
+        let stream = connect::tcp(&hop.peer, &self.resolver, connection).await.map_err(
             |CallError { failure, detail }| {
                 let failure = if failure == Failure::Internal { failure } else { Failure::Proxy };
                 CallError::new(failure, format!("proxy: {detail}"))
@@ -131,9 +132,12 @@ impl Dialer {
         if !hop.tunnel {
             return Ok((io, arrival));
         }
+        // The way to the target is open once the tunnel is.
+        let tcp = connection.phases.as_mut().and_then(|phases| phases.connect.take());
+        connection.step = SetUpStep::Tunnel;
         let began = Instant::now();
         let io = self.tunnel(io).await?;
-        phases.connect = phases.connect.map(|tcp| tcp + began.elapsed());
+        connection.phases.get_or_insert_default().connect = tcp.map(|tcp| tcp + began.elapsed());
         Ok((io, arrival))
     }
 

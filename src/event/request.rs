@@ -22,6 +22,22 @@ pub struct Phases {
     pub tls: Option<Duration>,
 }
 
+/// What the set-up of a connection is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SetUpStep {
+    /// It looks up the name.
+    #[default]
+    Resolve,
+    /// TCP connects.
+    Connect,
+    /// The proxy is asked for a tunnel.
+    Tunnel,
+    /// The TLS handshake.
+    Secure,
+    /// HTTP begins.
+    Start,
+}
+
 /// A phase of a connection's set-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
@@ -60,6 +76,8 @@ impl Phases {
 pub struct ConnectionRecord {
     /// Phases of the connection that this request opened, as far as it got; absent for a reused one.
     pub phases: Option<Phases>,
+    /// How far the set-up of that connection came: what it was doing last.
+    pub step: SetUpStep,
     /// When this request began to open that connection; of two attempts, the last one.
     pub dialled: Option<Instant>,
     /// Whether this request successfully opened the connection.

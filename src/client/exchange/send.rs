@@ -123,9 +123,10 @@ impl Exchange<'_> {
         };
         let waited = self.deadlines.wait(until, work).await;
         waited.map_err(|mut late| {
-            if let Some(phases) = self.connection.phases.filter(|_| late.failure != Failure::Cancelled) {
+            let is_theirs = !matches!(late.failure, Failure::Cancelled | Failure::Internal);
+            if is_theirs && self.connection.phases.is_some() {
                 late.detail.push_str(": ");
-                late.detail.push_str(client.dialer.whereabouts(phases));
+                late.detail.push_str(client.dialer.whereabouts(self.connection.step));
             }
             late
         })?

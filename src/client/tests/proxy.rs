@@ -4,7 +4,7 @@ use super::h2server::H2;
 use super::server::*;
 use super::tls::{Authority, secure_server};
 use crate::client::testing::target;
-use crate::event::{Failure, Outcome};
+use crate::event::{Failure, Outcome, SetUpStep};
 use crate::plan::{HttpVersion, Proxy, Target};
 use crate::secret::{Exposed, Secret, SecretOrigin};
 use crate::testing::ReservedPort;
@@ -82,6 +82,7 @@ async fn a_proxy_that_refuses() {
     assert_eq!(answer.outcome, Outcome::Failed(Failure::Proxy));
     let detail = "the proxy refused the tunnel to llm.test:443: HTTP 403 Forbidden";
     assert_eq!(answer.detail.as_deref(), Some(detail));
+    assert_eq!(answer.observed.connection.step, SetUpStep::Tunnel);
     assert_eq!(answer.observed.marks.sent, None);
 
     let wants_credentials = Server::once(whole("407 Proxy Authentication Required", "", "")).await;
@@ -113,6 +114,10 @@ async fn a_proxy_that_says_nothing() {
     target.timeouts.connect = Duration::from_millis(60);
     let answer = call(&client(target)).await;
     assert_eq!(answer.outcome, Outcome::Failed(Failure::ConnectTimeout));
+    let detail = answer.detail.unwrap();
+    assert!(detail.ends_with("the proxy is connected, and has not opened the way to the target"), "{detail}");
+    let connection = answer.observed.connection;
+    assert_eq!((connection.step, connection.phases.unwrap().connect), (SetUpStep::Tunnel, None));
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 //! All times are in seconds from the send (from the start of the work, if nothing was sent), so that those of the marks
 //! are the measured ones: what came before is negative.
 
-use crate::event::{ConnectionPhase, Failure, Gaps, Marks, Outcome, Request};
+use crate::event::{ConnectionPhase, Gaps, Marks, Request, SetUpStep};
 use serde::{Serialize, Serializer};
 use std::time::Duration;
 use strum::IntoStaticStr;
@@ -280,11 +280,11 @@ impl PhaseLine {
             }
         }
         if !observed.connection.opened {
-            let phase = match request.outcome {
-                Outcome::Failed(Failure::Dns) => RequestPhase::Dns,
-                Outcome::Failed(Failure::Tls) => RequestPhase::Tls,
-                _ if phases.connect.is_some() => RequestPhase::Tls,
-                _ => RequestPhase::Connect,
+            let phase = match observed.connection.step {
+                SetUpStep::Resolve => RequestPhase::Dns,
+                SetUpStep::Connect | SetUpStep::Tunnel => RequestPhase::Connect,
+                SetUpStep::Secure => RequestPhase::Tls,
+                SetUpStep::Start => RequestPhase::SetUp,
             };
             self.until(phase, self.end);
         }
@@ -294,7 +294,7 @@ impl PhaseLine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{ConnectionRecord, Phases};
+    use crate::event::{ConnectionRecord, Failure, Outcome, Phases};
     use crate::fact::Sink;
     use crate::testing::{play, small_plan};
     use proptest::prelude::*;
@@ -396,9 +396,25 @@ mod tests {
             request.observed.connection.opened = false;
             let phases = request.observed.connection.phases.as_mut().unwrap();
             (phases.connect, phases.tls) = (None, None);
+            request.observed.connection.step = SetUpStep::Connect;
             request.observed.marks.sent = None;
         };
         assert_eq!(failed(Failure::Connect, unopened), ("connect", 6, 513));
+        for (step, phase) in [
+            (SetUpStep::Resolve, "dns"),
+            (SetUpStep::Tunnel, "connect"),
+            (SetUpStep::Secure, "tls"),
+            (SetUpStep::Start, "set_up"),
+        ] {
+            let request = request(|request| {
+                request.outcome = Outcome::Failed(Failure::ConnectTimeout);
+                dialled(request, millis(4));
+                request.observed.connection.opened = false;
+                request.observed.connection.step = step;
+                request.observed.marks.sent = None;
+            });
+            assert_eq!(told(&request).last().map(|(phase, ..)| *phase), Some(phase));
+        }
         let nothing_came = |request: &mut Request| {
             let marks = &mut request.observed.marks;
             (marks.headers, marks.first_byte, marks.first_token, marks.last_token) = (None, None, None, None);

@@ -420,6 +420,7 @@ fn connections_are_counted_where_they_were_opened() {
         opened: true,
         stale: true,
         certificate_expiry: Some(2_000_000_000),
+        ..ConnectionRecord::default()
     };
     play(&fixture.sink, fixture.steady(), Outcome::Ok, |request| request.observed.connection = connection);
     play(&fixture.sink, fixture.steady(), Outcome::Failed(Failure::Dns), |request| {
