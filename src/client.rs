@@ -26,6 +26,7 @@ mod held;
 mod http;
 mod http1;
 mod json_call;
+mod location;
 mod mapped;
 mod memory;
 mod non_finite;

@@ -2,6 +2,7 @@
 //! then, away from the threads that take timestamps.
 
 use super::answer::Generated;
+use super::location;
 use crate::event::{RecordedAnswer, RecordedExchange, RecordedRequest, RecordedText};
 use crate::plan::names_a_credential;
 use crate::redactor::Redactor;
@@ -168,9 +169,10 @@ impl CallRecording {
             return MASK.to_owned();
         }
         let text = String::from_utf8_lossy(value.as_bytes());
-        let text =
-            if name == LOCATION.as_str() { text.split(['?', '#']).next().unwrap_or_default() } else { &text };
-        self.redactor.mask(text)
+        if name == LOCATION.as_str() {
+            return self.redactor.mask(&location::without_secrets(&text));
+        }
+        self.redactor.mask(&text)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Describes error answers, and answers that do not come from the API: what was received, and what to try.
 
 use super::{AnswerFormat, Exchange};
-use crate::client::{Answer, error_body, response};
+use crate::client::{Answer, error_body, location, response};
 use http::{HeaderMap, StatusCode, header};
 
 impl Exchange<'_> {
@@ -36,9 +36,8 @@ impl Exchange<'_> {
         }
         let location = headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
         match location.filter(|_| status.is_redirection()) {
-            // Without query and fragment, which may contain tokens.
             Some(to) => {
-                let to = to.split(['?', '#']).next().unwrap_or_default();
+                let to = location::without_secrets(to);
                 format!(
                     "{status_line}, to {to}: none is followed, so that no credentials go elsewhere; {}",
                     self.tried()

@@ -205,3 +205,11 @@ async fn folded_lines_and_many_headers_are_heads_like_any_other() {
         }
     }
 }
+
+#[tokio::test]
+async fn what_a_redirect_names_is_shown_without_what_may_be_secret() {
+    let head = "location: http://user:pw@else.example/x?token=1\r\n";
+    let server = Server::always(whole("302 Found", head, "")).await;
+    let detail = call(&client(server.target())).await.detail.unwrap();
+    assert!(detail.starts_with("HTTP 302 Found, to http://else.example/x: none is followed"), "{detail}");
+}
