@@ -54,10 +54,9 @@ impl ResponseBody {
         sent: Instant,
     ) -> (Self, StatusCode, HeaderMap) {
         let (Parts { version, status, headers, .. }, incoming) = response.into_parts();
-        let is_framed =
-            headers.contains_key(header::CONTENT_LENGTH) || headers.contains_key(header::TRANSFER_ENCODING);
-        let is_until_close = version != Version::HTTP_2 && !is_framed;
-        link.begin_body(version != Version::HTTP_2 && headers.contains_key(header::TRANSFER_ENCODING));
+        let is_in_chunks = version != Version::HTTP_2 && is_in_chunks(&headers);
+        let is_until_close = version != Version::HTTP_2 && !is_in_chunks && !has_length(&headers);
+        link.begin_body(is_in_chunks);
         let body = Self { incoming, version, is_until_close, link, sent, read_lag: Duration::ZERO };
         (body, status, headers)
     }
@@ -104,6 +103,18 @@ impl ResponseBody {
             None => None,
         }
     }
+}
+
+/// Whether the body consists of chunks, which tell its end: `chunked` is the last of its codings.
+fn is_in_chunks(headers: &HeaderMap) -> bool {
+    let last = headers.get_all(header::TRANSFER_ENCODING).iter().next_back();
+    let codings = last.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    codings.rsplit(',').next().is_some_and(|coding| coding.trim().eq_ignore_ascii_case("chunked"))
+}
+
+/// Whether its length is told. Another coding than chunks hides it.
+fn has_length(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::CONTENT_LENGTH) && !headers.contains_key(header::TRANSFER_ENCODING)
 }
 
 /// Reads a body into `body_decoder`. Returns `true` if it was read to its end, so that the connection can be reused.

@@ -213,3 +213,21 @@ async fn what_a_redirect_names_is_shown_without_what_may_be_secret() {
     let detail = call(&client(server.target())).await.detail.unwrap();
     assert!(detail.starts_with("HTTP 302 Found, to http://else.example/x: none is followed"), "{detail}");
 }
+
+/// The end of such a body is the end of the connection, which is noticed when it comes.
+#[tokio::test]
+async fn a_body_in_another_coding_than_chunks_ends_with_the_connection() {
+    let late = std::time::Duration::from_millis(100);
+    let body = include_str!("../../../tests/streams/llamacpp.json");
+    let server = Server::start(move |_, mut wire| async move {
+        wire.request().await;
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: identity\r\n\r\n";
+        wire.send(format!("{head}{body}")).await;
+        tokio::time::sleep(late).await;
+    })
+    .await;
+    let answer = call_whole(&client(server.target())).await;
+    assert_eq!(answer.outcome, Outcome::Ok, "{:?}", answer.detail);
+    let marks = &answer.observed.marks;
+    assert!(marks.end - marks.first_byte.unwrap() > late / 2, "{marks:?}");
+}
