@@ -147,6 +147,8 @@ pub struct Answer {
     pub detail: Option<String>,
     /// What was observed on the wire.
     pub observed: Observed,
+    /// Until when the rest of its body was awaited after its end: the target kept it open.
+    pub drained: Option<Instant>,
     /// The part of the memory for answers that its text and body occupy.
     pub memory: Option<Arc<Charge>>,
     /// The visible text (including refusals), bounded by the size limit of an answer.
@@ -168,12 +170,18 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// When its user is free for another request: it has ended, and so has its body, which is drained for a while.
+    pub fn over(&self) -> Instant {
+        self.drained.unwrap_or(self.observed.marks.end).max(self.observed.marks.end)
+    }
+
     /// An answer that failed before anything was received.
     pub fn failed(failure: Failure, detail: impl Into<String>, marks: Marks) -> Self {
         Self {
             outcome: Outcome::Failed(failure),
             detail: Some(detail.into()),
             observed: Observed::nothing(marks),
+            drained: None,
             memory: None,
             text: String::new(),
             tool_calls: Vec::new(),

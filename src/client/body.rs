@@ -44,6 +44,8 @@ pub(super) struct ResponseBody {
     /// When the request was sent.
     sent: Instant,
     read_lag: Duration,
+    /// When the last frame arrived, or no more was awaited.
+    over: Option<Instant>,
 }
 
 impl ResponseBody {
@@ -57,13 +59,19 @@ impl ResponseBody {
         let is_in_chunks = version != Version::HTTP_2 && is_in_chunks(&headers);
         let is_until_close = version != Version::HTTP_2 && !is_in_chunks && !has_length(&headers);
         link.begin_body(is_in_chunks);
-        let body = Self { incoming, version, is_until_close, link, sent, read_lag: Duration::ZERO };
+        let body =
+            Self { incoming, version, is_until_close, link, sent, read_lag: Duration::ZERO, over: None };
         (body, status, headers)
     }
 
     /// The longest time from the arrival of bytes to their reading.
     pub(super) fn read_lag(&self) -> Duration {
         self.read_lag
+    }
+
+    /// Until when it was awaited.
+    pub(super) fn over(&self) -> Option<Instant> {
+        self.over
     }
 
     /// The connection, without the rest of the body.
@@ -75,6 +83,7 @@ impl ResponseBody {
     async fn timed_frame(&mut self) -> (Instant, Option<Result<Frame<Bytes>, CallError>>) {
         let frame = self.frame().await;
         let now = Instant::now();
+        self.over = Some(now);
         // Neither an error nor the end of a connection has a time of arrival.
         if matches!(frame, Some(Err(_))) || (frame.is_none() && self.is_until_close) {
             return (now, frame);
@@ -84,6 +93,7 @@ impl ResponseBody {
         // Pieces may be held on purpose once they are read. The reads of HTTP/2 are those of other streams, too.
         let lag = if self.version == Version::HTTP_2 { now - mark } else { lag.min(now - mark) };
         self.read_lag = self.read_lag.max(lag);
+        self.over = Some(mark);
         (mark, frame)
     }
 
@@ -243,10 +253,16 @@ async fn drain(
             tokio::task::coop::consume_budget().await;
         }
     };
-    tokio::select! {
-        complete = work => complete,
-        () = deadlines.cancel.cancelled() => false,
-        () = tokio::time::sleep(DRAIN_FOR) => false,
+    let until = Instant::now() + DRAIN_FOR;
+    // What has come in time counts, however late it is read.
+    let complete = tokio::select! {
+        biased;
+        complete = work => Some(complete),
+        () = deadlines.cancel.cancelled() => None,
+        () = tokio::time::sleep_until(until) => None,
+    };
+    if complete.is_none() {
+        body.over = Some(until.min(Instant::now()));
     }
 }
 
@@ -255,7 +271,7 @@ async fn drain(
 pub(super) async fn some(body: &mut ResponseBody, most: usize, deadlines: &Deadlines) -> (Vec<u8>, bool) {
     let mut bytes = Vec::new();
     let work = async {
-        while let Some(frame) = body.frame().await {
+        while let (_, Some(frame)) = body.timed_frame().await {
             let Ok(frame) = frame else { return false };
             let data = frame.data_ref().map(|data| &data[..]).unwrap_or_default();
             let room = most - bytes.len();
@@ -267,9 +283,14 @@ pub(super) async fn some(body: &mut ResponseBody, most: usize, deadlines: &Deadl
         true
     };
     let complete = tokio::select! {
-        complete = work => complete,
-        () = deadlines.cancel.cancelled() => false,
-        () = tokio::time::sleep(ERROR_FOR) => false,
+        biased;
+        complete = work => Some(complete),
+        () = deadlines.cancel.cancelled() => None,
+        () = tokio::time::sleep_until(until) => None,
     };
-    (bytes, complete)
+    if complete.is_none() {
+        body.over = Some(until.min(Instant::now()));
+    }
+    (bytes, complete.unwrap_or(false))
+    let until = Instant::now() + ERROR_FOR;
 }

@@ -142,7 +142,7 @@ impl<'a> Exchange<'a> {
             .charging(self.client.memory.charge())
             .keeping_tool_calls(self.context.options.tool_calls);
         let complete = body::read(&mut body, &mut body_decoder, &self.deadlines).await;
-        let read_lag = body.read_lag();
+        let (read_lag, over) = (body.read_lag(), body.over());
         self.release(body.into_connection(), complete).await;
         self.marks.first_byte = body_decoder.first_byte();
         Box::pin(async {
@@ -150,6 +150,7 @@ impl<'a> Exchange<'a> {
             decode::decode_aside(&self.client.cpu_pool, &mut body_decoder, until).await;
             let mut answer = self.answer(status, headers);
             answer.observed.read_lag = Some(read_lag);
+            answer.drained = over;
             self.fill(answer, body_decoder, unexpected).await
         })
         .await
@@ -171,6 +172,7 @@ impl<'a> Exchange<'a> {
             all.refused(refused);
         }
         let (bytes, complete) = body::some(&mut body, MAX_ERROR, &self.deadlines).await;
+        answer.drained = body.over();
         answer.observed.retry_after = rate_limit::retry_after(&answer.headers, wall_clock::now());
         let said = self.said(status, &answer, &bytes);
         if let Some(recording) = &mut self.recording {

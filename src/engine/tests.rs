@@ -59,6 +59,8 @@ pub(super) struct Script {
     /// The arguments of a call of a tool.
     pub(super) arguments: Option<&'static str>,
     pub(super) retry_after: Option<Duration>,
+    /// For how long the target keeps the body open after the end.
+    pub(super) drains: Duration,
 }
 
 impl Default for Script {
@@ -76,6 +78,7 @@ impl Default for Script {
             text: None,
             arguments: None,
             retry_after: None,
+            drains: Duration::ZERO,
         }
     }
 }
@@ -161,7 +164,9 @@ impl Caller for Fake {
                 () = tokio::time::sleep(script.takes) => {}
             }
             marks.end = Instant::now();
+            tokio::time::sleep(script.drains).await;
             let mut answer = Answer::failed(Failure::Internal, "scripted", marks);
+            answer.drained = (!script.drains.is_zero()).then(Instant::now);
             answer.observed.marks.first_token = Some(sent + script.takes / 2);
             answer.observed.streamed = call.stream;
             answer.outcome = outcome;

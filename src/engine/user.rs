@@ -249,8 +249,9 @@ impl ScenarioUser {
                 let next = self.following();
                 if let Some(next) = &next {
                     let thought = self.thought(&next.step, &mut journey.thinking);
-                    journey.due = answered.answer.observed.marks.end + thought;
+                    journey.due = answered.answer.over() + thought;
                 }
+                journey.ended = journey.ended.max(Some(answered.answer.over()));
                 let context = self.check_context(at, &answered);
                 let judged = if at.step.is_fixed() && is_light(&at.step.expect) {
                     judge(&at.step.expect, &answered.answer, &context)

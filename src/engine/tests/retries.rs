@@ -146,3 +146,21 @@ async fn a_probe_is_one_request() {
     world.engine.probe(&pair, Timestamp::UNIX_EPOCH, seconds(30)).await.unwrap();
     assert_eq!(world.calls(), 1);
 }
+
+/// A target that keeps its answers open after their end holds its users up, and it was not the agent that was late.
+#[tokio::test(start_paused = true)]
+async fn users_are_free_when_the_answer_is_over_and_not_only_at_its_end() {
+    let drains = |outcome| move |_| Script { drains: millis(250), outcome, ..Script::default() };
+    let stage = || users(1.0, seconds(1), bounded(Some(seconds(4)), None));
+    let world = World::new(build(stage()), drains(Outcome::Ok));
+    world.once().await;
+    assert_eq!(offsets(&world), [0, 1350, 2700]);
+    for request in world.facts.requests() {
+        assert_eq!(request.observed.marks.response_time(), millis(100));
+    }
+    let backoff = Think { min: seconds(1), max: seconds(1) };
+    let retry = Retry { attempts: 2, on: vec![Failure::RateLimited], backoff };
+    let world = World::new(Build { retry: Some(retry), ..build(stage()) }, drains(REFUSED));
+    world.once().await;
+    assert_eq!(offsets(&world), [0, 1350, 2700]);
+}

@@ -28,6 +28,7 @@ const DENIED: Script = Script {
     text: None,
     arguments: None,
     retry_after: None,
+    drains: Duration::ZERO,
 };
 
 #[tokio::test(start_paused = true)]

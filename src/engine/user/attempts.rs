@@ -29,7 +29,7 @@ impl ScenarioUser {
         loop {
             match self.request(at, attempt, journey).await {
                 Some(Interruption::Failed(failed)) => {
-                    let due = self.next_attempt(&failed, attempt.number);
+                    let due = self.next_attempt(&failed, attempt.number, journey.ended);
                     let next = attempt.after(failed.seq);
                     let interruption = Some(Interruption::Failed(failed));
                     let Some(due) = due else { return interruption };
@@ -42,7 +42,7 @@ impl ScenarioUser {
     }
 
     /// When the next attempt is due; `None` if there is none, or if it would come after the end of the stage.
-    fn next_attempt(&self, failed: &Request, attempt: u32) -> Option<Instant> {
+    fn next_attempt(&self, failed: &Request, attempt: u32, ended: Option<Instant>) -> Option<Instant> {
         let profile = &self.stage.run.runtime.plan.profile;
         let retry = profile.retry.as_ref().filter(|retry| self.thinks && attempt < retry.attempts)?;
         let Outcome::Failed(failure) = failed.outcome else { return None };
@@ -58,7 +58,8 @@ impl ScenarioUser {
             u64::from(attempt),
         ];
         let backoff = pacing::backoff(retry.backoff, attempt, &mut seed::rng("retry", &parts));
-        let due = failed.observed.marks.end.checked_add(backoff.max(asked))?;
+        let ended = ended.unwrap_or(failed.observed.marks.end);
+        let due = ended.checked_add(backoff.max(asked))?;
         let is_in_time = match self.stage.end {
             Some(end) => due < end,
             None => asked <= MAX_RETRY_AFTER,

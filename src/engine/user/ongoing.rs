@@ -15,7 +15,7 @@ pub(super) struct OngoingJourney {
     pub(super) ids: Option<TraceIds>,
     /// When its current request is due.
     pub(super) due: Instant,
-    /// When its last request ended.
+    /// When its last request ended, and its user was free again.
     pub(super) ended: Option<Instant>,
     /// Draws think times; created when first needed.
     pub(super) thinking: Option<Box<ChaCha8Rng>>,
