@@ -232,6 +232,7 @@ fn explain_h2(error: &h2::Error) -> String {
     let what = match (error.is_remote(), error.is_go_away()) {
         (true, true) => "it closed the connection by GOAWAY with",
         (true, false) => "it closed the stream by RST_STREAM with",
+        (false, _) if error.is_reset() => "we closed the stream by RST_STREAM with",
         (false, _) => "we closed the connection with",
     };
     match u32::from(reason) {

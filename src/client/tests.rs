@@ -9,6 +9,7 @@ mod dialects;
 mod failures;
 mod fuzz;
 pub(super) mod golden;
+mod h2frames;
 mod h2server;
 mod heads;
 mod held;

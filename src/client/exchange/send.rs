@@ -78,8 +78,12 @@ impl Exchange<'_> {
     ) -> Result<Result<Response<Incoming>, Lost>, CallError> {
         let until = self.deadlines.content(sent, self.awaits_content());
         let result = self.deadlines.wait(until, link.send(request)).await.map_err(|mut late| {
-            if late.failure != Failure::Cancelled {
-                late.detail.push_str(": the request was sent, and no answer has begun");
+            if !matches!(late.failure, Failure::Cancelled | Failure::Internal) {
+                late.detail.push_str(if link.most_streams() == 0 {
+                    ": the server takes no requests on this connection (SETTINGS_MAX_CONCURRENT_STREAMS is 0)"
+                } else {
+                    ": the request was sent, and no answer has begun"
+                });
             }
             late
         });
