@@ -4,7 +4,7 @@ use super::arrival::BytesArrival;
 use super::body_decoder::BodyDecoder;
 use super::classify::{self, CallError};
 use super::connection::{Connection, ProgressMarker};
-use super::deadlines::{Deadline, Deadlines, cancelled};
+use super::deadlines::{Deadlines, Extension, cancelled};
 use crate::event::Failure;
 use bytes::Bytes;
 use http::response::Parts;
@@ -143,6 +143,7 @@ pub(super) async fn read(
         }
     };
     let mut until = deadline(body_decoder);
+    let mut extension = Extension::new(until);
     // Pinned once and reset rarely: a timer per frame would cost more than reading the frame.
     let mut timer = std::pin::pin!(tokio::time::sleep_until(until.at));
     let mut stopped = std::pin::pin!(deadlines.cancel.cancelled());
@@ -157,7 +158,8 @@ pub(super) async fn read(
         match next {
             BodyEvent::Frame(mark, frame) => {
                 // A server that never pauses must not outrun the timers, which fire only while we wait.
-                let broken = if mark > until.at { Some(late(until, body_decoder)) } else { None };
+                let broken = if mark > until.at { extension.judge(until, Instant::now()) } else { None };
+                let broken = broken.map(|broken| late(broken, body_decoder));
                 // Bytes that arrived before still count, although they may be read only now.
                 let broken = broken.or_else(|| {
                     let mut noticed = || *stopped_at.get_or_insert_with(Instant::now);
@@ -177,19 +179,22 @@ pub(super) async fn read(
                 body_decoder.fail(Instant::now(), failure, detail);
                 return false;
             }
-            BodyEvent::Timer if Instant::now() >= until.at => {
-                let CallError { failure, detail } = late(until, body_decoder);
-                body_decoder.fail(Instant::now(), failure, detail);
-                return false;
+            BodyEvent::Timer => {
+                let now = Instant::now();
+                let broken = if now >= until.at { extension.judge(until, now) } else { None };
+                if let Some(broken) = broken {
+                    let CallError { failure, detail } = late(broken, body_decoder);
+                    body_decoder.fail(now, failure, detail);
+                    return false;
+                }
             }
-            BodyEvent::Timer => {}
         }
         // An answer that comes at once does not keep other requests waiting.
         tokio::task::coop::consume_budget().await;
         if body_decoder.ended() {
             return drain(body, body_decoder, deadlines, progress).await;
         }
-        until = deadline(body_decoder);
+        until = extension.apply(deadline(body_decoder));
         if until.at < timer.deadline() || timer.is_elapsed() {
             timer.as_mut().reset(until.at);
         }
@@ -197,8 +202,8 @@ pub(super) async fn read(
 }
 
 /// The failure of a deadline that has passed while the body was being read.
-fn late(until: Deadline, body_decoder: &BodyDecoder) -> CallError {
-    let CallError { failure, detail } = until.passed();
+fn late(broken: CallError, body_decoder: &BodyDecoder) -> CallError {
+    let CallError { failure, detail } = broken;
     let received = body_decoder.received();
     CallError::new(failure, format!("{detail}: {received} bytes of the answer's body have come"))
 }
@@ -264,6 +269,7 @@ async fn drain(
     if complete.is_none() {
         body.over = Some(until.min(Instant::now()));
     }
+    complete.unwrap_or(false)
 }
 
 /// Reads at most `most` bytes of a body whose outcome is decided, within [`ERROR_FOR`]. Returns whether that was the
@@ -282,6 +288,7 @@ pub(super) async fn some(body: &mut ResponseBody, most: usize, deadlines: &Deadl
         }
         true
     };
+    let until = Instant::now() + ERROR_FOR;
     let complete = tokio::select! {
         biased;
         complete = work => Some(complete),
@@ -292,5 +299,4 @@ pub(super) async fn some(body: &mut ResponseBody, most: usize, deadlines: &Deadl
         body.over = Some(until.min(Instant::now()));
     }
     (bytes, complete.unwrap_or(false))
-    let until = Instant::now() + ERROR_FOR;
 }

@@ -1,5 +1,8 @@
 //! How long to wait for a request: absolute deadlines and cancellation. Knows the failure of each deadline, and not
 //! what is being waited for.
+//!
+//! A deadline that passes while this process does not run (it was stopped, or others had the processor) judges nothing:
+//! the peer gets the time that was taken from it, and what came meanwhile is read first.
 
 use super::classify::CallError;
 use crate::event::Failure;
@@ -11,6 +14,13 @@ use tokio_util::sync::CancellationToken;
 
 /// Stands for "never" if a timeout is too long to be added to an instant.
 const NEVER: Duration = Duration::from_hours(30 * 365 * 24);
+
+/// A timer that fires this late was not noticed in time. A busy runtime is late by some milliseconds.
+const MAX_LATE: Duration = Duration::from_millis(50);
+/// How often one deadline is extended, so that an agent that is always late does not wait forever.
+const MAX_EXTENSIONS: u32 = 3;
+/// How often it is looked at whether this process runs, in each wait.
+const LOOKS: u32 = 4;
 
 /// An instant after which waiting fails.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +37,18 @@ impl Deadline {
     }
 
     /// The failure when it has passed.
-    pub(super) fn passed(self) -> CallError {
+    fn passed(self) -> CallError {
+        CallError::new(self.failure, self.missing())
+    }
+
+    /// The failure when it has passed, and this process did not run for so long that it says nothing about the peer.
+    fn untold(self, late: Duration) -> CallError {
+        let missing = self.missing();
+        let detail = format!("{missing}, and this agent itself was late by {late:.1?}: it did not run");
+        CallError::new(Failure::Internal, detail)
+    }
+
+    fn missing(self) -> String {
         let what = match self.failure {
             Failure::ConnectTimeout => "no connection",
             Failure::FirstTokenTimeout => "no generated content",
@@ -35,7 +56,55 @@ impl Deadline {
             Failure::Credentials => "no credentials",
             _ => "no end of the answer",
         };
-        CallError::new(self.failure, format!("{what} within {:?}", self.allowed))
+        format!("{what} within {:?}", self.allowed)
+    }
+}
+
+/// The extension of one deadline at a time, by what this process was late.
+#[derive(Debug)]
+pub(super) struct Extension {
+    /// The deadline that it extends, as it was at first.
+    of: Instant,
+    by: Duration,
+    times: u32,
+    /// How late this process was, in all.
+    late: Duration,
+}
+
+impl Extension {
+    /// No extension yet.
+    pub(super) fn new(until: Deadline) -> Self {
+        Self { of: until.at, by: Duration::ZERO, times: 0, late: Duration::ZERO }
+    }
+
+    /// A deadline with its extension; another one than before begins without.
+    pub(super) fn apply(&mut self, until: Deadline) -> Deadline {
+        if until.at != self.of {
+            *self = Self::new(until);
+        }
+        Deadline { at: until.at.checked_add(self.by).unwrap_or(until.at), ..until }
+    }
+
+    /// Judges a deadline, extended as it is, that has passed: `None` if that was noticed so late that it says nothing, and
+    /// the peer gets more time.
+    pub(super) fn judge(&mut self, until: Deadline, now: Instant) -> Option<CallError> {
+        let late = now.saturating_duration_since(until.at);
+        if self.extend(late, late + late.min(until.allowed)) {
+            return None;
+        }
+        let is_ours = late > MAX_LATE && self.late + late > until.allowed / 2;
+        Some(if is_ours { until.untold(self.late + late) } else { until.passed() })
+    }
+
+    /// Extends the deadline if a timer was noticed late. Returns whether it did.
+    fn extend(&mut self, late: Duration, by: Duration) -> bool {
+        if late <= MAX_LATE || self.times >= MAX_EXTENSIONS {
+            return false;
+        }
+        self.times += 1;
+        self.late += late;
+        self.by += by;
+        true
     }
 }
 
@@ -93,17 +162,36 @@ impl Deadlines {
         }
     }
 
-    /// Waits for something. A result that is ready at the deadline still counts.
+    /// Waits for something. A result that is ready at the deadline still counts. What is waited for may take turns with the
+    /// peer (a handshake), so the time in which this process did not run is given back wherever in the wait it was.
     pub(super) async fn wait<T>(
         &self,
         until: Deadline,
         work: impl Future<Output = T>,
     ) -> Result<T, CallError> {
-        tokio::select! {
-            biased;
-            done = work => Ok(done),
-            () = self.cancel.cancelled() => Err(cancelled()),
-            () = tokio::time::sleep_until(until.at) => Err(until.passed()),
+        let mut work = std::pin::pin!(work);
+        let mut stopped = std::pin::pin!(self.cancel.cancelled());
+        let mut extension = Extension::new(until);
+        let mut ran = Instant::now();
+        loop {
+            let extended = extension.apply(until);
+            let look =
+                ran.checked_add(until.allowed / LOOKS).map_or(extended.at, |look| look.min(extended.at));
+            tokio::select! {
+                biased;
+                done = &mut work => return Ok(done),
+                () = &mut stopped => return Err(cancelled()),
+                () = tokio::time::sleep_until(look) => {}
+            }
+            let now = Instant::now();
+            let is_extended = extension.extend(now.saturating_duration_since(look), now - ran);
+            if !is_extended
+                && now >= extended.at
+                && let Some(broken) = extension.judge(extended, now)
+            {
+                return Err(broken);
+            }
+            ran = now;
         }
     }
 }
@@ -175,6 +263,66 @@ mod tests {
         assert_eq!(stopped.failure, Failure::Cancelled);
         // A result that is already there is not discarded.
         assert_eq!(deadlines.wait(until, async { 7 }).await, Ok(7));
+    }
+
+    /// Waits for a peer that never answers, while this process does not run at these times; after how long that failed.
+    async fn failed_after(pauses: &[(u64, u64)]) -> (Failure, u64, String) {
+        let (deadlines, t0) = (deadlines(), Instant::now());
+        let until = deadlines.content(t0, true);
+        let pauses: Vec<_> = pauses.iter().map(|&(from, to)| [from, to].map(Duration::from_secs)).collect();
+        let pausing = async {
+            for [from, to] in pauses {
+                tokio::time::sleep_until(t0 + from).await;
+                tokio::time::advance(to.saturating_sub(from)).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        let broken = deadlines.wait(until, pausing).await.unwrap_err();
+        (broken.failure, t0.elapsed().as_secs(), broken.detail)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_does_not_judge_the_time_in_which_this_process_did_not_run() {
+        let on_time = "no generated content within 10s";
+        let said = |seconds| (Failure::FirstTokenTimeout, seconds, on_time.to_owned());
+        assert_eq!(failed_after(&[]).await, said(10));
+        // Over the deadline, or before it: since when it did not run is known to a quarter of the time.
+        assert_eq!(failed_after(&[(9, 13)]).await, said(15));
+        assert_eq!(failed_after(&[(1, 9)]).await, said(19));
+        assert_eq!(failed_after(&[(1, 3600)]).await, said(3610));
+        // Not forever, and then it cannot be told.
+        let pauses: Vec<_> = (0..30).map(|n| (6 * n + 1, 6 * n + 6)).collect();
+        let (failure, seconds, detail) = failed_after(&pauses).await;
+        assert_eq!(failure, Failure::Internal, "{seconds}: {detail}");
+        assert!(seconds < 50, "{seconds}");
+        assert!(
+            detail.starts_with("no generated content within 10s, and this agent itself was late"),
+            "{detail}"
+        );
+    }
+
+    #[test]
+    fn an_agent_that_is_always_a_little_late_does_not_wait_forever() {
+        let now = Instant::now();
+        let until = Deadline::new(now, Duration::from_secs(2), Failure::StallTimeout);
+        for (late, extensions) in [(5, 0), (50, 0), (60, MAX_EXTENSIONS), (240, MAX_EXTENSIONS)] {
+            let late = Duration::from_millis(late);
+            let mut extension = Extension::new(until);
+            let mut count = 0;
+            let broken = loop {
+                let extended = extension.apply(until);
+                match extension.judge(extended, extended.at + late) {
+                    Some(broken) => break broken,
+                    None => count += 1,
+                }
+            };
+            assert_eq!((broken.failure, count), (Failure::StallTimeout, extensions), "{late:?}");
+            let end = extension.apply(until).at;
+            assert!(end <= until.at + 2 * late * MAX_EXTENSIONS, "{late:?}: {:?}", end - until.at);
+            // The next deadline begins without an extension.
+            let next = Deadline::new(now + late, Duration::from_secs(2), Failure::StallTimeout);
+            assert_eq!(extension.apply(next).at, next.at);
+        }
     }
 
     #[tokio::test(start_paused = true)]
