@@ -1,8 +1,11 @@
 //! When the bytes of a TCP socket arrived at this machine. The kernel notes the time of each segment (`SO_TIMESTAMPNS`,
 //! socket(7)), so that nothing is late because it was read late. Where the kernel has merged segments before they are
-//! read, their time is that of the last one. On other systems than Linux, bytes arrive when they are read.
+//! read, their time is that of the last one; and so is that of a read that goes over several of them, so a late reader reads
+//! in [small steps](steps). On other systems than Linux, bytes arrive when they are read.
 //!
 //! Knows neither what is read nor how its reader waits for it.
+
+mod steps;
 
 use std::cell::RefCell;
 use std::io;
@@ -11,9 +14,8 @@ use std::os::fd::AsFd;
 #[cfg(target_os = "linux")]
 use std::os::fd::AsRawFd as _;
 use std::sync::OnceLock;
-use std::time::Duration;
-#[cfg(target_os = "linux")]
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+use steps::ReadSteps;
 use tokio::io::ReadBuf;
 use tokio::time::Instant;
 
@@ -54,6 +56,11 @@ impl ReadNow for tokio::net::TcpStream {
 pub struct TimedReader {
     /// No byte that is still to be read arrived before this.
     earliest: Option<Instant>,
+    /// When the bytes that were read last arrived, as the kernel said it and as it was understood: all bytes of a segment
+    /// arrived at the same instant, in however many steps they are read.
+    last: Option<(SystemTime, Instant)>,
+    /// `None` if everything that is there is read at once.
+    steps: Option<ReadSteps>,
 }
 
 /// What was read.
@@ -69,7 +76,12 @@ pub struct TimedRead {
 impl TimedReader {
     /// For a socket of which no byte arrived before `earliest`, if that is known.
     pub fn new(earliest: Option<Instant>) -> Self {
-        Self { earliest }
+        Self { earliest, last: None, steps: None }
+    }
+
+    /// Likewise; reads in small steps what it reads late.
+    pub fn stepwise(earliest: Option<Instant>) -> Self {
+        Self { steps: Some(ReadSteps::new(Instant::now())), ..Self::new(earliest) }
     }
 
     /// Reads what is there, as far as there is room for it. Fails as the socket does.
@@ -85,22 +97,50 @@ impl TimedReader {
         room: usize,
         take: impl FnOnce(&[u8], Instant),
     ) -> io::Result<TimedRead> {
-        let room = room.min(MAX_READ);
         let began = Instant::now();
+        let room = room.min(self.steps.as_ref().map_or(MAX_READ, |steps| steps.next(began)));
         LANDING.with_borrow_mut(|Landing { bytes, control }| {
             let landing = bytes.get_mut(..room).unwrap_or_default();
-            let (read, age) = receive(socket, landing, control)?;
+            let (read, stamp) = match receive(socket, landing, control) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.note_empty(began);
+                    return Err(error);
+                }
+                received => received?,
+            };
             if read == 0 {
                 return Ok(TimedRead { arrived: None, emptied: false });
             }
             let now = Instant::now();
-            let at = age.and_then(|age| now.checked_sub(age)).unwrap_or(now);
-            let at = self.earliest.map_or(at, |earliest| at.max(earliest));
+            let (at, is_same) = self.understand(stamp, now);
             take(landing.get(..read).unwrap_or_default(), at);
             let emptied = read < room;
             self.earliest = Some(if emptied { at.max(began) } else { at });
+            if emptied {
+                self.note_empty(began);
+            } else if let Some(steps) = &mut self.steps {
+                steps.read(read, now - at, is_same);
+            }
             Ok(TimedRead { arrived: Some(at), emptied })
         })
+    }
+
+    fn note_empty(&mut self, then: Instant) {
+        if let Some(steps) = &mut self.steps {
+            steps.emptied(then);
+        }
+    }
+
+    /// The instant that the kernel means, and whether it is that of the bytes before.
+    fn understand(&mut self, stamp: Option<SystemTime>, now: Instant) -> (Instant, bool) {
+        if let Some((_, at)) = self.last.filter(|(last, _)| Some(*last) == stamp) {
+            return (at, true);
+        }
+        let age = stamp.and_then(|at| SystemTime::now().duration_since(at).ok());
+        let at = age.and_then(|age| now.checked_sub(age)).unwrap_or(now);
+        let at = self.earliest.map_or(at, |earliest| at.max(earliest)).min(now);
+        self.last = stamp.map(|stamp| (stamp, at));
+        (at, false)
     }
 }
 
@@ -136,14 +176,14 @@ fn control() -> Vec<u8> {
     Vec::new()
 }
 
-/// Reads what is there. Returns the number of bytes, 0 at the end, and how long ago the last of them arrived, where that
-/// can be known.
+/// Reads what is there. Returns the number of bytes, 0 at the end, and when the last of them arrived, where that can be
+/// known.
 #[cfg(target_os = "linux")]
 fn receive(
     socket: &impl ReadNow,
     into: &mut [u8],
     control: &mut [u8],
-) -> io::Result<(usize, Option<Duration>)> {
+) -> io::Result<(usize, Option<SystemTime>)> {
     use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 
     let mut into = [io::IoSliceMut::new(into)];
@@ -152,12 +192,10 @@ fn receive(
         ControlMessageOwned::ScmTimestampns(at) => Some(Duration::from(at)),
         _ => None,
     });
-    let arrived = stamp.and_then(|stamp| SystemTime::UNIX_EPOCH.checked_add(stamp));
-    let age = arrived.and_then(|at| SystemTime::now().duration_since(at).ok());
-    Ok((message.bytes, age))
+    Ok((message.bytes, stamp.and_then(|stamp| SystemTime::UNIX_EPOCH.checked_add(stamp))))
 }
 
 #[cfg(not(target_os = "linux"))]
-fn receive(socket: &impl ReadNow, into: &mut [u8], _: &mut [u8]) -> io::Result<(usize, Option<Duration>)> {
+fn receive(socket: &impl ReadNow, into: &mut [u8], _: &mut [u8]) -> io::Result<(usize, Option<SystemTime>)> {
     Ok((socket.read_now(into)?, None))
 }

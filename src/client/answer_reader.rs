@@ -56,8 +56,9 @@ pub(super) struct AnswerReader {
 
 impl AnswerReader {
     fn new(arrival: Arc<LastArrival>, pace: StreamPace) -> Self {
+        let now = Some(Instant::now());
         Self {
-            timed: TimedReader::new(Some(Instant::now())),
+            timed: if pace.is_own() { TimedReader::stepwise(now) } else { TimedReader::new(now) },
             arrival,
             pace,
             held: HeldPieces::default(),

@@ -30,9 +30,17 @@ impl StreamPace {
         Self { gatherer, score: 0, last: None, counted: false }
     }
 
-    /// Notes that bytes arrived.
+    /// Whether what comes is one stream at a time, so that each of its pieces is taken with its own time.
+    pub(in crate::client) fn is_own(&self) -> bool {
+        self.gatherer.is_some()
+    }
+
+    /// Notes that bytes arrived. Those that arrived at the same instant are the same piece, in however many steps it is read.
     pub(in crate::client) fn arrived(&mut self, at: Instant) {
         let Some(gatherer) = &self.gatherer else { return };
+        if self.last == Some(at) {
+            return;
+        }
         let gap = self.last.replace(at).map_or(Duration::ZERO, |last| at.saturating_duration_since(last));
         self.score = if gap >= MIN_GAP {
             (self.score + 1).min(MAX_SCORE)

@@ -87,6 +87,41 @@ async fn what_is_read_late_is_not_late() {
     assert!(answer.observed.read_lag.unwrap() > BUSY / 2, "{:?}", answer.observed.read_lag);
 }
 
+#[tokio::test]
+async fn pieces_that_are_read_late_keep_times_of_their_own() {
+    const PIECES: usize = 60;
+    /// So many small segments the kernel may merge, and one that a step may cut.
+    const MERGED: usize = 19;
+    let every = Duration::from_millis(10);
+    let (answer, written) = call_while_busy(
+        |_, _| {},
+        move |mut io| {
+            io.write_all(STREAM.as_bytes()).unwrap();
+            let mut written = Vec::new();
+            for number in 0..PIECES {
+                io.write_all(chunk(&piece(&format!("token {number}"))).as_bytes()).unwrap();
+                written.push(Instant::now());
+                thread::sleep(every);
+            }
+            io.write_all(format!("{}0\r\n\r\n", chunk("data: [DONE]\n\n")).as_bytes()).unwrap();
+            (Some(io), written)
+        },
+    )
+    .await;
+    let observed = &answer.observed;
+    assert_eq!(observed.gaps.len() + 1, PIECES, "{:?}", answer.detail);
+    let mut at = observed.marks.first_token.unwrap();
+    let mut gaps = observed.gaps.iter();
+    for number in 0..PIECES {
+        let latest = written[(number + MERGED).min(PIECES - 1)] + every * 2;
+        assert!(at < latest, "{number}: {:?} late", at - written[number]);
+        at += gaps.next().unwrap_or_default();
+    }
+    // As late as the first of them was read.
+    let lag = observed.read_lag.unwrap();
+    assert!(lag > every * u32::try_from(PIECES - MERGED).unwrap() + BUSY / 2, "{lag:?}");
+}
+
 /// The answer had come, or was about to, when its deadline passed unnoticed.
 #[tokio::test]
 async fn a_deadline_that_passes_while_nobody_looks_judges_nothing() {
