@@ -56,7 +56,8 @@ pub use crate::vocabulary::{
     Reserve, SloMetric, SummaryBy, TargetHealth, Timeouts, Tokenizer,
 };
 pub use answer_mapping::{AnswerMapping, Done};
-pub use arrivals::{Arrivals, ClientGroup};
+use arrivals::evenly_spread;
+pub use arrivals::{Arrivals, ClientGroup, ROUNDING};
 pub use asked_params::StopSequences;
 pub use auth::{Auth, Aws, AwsSource, Gcp, OAuth2};
 pub use baseline::BaselineThresholds;

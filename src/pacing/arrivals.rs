@@ -2,14 +2,11 @@
 //! real time by inverting the cumulative rate, so that any distribution can be combined with any shape.
 
 use super::process::Process;
-use crate::plan::{Arrivals, CurveSegment, CurveSegments, LoadCurve, StageBounds};
+use crate::plan::{Arrivals, CurveSegment, CurveSegments, LoadCurve, ROUNDING, StageBounds};
 use crate::seed;
 use jiff::Timestamp;
 use rand_chacha::ChaCha8Rng;
 use std::time::Duration;
-
-/// Tolerance for rounding when a count is decided: a billionth of a request.
-const ROUNDING: f64 = 1e-9;
 
 /// The due times of a stage's requests as offsets from its start, in order. The sequence depends only on the load, the
 /// seed and, for a rate that follows the wall clock, on when the stage begins. It ends with the stage: at its duration

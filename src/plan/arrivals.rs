@@ -3,6 +3,15 @@
 use serde::Serialize;
 use std::sync::Arc;
 
+/// Tolerance for rounding where requests are counted: a billionth of one.
+pub const ROUNDING: f64 = 1e-9;
+
+/// The number of evenly spread requests of a stage under a rate with this integral: one is due at its start, and one
+/// each time that the integral has grown by 1, before its end. A part of a request at the end is thus a whole one.
+pub(super) fn evenly_spread(area: f64) -> f64 {
+    (area - ROUNDING).ceil().max(0.0)
+}
+
 /// How open-loop requests are spread: a stationary process with the mean rate 1, which follows the stage's rate.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum Arrivals {

@@ -12,7 +12,7 @@ pub use journey::{InputTokens, TokenCounter};
 pub use outlook::{Outlook, outlooks};
 
 use super::{Arrivals, LoadCurve, PairPlan, Plan, Price, Schedule, Stage, StageBounds, Trigger};
-use super::{next_occurrence, run_time};
+use super::{evenly_spread, next_occurrence, run_time};
 use crate::event::Pair;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -324,22 +324,38 @@ fn cost(price: Price, tokens: TokenForecast) -> Amount {
     million(tokens.input, price.input.max(price.cached_input())) + million(tokens.output, price.output)
 }
 
-/// The integral of a curve over a stage that begins at one of these instants, each as likely as the others.
-fn area(curve: &LoadCurve, time: Duration, starts: &[Timestamp], view: View) -> Amount {
+/// What follows from the integral of a curve over a stage that begins at one of these instants, each as likely as the
+/// others. More never follows from less.
+fn of_area(
+    curve: &LoadCurve,
+    time: Duration,
+    starts: &[Timestamp],
+    view: View,
+    follows: impl Fn(f64) -> f64,
+) -> Amount {
     let Some(mean) = curve.mean_of_period() else {
-        return Amount::Exact(curve.area(time, Timestamp::UNIX_EPOCH));
+        return Amount::Exact(follows(curve.area(time, Timestamp::UNIX_EPOCH)));
     };
     if view == View::Most {
-        return Amount::AtMost(curve.most_area(time));
+        return Amount::AtMost(follows(curve.most_area(time)));
     }
     if starts.is_empty() {
-        return Amount::About(mean * time.as_secs_f64());
+        return Amount::About(follows(mean * time.as_secs_f64()));
     }
-    Amount::About(starts.iter().map(|start| curve.area(time, *start)).sum::<f64>() / starts.len() as f64)
+    let all: f64 = starts.iter().map(|start| follows(curve.area(time, *start))).sum();
+    Amount::About(all / starts.len() as f64)
 }
 
-/// The number of arrivals in an open loop: the area under its rate.
-fn arrivals_in(area: Option<Amount>, arrivals: &Arrivals, bounds: StageBounds, view: View) -> Amount {
+/// The number of arrivals in an open loop.
+fn arrivals_in(
+    rate: &LoadCurve,
+    arrivals: &Arrivals,
+    bounds: StageBounds,
+    starts: &[Timestamp],
+    view: View,
+) -> Amount {
+    let expected = |area| if *arrivals == Arrivals::Constant { evenly_spread(area) } else { area };
+    let area = bounds.time.map(|time| of_area(rate, time, starts, view, expected));
     let capped = |area: Amount, cap: u64| area.combine(Amount::Exact(cap as f64), f64::min);
     match (area, bounds.requests, arrivals) {
         (Some(area), None, Arrivals::Constant) => area,

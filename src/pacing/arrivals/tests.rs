@@ -1,5 +1,7 @@
 use super::*;
-use crate::plan::{ClientGroup, CurveForm, CurvePiece, PiecewiseCurve, Ramp, Recurrence};
+use crate::plan::{
+    ClientGroup, CurveForm, CurvePiece, PiecewiseCurve, Ramp, Recurrence, Shape, forecast, from_yaml,
+};
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
 
@@ -345,6 +347,58 @@ fn a_shape_by_the_clock_goes_on_where_it_was() {
     assert!((times.len() as f64 / total - 1.0).abs() < 0.05, "{} of {total}", times.len());
     let ks = kolmogorov_smirnov(times, |t| (area(t + 13.0) - area(13.0)) / total);
     assert!(ks < 1.95, "{ks}");
+}
+
+/// A stage that lasts this many milliseconds, with a rate of some shape.
+fn stage_of(shape: u8, millis: u32, low: f64, high: f64) -> String {
+    let rate = match shape {
+        0 => format!("{low}"),
+        1 => format!("{{ from: {low}, to: {high} }}"),
+        2 => format!("{{ from: {low}, to: {high}, steps: 3 }}"),
+        3 => format!("{{ sine: {{ low: {low}, high: {high}, peak: 30s, period: 70s }} }}"),
+        _ => {
+            let half = millis / 2;
+            format!(
+                "{{ table: {{ points: [{{ at: 0s, value: {low} }}, {{ at: {half}ms, value: {high} }}] }} }}"
+            )
+        }
+    };
+    format!("{{ for: {millis}ms, rate: {rate} }}")
+}
+
+proptest! {
+    /// What the forecast calls the most is what is due, or an upper bound of it.
+    #[test]
+    fn no_more_is_due_than_is_forecast(
+        stages in proptest::collection::vec((0_u8..5, 100_u32..9000, 0.01_f64..9.0, 0.01_f64..9.0), 1..4),
+        start in 0_i64..1_000_000,
+    ) {
+        let load: Vec<String> = stages
+            .iter()
+            .map(|(shape, millis, a, b)| stage_of(*shape, *millis, a.min(*b), a.max(*b) + 0.01))
+            .collect();
+        let plan = from_yaml(&format!(
+            "targets: {{ t: {{ api: openai-chat, base_url: 'http://127.0.0.1' }} }}\nprofiles: {{ p: {{ targets: [t], \
+             schedule: {{ every: 1h }}, workload: {{ prompts: [x] }}, load: [{}] }} }}",
+            load.join(", ")
+        ));
+        let plan = plan.unwrap_or_else(|e| panic!("{e}"));
+        let mut at = Timestamp::from_second(start).unwrap();
+        let mut due = 0;
+        for stage in &plan.profiles[0].stages {
+            let Shape::Rate { rate, arrivals, bounds } = &stage.shape else { panic!("{stage:?}") };
+            due += ArrivalTimes::new(rate, arrivals, *bounds, at, 1).count();
+            at = at.checked_add(jiff::SignedDuration::try_from(bounds.time.unwrap()).unwrap()).unwrap();
+        }
+        let most = forecast(&plan, Timestamp::UNIX_EPOCH, &|_, _| None).pairs[0].run.most.requests;
+        let most = most.value().unwrap();
+        let by_clock = stages.iter().any(|(shape, ..)| *shape == 3);
+        if by_clock {
+            prop_assert!(due as f64 <= most, "{due} are due, and {most} were forecast");
+        } else {
+            prop_assert!((due as f64 - most).abs() < 0.5, "{due} are due, and {most} were forecast");
+        }
+    }
 }
 
 proptest! {

@@ -2,7 +2,7 @@
 //! user starts the next one sooner; the forecast assumes that every journey is completed.
 
 use super::conversation::{self, ConversationCall};
-use super::{Amount, TokenForecast, View, area, arrivals_in, turns_of_users};
+use super::{Amount, TokenForecast, View, arrivals_in, of_area, turns_of_users};
 use crate::plan::scenario::ENVIRONMENT;
 use crate::plan::{
     AskStep, AskText, Cache, HttpStep, LONGEST_WORD, LengthDistribution, LengthRange, PairPlan,
@@ -128,12 +128,16 @@ pub(super) fn least(pair: &PairPlan) -> (Amount, TokenForecast) {
 }
 
 /// The number of journeys, and of users that play the set-up.
-fn of_stage(stage: &Stage, scenario: &Scenario, view: View, starts: &[Timestamp]) -> (Amount, Amount) {
+fn of_stage(
+    stage: &Stage,
+    scenario: &Scenario,
+    view: View,
+    starts: &[Timestamp],
+) -> (Amount, Amount) {
     match &stage.shape {
         // Each arrival is a new user.
         Shape::Rate { rate, arrivals, bounds } => {
-            let area = bounds.time.map(|time| area(rate, time, starts, view));
-            let journeys = arrivals_in(area, arrivals, *bounds, view);
+            let journeys = arrivals_in(rate, arrivals, *bounds, starts, view);
             (journeys, journeys)
         }
         Shape::Trace { replay, from, bounds } => {
@@ -143,7 +147,8 @@ fn of_stage(stage: &Stage, scenario: &Scenario, view: View, starts: &[Timestamp]
         Shape::Users { users, think, bounds, spawn: _ } => {
             let most = users.max();
             let mean = bounds.time.and_then(|time| {
-                area(users, time, starts, View::Expected).value().map(|area| area / time.as_secs_f64())
+                let area = of_area(users, time, starts, View::Expected, |area| area);
+                area.value().map(|area| area / time.as_secs_f64())
             });
             let mean = mean.unwrap_or(most);
             let users = if view == View::Expected { mean } else { most.floor() };

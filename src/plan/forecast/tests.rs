@@ -36,6 +36,26 @@ fn open_loop_requests_are_the_area_under_the_rate() {
 }
 
 #[test]
+fn evenly_spread_requests_begin_with_their_stage() {
+    assert_eq!(load("{ for: 1s, rate: 2.5 }"), Amount::Exact(3.0));
+    assert_eq!(load("{ for: 1s, rate: 2.5, requests: 2 }"), Amount::Exact(2.0));
+    assert_eq!(
+        load("{ for: 2s, rate: 6/m }, { for: 1s, rate: 6/m }, { warm_up: 1s, rate: 6/m }"),
+        Amount::Exact(3.0)
+    );
+    assert_eq!(load("{ for: 1s, rate: 2.5, arrivals: poisson }"), Amount::About(2.5));
+    let daily = |schedule: &str| {
+        one(&format!("schedule: {schedule}, workload: {{ prompts: [x] }}, load: [{{ for: 2s, rate: 1/m }}]"))
+            .daily
+            .takes
+            .most
+            .requests
+    };
+    assert_eq!(daily("{ continuous: {} }"), Amount::Exact(43_200.0));
+    assert_eq!(daily("{ every: 3s }"), Amount::Exact(28_800.0));
+}
+
+#[test]
 fn closed_loop_requests_have_a_bound_or_none() {
     assert_eq!(load("{ requests: 7 }"), Amount::Exact(7.0));
     assert_eq!(load("{ for: 10s, users: 4 }"), Amount::Unknown);
