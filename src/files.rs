@@ -52,7 +52,7 @@ struct FileState {
     digest: Option<Digest>,
     /// As long as the stamp is the same, so are the bytes; `None` if there is no such guarantee.
     stamp: Option<Stamp>,
-    /// Maximum number of bytes to read.
+    /// Maximum number of bytes to read; 0 for a folder, which is listed.
     most: u64,
 }
 
@@ -227,7 +227,7 @@ fn look(
     if stamp.is_some() && stamp == before {
         return Ok(None);
     }
-    if meta.is_dir() {
+    if meta.is_dir() && most == 0 {
         return Ok(Some((Some(of_folder(&names(path)?)), None)));
     }
     if !meta.is_file() && read::is_descriptor(path) {
@@ -259,15 +259,18 @@ fn of_folder(names: &[OsString]) -> Digest {
     hasher.finalize().into()
 }
 
-/// Names of the config files in a folder.
+/// Names of the config files in a folder. All but folders are listed, even what cannot be read as a file, such as a link
+/// to nowhere: whoever reads the files is told so, and does without none of them unawares.
 fn names(folder: &Path) -> io::Result<Vec<OsString>> {
     let mut names = Vec::new();
-    for entry in fs::read_dir(folder)?.flatten() {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
         let (path, name) = (entry.path(), entry.file_name());
         let suffix = path.extension().is_some_and(|e| e == "yaml" || e == "yml" || e == "toml");
         // Kubernetes keeps its own files in mounted folders, under names that start with a dot.
         let hidden = name.to_string_lossy().starts_with('.');
-        if suffix && !hidden && path.is_file() {
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if suffix && !hidden && !is_folder {
             names.push(name);
         }
     }

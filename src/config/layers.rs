@@ -267,6 +267,20 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_a_folder_that_cannot_be_read_is_an_error() {
+        let folder = folder(&[("a.yaml", "agent: { location: here }")]);
+        std::os::unix::fs::symlink("nowhere", folder.path().join("b.yaml")).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(folder.path().join("c.yaml")).status();
+        assert!(made.unwrap().success());
+        let errors = load(&[ConfigSource::Path(folder.path().to_owned())], []).err().unwrap();
+        assert_eq!(
+            said(&errors, folder.path()),
+            "F/b.yaml: cannot be read: No such file or directory (os error 2)\n\
+             F/c.yaml: cannot be read: it is a named pipe, not a regular file"
+        );
+    }
+
+    #[test]
     fn what_stands_in_a_file_that_cannot_be_read_is_not_missed() {
         let folder = folder(&[
             ("a.yaml", "targets: { t: { api: openai-chat, base_url: 'http://127.0.0.1' }\n"),

@@ -25,7 +25,9 @@ default: the first that exists of `tokenbeat.yaml`, `config/tokenbeat.yaml` and 
   line override both.
 - **Paths** are relative to the file that they stand in.
 - **Files** that the config names, and config files themselves, are regular files or links to them (a config may also
-  come through `/dev/stdin`). One that does not answer within 5 s counts as one that cannot be read.
+  come through `/dev/stdin`). One that does not answer within 5 s counts as one that cannot be read. Of a folder, each
+  `*.yaml`, `*.yml` and `*.toml` is read, except folders and names that start with a dot; one that cannot be read, such as
+  a link to nowhere, is an error.
 - **Nothing** is written as `{}`: a config file that is empty, but for comments perhaps, is an error, because a write
   that was cut leaves such a file.
 - **Errors.** `tokenbeat check` reports all of them at once, with file, line and key.

@@ -74,6 +74,29 @@ fn a_folder_changes_with_the_config_files_in_it() {
 }
 
 #[test]
+fn a_folder_lists_what_cannot_be_read() {
+    let folder = folder(&[("a.yaml", ""), (".b.yaml", "")]);
+    let at = |name: &str| folder.path().join(name);
+    std::os::unix::fs::symlink("nowhere", at("dangling.yaml")).unwrap();
+    std::os::unix::fs::symlink("loop.yaml", at("loop.yaml")).unwrap();
+    std::os::unix::fs::symlink("folder.yaml", at("link to folder.yml")).unwrap();
+    std::os::unix::fs::symlink("nowhere", at(".#a.yaml")).unwrap();
+    fs::create_dir(at("folder.yaml")).unwrap();
+    make_pipe(&at("pipe.toml"));
+    let mut files = Files::default();
+    let list = files.list(folder.path()).unwrap();
+    let names = ["a.yaml", "dangling.yaml", "link to folder.yml", "loop.yaml", "pipe.toml"];
+    assert_eq!(list, names.map(at));
+    for path in &list[1..] {
+        files.read(path).unwrap_err();
+    }
+    assert!(!files.changed());
+    // The link leads somewhere again.
+    fs::write(at("nowhere"), "").unwrap();
+    assert!(files.changed());
+}
+
+#[test]
 fn a_file_that_has_settled_is_not_read_again() {
     let path = &Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
     let mut files = Files::default();
