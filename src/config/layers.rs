@@ -281,6 +281,36 @@ mod tests {
     }
 
     #[test]
+    fn a_path_must_not_be_empty() {
+        // As where a variable is not set that a file is filled with.
+        let text = "agent: { state: '' }\nserver: { web_config: '' }\ntelemetry: { otlp: { endpoint: 'http://127.0.0.1:4317', tls: { ca_file: '' } } }\n\
+             targets: { t: { api: openai-chat, base_url: 'https://127.0.0.1', tokenizer: { file: '' }, discover: { file_sd: [''] }, auth: { bearer: { file: '' } } } }\n\
+             profiles: { p: { targets: [t], schedule: { manual: {} }, workload: { prompts: [{ file: '' }] } } }";
+        let source = ConfigSource::Text { name: "t".into(), text: text.into() };
+        let errors = load(&[source], environment(&[("TOKENBEAT__AGENT__STATE", "")])).err().unwrap();
+        let empty = ": must not be empty";
+        let mut said: Vec<String> = errors.to_string().lines().map(str::to_owned).collect();
+        assert!(said.iter().all(|line| line.ends_with(empty)), "{said:?}");
+        for line in &mut said {
+            let path = line.trim_end_matches(empty).rsplit(": ").next().unwrap_or_default();
+            *line = path.to_owned();
+        }
+        said.sort();
+        assert_eq!(
+            said,
+            [
+                "agent.state",
+                "profiles.p.workload.prompts[0].file",
+                "server.web_config",
+                "targets.t.auth.bearer.file",
+                "targets.t.discover.file_sd[0]",
+                "targets.t.tokenizer.file",
+                "telemetry.otlp.tls.ca_file",
+            ]
+        );
+    }
+
+    #[test]
     fn what_stands_in_a_file_that_cannot_be_read_is_not_missed() {
         let folder = folder(&[
             ("a.yaml", "targets: { t: { api: openai-chat, base_url: 'http://127.0.0.1' }\n"),

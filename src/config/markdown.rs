@@ -23,7 +23,7 @@ default: the first that exists of `tokenbeat.yaml`, `config/tokenbeat.yaml` and 
   `TOKENBEAT__AGENT__LIMITS__IN_FLIGHT=64` sets `agent.limits.in_flight`, and so does each scalar key in the tables of
   [Agent](#agent), [Server](#server) and [Telemetry](#telemetry). An unknown one is an error. Options of the command
   line override both.
-- **Paths** are relative to the file that they stand in.
+- **Paths** are relative to the file that they stand in, and must not be empty.
 - **Files** that the config names, and config files themselves, are regular files or links to them (a config may also
   come through `/dev/stdin`). One that does not answer within 5 s counts as one that cannot be read. Of a folder, each
   `*.yaml`, `*.yml` and `*.toml` is read, except folders and names that start with a dot; one that cannot be read, such as

@@ -255,7 +255,7 @@ fn whole(float: f64) -> Option<Number> {
 }
 
 /// Shapes what schemars writes: a key that may be left out is not one that may be null, Rust's integer formats
-/// become ranges, and descriptions are not broken into lines.
+/// become ranges, a path is not empty, and descriptions are not broken into lines.
 #[derive(Clone)]
 struct Tidy;
 
@@ -265,6 +265,10 @@ impl Transform for Tidy {
         let Some(object) = schema.as_object_mut() else { return };
         drop_null(object);
         integer_range(object);
+        // An empty path is most often a variable that is not set. For SQLite, it even is a file, which does not last.
+        if object.get("format").is_some_and(|format| format == "path") {
+            object.entry("minLength").or_insert_with(|| 1.into());
+        }
         if let Some(Value::String(text)) = object.get_mut("description") {
             // The line breaks are those of the source code.
             *text = text.split("\n\n").map(|part| part.replace('\n', " ")).collect::<Vec<_>>().join("\n\n");
