@@ -69,7 +69,6 @@ pub(crate) fn read(sources: &[ConfigSource], environment: &[(String, String)]) -
         layers.clear();
     }
     reading.tree = merge(&layers, &shape);
-    reading.tree.drop_nulls(&shape);
     shape.make_whole(&mut reading.tree);
     reading
 }
@@ -84,8 +83,11 @@ fn read_source(source: &ConfigSource, reading: &mut ReadConfig) -> Option<Node> 
     }
 }
 
+/// What a file says: a key without a value says nothing.
 fn keep(read: Result<Node, Vec<Located>>, problems: &mut Vec<Located>) -> Option<Node> {
-    read.map_err(|found| problems.extend(found)).ok()
+    let mut node = read.map_err(|found| problems.extend(found)).ok()?;
+    node.drop_nulls(&Schema::get().root());
+    Some(node)
 }
 
 fn read_file(path: &Path, reading: &mut ReadConfig) -> Option<Node> {
@@ -153,7 +155,8 @@ fn about_file(name: &Arc<str>, message: String) -> Located {
     Problem::new(KeyPath::root(), message).at(Position::Whole(Arc::clone(name)))
 }
 
-/// Reads an environment variable as a layer. Returns `None` if the variable does not have our prefix or is invalid.
+/// Reads an environment variable as a layer. Returns `None` if the variable does not have our prefix, says nothing or is
+/// invalid.
 fn read_variable(name: &str, text: &str, root: &SchemaNode<'_>, problems: &mut Vec<Located>) -> Option<Node> {
     let rest = name.strip_prefix(PREFIX)?;
     let keys: Vec<String> = rest.split("__").map(str::to_ascii_lowercase).collect();
@@ -183,8 +186,11 @@ fn read_variable(name: &str, text: &str, root: &SchemaNode<'_>, problems: &mut V
     let Some(mut value) = yaml::scalar(text) else {
         return fail("must be a finite number".to_owned());
     };
+    if matches!(value, Value::Null) {
+        return None;
+    }
     // The value of `TOKENBEAT__AGENT__ID=7` is text, because the key requires text.
-    let text_only = shape.takes("string") && !matches!(value, Value::String(_) | Value::Null);
+    let text_only = shape.takes("string") && !matches!(value, Value::String(_));
     if text_only {
         value = Value::String(text.to_owned());
     }
@@ -308,6 +314,31 @@ mod tests {
                 "telemetry.otlp.tls.ca_file",
             ]
         );
+    }
+
+    #[test]
+    fn a_section_without_settings_says_nothing_in_any_layer() {
+        let lower = "agent: { location: here, budget: { requests: 5 } }\n\
+             targets: { t: { api: openai-chat, base_url: 'http://127.0.0.1', headers: { a: b }, params: { stop: x } } }\n\
+             profiles: { p: { targets: [t], schedule: { every: 1m }, workload: { prompts: [x] } } }\n";
+        // As after commenting out what stands below the keys.
+        let upper = "agent:\n  # location: there\nprofiles:\ntargets:\n  t:\n    headers:\n    params: { stop: null }\n\
+             server:\n  listen: ~\n";
+        let folder = folder(&[("a.yaml", lower), ("b.yaml", upper)]);
+        let [a, b] = ["a.yaml", "b.yaml"].map(|name| ConfigSource::Path(folder.path().join(name)));
+        let loaded = load(&[a, b], environment(&[("TOKENBEAT__AGENT__LOCATION", "~")]));
+        let loaded = loaded.unwrap_or_else(|e| panic!("{e}")).config;
+        assert_eq!(loaded.agent.location, "here");
+        assert!(loaded.agent.budget.is_some() && loaded.profiles.contains_key("p"));
+        assert!(loaded.targets["t"].headers.contains_key("a"));
+        // There, null is a value.
+        assert_eq!(loaded.targets["t"].params["stop"], serde_json::Value::Null);
+        let upper = upper.replace("    params: { stop: null }\n", "");
+        std::fs::write(folder.path().join("b.yaml"), upper).unwrap();
+        let both = load(&[ConfigSource::Path(folder.path().to_owned())], []);
+        let both = both.unwrap_or_else(|e| panic!("{e}")).config;
+        assert_eq!((both.agent.location.as_str(), both.profiles.len()), ("here", 1));
+        assert!(both.agent.budget.is_some());
     }
 
     #[test]

@@ -17,7 +17,9 @@ default: the first that exists of `tokenbeat.yaml`, `config/tokenbeat.yaml` and 
 
 - **Layers.** Defaults come first, then each `--config.file` in order; later ones win. Within a folder, two files that
   set the same key are an error. Maps are merged; lists and maps of which exactly one key may be set (`schedule`,
-  `workload`, a stage of `load`) are replaced as a whole.
+  `workload`, a stage of `load`) are replaced as a whole. A key without a value (`budget:` with nothing but comments below
+  it, `budget: null`) says nothing: it sets nothing, and takes away nothing that another file says. Only in `params`, and
+  wherever else any value may stand, null is a value.
 - **Environment.** Variables override `agent`, `server` and `telemetry` in all files: `TOKENBEAT__`, then the keys in
   upper case with two underscores between them. `TOKENBEAT__SERVER__LISTEN=:9464` sets `server.listen`,
   `TOKENBEAT__AGENT__LIMITS__IN_FLIGHT=64` sets `agent.limits.in_flight`, and so does each scalar key in the tables of

@@ -10,7 +10,7 @@ use figment::{Error, Figment, Metadata, Profile, Provider, Source};
 use serde_json::Number;
 use std::collections::BTreeMap;
 
-/// Merges layers in ascending order of precedence. A null removes the value of a lower layer.
+/// Merges layers in ascending order of precedence. They hold no nulls, except where null is a value.
 pub(super) fn merge(layers: &[Node], shape: &SchemaNode<'_>) -> Node {
     let mut figment = Figment::new();
     for (index, node) in layers.iter().enumerate() {
@@ -161,9 +161,9 @@ mod tests {
     fn layered(lower: &str, upper: &str) -> serde_json::Value {
         let schema = Schema::get();
         let root = schema.root();
-        let mut node = merge(&[tree("lower.yaml", lower), tree("upper.yaml", upper)], &root);
-        node.drop_nulls(&root);
-        node.to_json()
+        let mut layers = [tree("lower.yaml", lower), tree("upper.yaml", upper)];
+        layers.iter_mut().for_each(|layer| layer.drop_nulls(&root));
+        merge(&layers, &root).to_json()
     }
 
     #[test]
@@ -193,12 +193,15 @@ mod tests {
     }
 
     #[test]
-    fn null_takes_away_what_a_lower_layer_wrote_but_is_a_value_in_params() {
+    fn null_says_nothing_but_is_a_value_in_params() {
         let merged = layered(
             "targets: { t: { price: { input: 1, output: 2 }, params: { stop: x } } }",
             "targets: { t: { price: null, params: { stop: null } } }",
         );
-        assert_eq!(merged["targets"]["t"], serde_json::json!({ "params": { "stop": null } }));
+        assert_eq!(
+            merged["targets"]["t"],
+            serde_json::json!({ "price": { "input": 1, "output": 2 }, "params": { "stop": null } })
+        );
     }
 
     #[test]

@@ -72,7 +72,7 @@ pub(crate) struct Node {
 /// A value.
 #[derive(Clone)]
 pub(crate) enum Value {
-    /// Null, which is treated like a missing value.
+    /// Null, which is a value only where any may stand, and otherwise says nothing.
     Null,
     /// A boolean.
     Bool(bool),
@@ -213,7 +213,8 @@ impl Node {
         }
     }
 
-    /// Merges another file of the same folder into this one. A key that both files set is an error.
+    /// Merges another file of the same folder into this one, both without nulls that say nothing. A key that both files
+    /// set is an error.
     pub(crate) fn join(
         &mut self,
         other: Self,
@@ -232,8 +233,6 @@ impl Node {
                 MapEntry::Occupied(mut occupied) => {
                     let first = occupied.get_mut();
                     match (&first.node.value, &entry.node.value) {
-                        (Value::Null, _) => *first = entry,
-                        (_, Value::Null) => {}
                         (Value::Map(_), Value::Map(_)) if !below.is_replaced_whole() => {
                             first.node.join(entry.node, &below, &path, problems);
                         }
@@ -248,8 +247,9 @@ impl Node {
         }
     }
 
-    /// Removes entries that are null, so that `headers:` without a value means the default. Where the schema allows any
-    /// value, null is a regular value and is kept.
+    /// Removes entries that are null, so that a key without a value, such as a section whose settings are all commented
+    /// out, says nothing: neither in its own file nor about what another one says. Where the schema allows any value,
+    /// null is a regular value and is kept.
     pub(crate) fn drop_nulls(&mut self, shape: &SchemaNode<'_>) {
         match &mut self.value {
             Value::Map(map) => {
