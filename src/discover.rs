@@ -18,6 +18,7 @@ use crate::log_throttle::LogThrottle;
 use crate::plan::{Discovery, FoundReplicas, Plan, Replica, Target};
 use choice::choose;
 use futures_util::future::join_all;
+use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -116,6 +117,11 @@ impl FollowedSource {
         let look = DiscoveryLook { target, replicas, left_out: 0, failure: Some(error.failure()) };
         AnswerTaken { look, changed: false }
     }
+}
+
+/// Programs in Go write a list or a map that they never made as `null`.
+fn or_none<'de, T: Default + Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
 /// Logs which replicas came and went.

@@ -2,9 +2,9 @@
 //! Labels other than `replica` are ignored, including those with two underscores in front, which tell Prometheus what to
 //! scrape: scheme and path belong to the target here. Pure.
 
-use super::address;
+use super::{address, or_none};
 use crate::plan::Replica;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -19,11 +19,6 @@ struct AddressGroup {
     targets: Vec<String>,
     #[serde(default, deserialize_with = "or_none")]
     labels: BTreeMap<String, String>,
-}
-
-/// Programs in Go write a list or a map that they never made as `null`.
-fn or_none<'de, T: Default + Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
-    Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
 /// How a list is written.

@@ -2,6 +2,7 @@
 //! For where DNS does not do: Services that are not headless, pod names as names of replicas, several ports.
 
 use super::http::{self, shown};
+use super::or_none;
 use super::source::{LookError, blocking};
 use crate::event::LookFailure;
 use crate::files::Files;
@@ -24,43 +25,53 @@ const MAX_FILE: u64 = 1 << 20;
 const PAGE: usize = 500;
 const MAX_PAGES: usize = 20;
 
+/// The kind of the answer. Anything else, such as the page of a proxy, says nothing about the Service.
+const KIND: &str = "EndpointSliceList";
+
 /// The API of the cluster, and the credentials for it.
 pub(super) struct KubernetesApi {
     url: Url,
     account: PathBuf,
 }
 
+/// What any object of the API says of itself.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct AnyObject {
+    kind: Option<String>,
+}
+
 /// The kinds of objects that are read, as far as they are read.
 #[derive(Debug, Deserialize)]
 struct SliceList {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_none")]
     metadata: ListMeta,
-    #[serde(default)]
+    #[serde(deserialize_with = "or_none")]
     items: Vec<Slice>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 struct ListMeta {
-    #[serde(default, rename = "continue")]
+    #[serde(default, rename = "continue", deserialize_with = "or_none")]
     more: String,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Slice {
-    #[serde(default)]
     address_type: String,
-    #[serde(default)]
-    endpoints: Option<Vec<Endpoint>>,
-    #[serde(default)]
-    ports: Option<Vec<SlicePort>>,
+    #[serde(default, deserialize_with = "or_none")]
+    endpoints: Vec<Endpoint>,
+    #[serde(default, deserialize_with = "or_none")]
+    ports: Vec<SlicePort>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Endpoint {
+    #[serde(deserialize_with = "or_none")]
     addresses: Vec<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_none")]
     conditions: Conditions,
     target_ref: Option<TargetRef>,
 }
@@ -114,8 +125,9 @@ impl KubernetesApi {
         let client = client.map_err(|said| self.failed(LookFailure::Unreadable, said))?;
         let mut url = self.url.clone();
         url.set_path(&format!("/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"));
+        let invalid = |url: &Url, said: String| LookError::Invalid { place: shown(url), said };
         let (mut slices, mut more) = (Vec::new(), String::new());
-        for _ in 0..MAX_PAGES {
+        for page in 1.. {
             url.query_pairs_mut()
                 .clear()
                 .append_pair("labelSelector", &format!("kubernetes.io/service-name={}", service.name))
@@ -124,16 +136,19 @@ impl KubernetesApi {
                 url.query_pairs_mut().append_pair("continue", &more);
             }
             let text = http::get(&client, &url, Some(&token)).await?;
-            let list: SliceList = serde_json::from_str(&text)
-                .map_err(|error| LookError::Invalid { place: shown(&url), said: error.to_string() })?;
+            let list = SliceList::read(&text).map_err(|said| invalid(&url, said))?;
             slices.extend(list.items);
             more = list.metadata.more;
             if more.is_empty() {
                 break;
             }
+            if page == MAX_PAGES {
+                // The replicas of a part of them would be taken for all.
+                let said = format!("there are more than {} EndpointSlices of the Service", slices.len());
+                return Err(invalid(&url, said));
+            }
         }
-        replicas(&slices, service.port, port)
-            .map_err(|said| LookError::Invalid { place: shown(&url), said: said.to_owned() })
+        replicas(&slices, service.port, port).map_err(|said| invalid(&url, said.to_owned()))
     }
 
     fn failed(&self, failure: LookFailure, said: String) -> LookError {
@@ -151,12 +166,34 @@ impl KubernetesApi {
     }
 }
 
+impl SliceList {
+    /// Reads an answer. The error is a clause.
+    fn read(text: &str) -> Result<Self, String> {
+        let AnyObject { kind } = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        match kind.as_deref() {
+            Some(KIND) => serde_json::from_str(text).map_err(|error| error.to_string()),
+            // What is not a name may be anything, and is not quoted.
+            Some(kind) if kind.len() < 64 && kind.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
+                Err(format!("the answer is a `{kind}`, not an `{KIND}`"))
+            }
+            _ => Err(format!("the answer does not say that it is an `{KIND}`")),
+        }
+    }
+}
+
 /// The ready endpoints in slices. Of a pod with addresses of both families, the one of IPv4.
 fn replicas(slices: &[Slice], asked: Option<u16>, port: u16) -> Result<Vec<Replica>, &'static str> {
     let mut pods: BTreeMap<Arc<str>, Replica> = BTreeMap::new();
-    for (kind, is_v6) in [("IPv4", false), ("IPv6", true)] {
+    let families = [("IPv4", false), ("IPv6", true)];
+    let is_other = |slice: &Slice| families.iter().all(|(kind, _)| *kind != slice.address_type);
+    if !slices.is_empty() && slices.iter().all(is_other) {
+        return Err(
+            "its EndpointSlices hold names, and only those of the address types IPv4 and IPv6 are read",
+        );
+    }
+    for (kind, is_v6) in families {
         for slice in slices.iter().filter(|slice| slice.address_type == kind) {
-            let mut ports = slice.ports.iter().flatten().filter_map(|port| port.port);
+            let mut ports = slice.ports.iter().filter_map(|port| port.port);
             let port = match (asked, ports.next(), ports.next()) {
                 (Some(asked), _, _) => asked,
                 (None, Some(only), None) => only,
@@ -170,7 +207,7 @@ fn replicas(slices: &[Slice], asked: Option<u16>, port: u16) -> Result<Vec<Repli
             };
             // Whether it is ready is unknown while it is new, which Kubernetes wants taken for ready.
             let ready = |endpoint: &&Endpoint| endpoint.conditions.ready != Some(false);
-            for endpoint in slice.endpoints.iter().flatten().filter(ready) {
+            for endpoint in slice.endpoints.iter().filter(ready) {
                 let Some(address) = endpoint.addresses.first() else { continue };
                 let address = if is_v6 { format!("[{address}]") } else { address.clone() };
                 let Ok(host) = Host::parse(&address) else { continue };
@@ -239,6 +276,62 @@ mod tests {
         assert_eq!(names(&several, Some(8080)).unwrap(), ["a=10.0.0.1:8080"]);
     }
 
+    #[test]
+    fn slices_of_other_addresses_alone_are_no_answer() {
+        let one = json!([{ "port": 8000 }]);
+        let names_only = [slice("FQDN", &one, &[pod("x", "example.net", Some(true))])];
+        assert!(names(&names_only, None).unwrap_err().contains("hold names"));
+        let empty = slice("IPv4", &one, &[]);
+        assert_eq!(names(&[empty, names_only[0].clone()], None).unwrap(), [""; 0]);
+        assert_eq!(names(&[], None).unwrap(), [""; 0]);
+    }
+
+    #[test]
+    fn only_a_list_of_slices_is_an_answer() {
+        let said = |answer: Value| SliceList::read(&answer.to_string()).unwrap_err();
+        let status = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Expired", "code": 410 });
+        assert_eq!(said(status), "the answer is a `Status`, not an `EndpointSliceList`");
+        for other in [json!({}), json!([]), json!({ "error": "login required" }), json!({ "items": [] })] {
+            assert_eq!(said(other), "the answer does not say that it is an `EndpointSliceList`");
+        }
+        assert_eq!(said(json!({ "kind": "a\nb" })), said(json!({ "kind": null })));
+        assert!(said(json!({ "kind": KIND })).contains("missing field `items`"));
+        // As programs in Go write what they never made.
+        let slice = json!({ "addressType": "IPv4", "ports": null, "endpoints": [
+            { "addresses": null, "conditions": null },
+            { "addresses": ["10.0.0.1"], "conditions": { "ready": null }, "targetRef": null },
+        ] });
+        let bare = json!({ "addressType": "IPv4", "endpoints": null });
+        let list = |items: Value| {
+            let list = json!({ "kind": KIND, "apiVersion": "discovery.k8s.io/v1", "metadata": null, "items": items });
+            let found = replicas(&SliceList::read(&list.to_string()).unwrap().items, None, 9000).unwrap();
+            found.iter().map(|it| it.name.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(list(json!([slice, bare])), ["10.0.0.1:9000"]);
+        assert_eq!(list(json!([])), [""; 0]);
+        assert_eq!(list(Value::Null), [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn a_list_without_end_is_no_answer() {
+        let server = MockServer::start().await;
+        let account = tempfile::tempdir().unwrap();
+        std::fs::write(account.path().join("token"), "hunter2\n").unwrap();
+        let api = KubernetesApi { url: server.uri().parse().unwrap(), account: account.path().to_owned() };
+        let items = [slice("IPv4", &json!([{ "port": 8000 }]), &[pod("llm-0", "10.0.0.1", Some(true))])];
+        let page = json!({ "kind": KIND, "metadata": { "continue": "more" }, "items": items });
+        Mock::given(method("GET"))
+            .respond_with(ResponseTemplate::new(200).set_body_json(page))
+            .expect(MAX_PAGES as u64)
+            .mount(&server)
+            .await;
+        let service =
+            KubernetesService { name: "llm".to_owned(), namespace: Some("prod".to_owned()), port: None };
+        let refused = api.endpoints(&service, 80).await.unwrap_err();
+        assert_eq!(refused.failure(), LookFailure::Invalid);
+        assert!(refused.to_string().ends_with("more than 20 EndpointSlices of the Service"), "{refused}");
+    }
+
     #[tokio::test]
     async fn the_api_is_asked_with_the_account_of_the_pod_page_by_page() {
         let server = MockServer::start().await;
@@ -250,7 +343,7 @@ mod tests {
         let page = |more: &str, pod: Value| {
             let items = [slice("IPv4", &ports, &[pod])];
             ResponseTemplate::new(200)
-                .set_body_json(json!({ "metadata": { "continue": more }, "items": items }))
+                .set_body_json(json!({ "kind": KIND, "metadata": { "continue": more }, "items": items }))
         };
         let asked = || {
             Mock::given(method("GET"))
