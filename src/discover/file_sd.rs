@@ -2,7 +2,8 @@
 //! Labels other than `replica` are ignored, including those with two underscores in front, which tell Prometheus what to
 //! scrape: scheme and path belong to the target here. Pure.
 
-use super::{address, or_none};
+use super::address;
+use super::or_none;
 use crate::plan::Replica;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -10,6 +11,9 @@ use std::sync::Arc;
 
 /// The label that names a replica.
 const NAME: &str = "replica";
+
+/// The error for a list without content.
+const EMPTY: &str = "the file is empty; a list of nobody is `[]`";
 
 /// A group of addresses.
 #[derive(Debug, Deserialize)]
@@ -34,14 +38,14 @@ pub(super) enum ListForm {
 pub(super) fn read(text: &str, form: ListForm, port: u16) -> Result<Vec<Replica>, String> {
     // Most often the moment between truncating and writing.
     if text.trim().is_empty() {
-        return Err("the file is empty; a list of nobody is `[]`".to_owned());
+        return Err(EMPTY.to_owned());
     }
     let groups: Vec<AddressGroup> = match form {
         ListForm::Json => serde_json::from_str(text).map_err(|error| error.to_string())?,
-        // A file that has comments only.
+        // Comments alone, `---` and null say no more than an empty file.
         ListForm::Yaml => serde_saphyr::from_str::<Option<_>>(text)
             .map_err(|error| error.to_string().lines().next().unwrap_or_default().to_owned())?
-            .unwrap_or_default(),
+            .ok_or(EMPTY)?,
     };
     let mut all = Vec::new();
     for (index, AddressGroup { targets, labels }) in groups.iter().enumerate() {
@@ -84,8 +88,10 @@ mod tests {
             names(yaml, ListForm::Yaml).unwrap(),
             ["10.0.0.1:80=10.0.0.1:80", "10.0.0.2:80=10.0.0.2:80"]
         );
-        assert_eq!(names("# nobody\n", ListForm::Yaml).unwrap(), [""; 0]);
-        assert_eq!(names("[]", ListForm::Json).unwrap(), [""; 0]);
+        for form in [ListForm::Json, ListForm::Yaml] {
+            assert_eq!(names("[]", form).unwrap(), [""; 0]);
+        }
+        assert_eq!(names("# nobody\n[]\n", ListForm::Yaml).unwrap(), [""; 0]);
     }
 
     #[test]
@@ -103,6 +109,11 @@ mod tests {
             ("[{\"targets\": [\"a:80\"", ListForm::Json, "line 1 column"),
             ("", ListForm::Json, "the file is empty"),
             (" \n", ListForm::Yaml, "the file is empty"),
+            ("# nobody\n", ListForm::Yaml, "the file is empty"),
+            ("---\n", ListForm::Yaml, "the file is empty"),
+            ("~\n", ListForm::Yaml, "the file is empty"),
+            ("null\n", ListForm::Yaml, "the file is empty"),
+            ("null", ListForm::Json, "invalid type: null"),
             ("[{\"target\": [\"a:80\"]}]", ListForm::Json, "unknown field `target`"),
             ("[{\"labels\": {}}]", ListForm::Json, "missing field `targets`"),
             ("{\"targets\": []}", ListForm::Json, "invalid type: map"),

@@ -37,7 +37,10 @@ pub(super) fn compile(
         Some("dns") => {
             (written.dns.as_ref().and_then(|dns| self::dns(dns, &path.key("dns"), findings)), REFRESH)
         }
-        Some("file_sd") => (written.file_sd.as_deref().map(files), FILES_REFRESH),
+        Some("file_sd") => {
+            let written = written.file_sd.as_deref();
+            (written.and_then(|it| files(it, &path.key("file_sd"), findings)), FILES_REFRESH)
+        }
         Some("http_sd") => {
             let url = written.http_sd.as_ref();
             (url.and_then(|url| http(url, &path.key("http_sd"), findings)), HTTP_REFRESH)
@@ -75,8 +78,16 @@ pub(super) fn compile(
     (findings.errors.len() == before).then_some(Discovery { source, refresh, max, port })
 }
 
-fn files(written: &[DiscoveryFile]) -> DiscoverySource {
-    DiscoverySource::Files(written.iter().map(|file| file.0.clone()).collect())
+/// Files that need not exist yet. Prometheus also takes patterns.
+fn files(written: &[DiscoveryFile], path: &KeyPath, findings: &mut Findings) -> Option<DiscoverySource> {
+    let before = findings.errors.len();
+    for (index, file) in written.iter().enumerate() {
+        if file.0.as_os_str().as_encoded_bytes().contains(&b'*') {
+            findings.error(&path.index(index), "must be the path of one file: patterns are not supported");
+        }
+    }
+    let files = || DiscoverySource::Files(written.iter().map(|file| file.0.clone()).collect());
+    (findings.errors.len() == before).then(files)
 }
 
 /// A list may be selected by a query.
