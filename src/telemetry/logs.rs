@@ -6,7 +6,7 @@ use std::io::Write;
 use tracing::Subscriber;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::filter::{LevelFilter, ParseError};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
@@ -31,12 +31,28 @@ pub enum Error {
     Level {
         /// The given level.
         level: String,
-        /// The parse error.
-        source: ParseError,
+        /// What is wrong with it.
+        source: FilterError,
     },
     /// Logging has already been set up in this process.
     #[error("logging is set up already: {0}")]
     Twice(#[from] TryInitError),
+}
+
+/// The reason why a text is no filter.
+#[derive(Debug, thiserror::Error)]
+pub enum FilterError {
+    /// A directive is a word that is no level.
+    #[error(
+        "{0:?} is none of error, warn, info, debug, trace and off, and has no `=` as in tokenbeat::client=debug"
+    )]
+    Word(String),
+    /// There is no directive.
+    #[error("it is empty; there are error, warn, info, debug, trace and off")]
+    Empty,
+    /// A directive is not valid in another way.
+    #[error(transparent)]
+    Directive(#[from] ParseError),
 }
 
 /// Owns the writer thread. Dropping it writes the queued lines.
@@ -70,14 +86,27 @@ fn writer(to: impl Write + Send + 'static, queue: usize) -> (NonBlocking, LogGua
     (writer, LogGuard { _writer: worker, lost })
 }
 
+/// A level, or several directives with commas between them. `EnvFilter` takes a word that is no level for the name of a
+/// module, all of whose lines are shown, and then shows no other: a mistyped level would silence the log.
+fn filter(text: &str) -> Result<EnvFilter, FilterError> {
+    let directives: Vec<&str> = text.split(',').map(str::trim).filter(|it| !it.is_empty()).collect();
+    if directives.is_empty() {
+        return Err(FilterError::Empty);
+    }
+    let is_level = |word: &str| word.parse::<LevelFilter>().is_ok();
+    if let Some(word) = directives.iter().find(|it| !it.contains('=') && !is_level(it)) {
+        return Err(FilterError::Word((*word).to_owned()));
+    }
+    Ok(EnvFilter::try_new(directives.join(","))?)
+}
+
 fn subscriber(
     format: LogLineFormat,
     level: &str,
     writer: NonBlocking,
     ansi: bool,
 ) -> Result<Box<dyn Subscriber + Send + Sync>, Error> {
-    let filter =
-        EnvFilter::try_new(level).map_err(|source| Error::Level { level: level.to_owned(), source })?;
+    let filter = filter(level).map_err(|source| Error::Level { level: level.to_owned(), source })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter);
     Ok(match format {
         LogLineFormat::Text => Box::new(builder.with_ansi(ansi).with_writer(writer).finish()),
@@ -149,6 +178,20 @@ mod tests {
             text.starts_with("the log level \"info,tokenbeat=loud\" is not a level or filter: "),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_word_that_is_no_level_does_not_silence_the_log() {
+        for level in ["warning", "verbose", "tokenbeat", "info;debug", "info,loud", "info debug", "", " , "] {
+            let said = filter(level).map(|_| ()).unwrap_err().to_string();
+            assert!(said.contains("error, warn, info, debug, trace and off"), "{level:?}: {said}");
+        }
+        assert!(filter("warning").unwrap_err().to_string().starts_with("\"warning\" is none of error, "));
+        for level in ["warn ", "WARN", " info, tokenbeat::client=debug", "info,"] {
+            let lines = written(LogLineFormat::Text, level, || tracing::warn!("slow"));
+            assert!(lines.contains("slow"), "{level:?}: {lines}");
+        }
+        assert_eq!(written(LogLineFormat::Text, "off", || tracing::error!("down")), "");
     }
 
     struct Stuck {
