@@ -9,6 +9,7 @@ mod commands;
 mod daemon;
 mod demo;
 mod init;
+mod never;
 mod open_files;
 mod output_file;
 mod probe;

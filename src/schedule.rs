@@ -118,15 +118,25 @@ impl Timetable {
     pub fn next_open(&self, after: Timestamp) -> Option<DueSlot> {
         let mut from = after;
         for _ in 0..MAX_SLOTS {
-            let slot = self.next(from)?;
-            if slot.open {
-                return Some(slot);
+            match self.next_or_opening(from) {
+                Ok(slot) => return Some(slot),
+                Err(later) => from = later?,
             }
-            // A fine grid may have many slots between two windows, so continue just before the next opening.
-            let opening = windows::next_opening(&self.schedule, slot.at)?;
-            from = slot.at.max(opening.checked_sub(SignedDuration::from_nanos(1)).ok()?);
         }
         None
+    }
+
+    /// The first slot after `after` if it lies inside an active window, and otherwise an instant from which to go on;
+    /// `None` if there is nothing to come.
+    pub(crate) fn next_or_opening(&self, after: Timestamp) -> Result<DueSlot, Option<Timestamp>> {
+        let slot = self.next(after).ok_or(None)?;
+        if slot.open {
+            return Ok(slot);
+        }
+        // A fine grid may have many slots between two windows, so continue just before the next opening.
+        let opening = windows::next_opening(&self.schedule, slot.at).ok_or(None)?;
+        let before = opening.checked_sub(SignedDuration::from_nanos(1)).map_err(|_| None)?;
+        Err(Some(slot.at.max(before)))
     }
 
     /// Counts the slots with `after < at <= until`. In an `every` grid, slots beyond the first 100,000 are computed and

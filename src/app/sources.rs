@@ -1,6 +1,6 @@
 //! Finds and loads the config, and reports its errors.
 
-use super::open_files;
+use super::{never, open_files};
 use crate::catalogue;
 use crate::cli::{ConfigOptions, Exit};
 use crate::config::{Config, ConfigSource, KeyPath, Problem};
@@ -8,6 +8,7 @@ use crate::files::Files;
 use crate::plan::{self, LoadedPlan, Shard};
 use crate::server::WebConfig;
 use anstream::eprintln;
+use jiff::Timestamp;
 use std::path::{Path, PathBuf};
 
 /// Default locations of the config.
@@ -90,6 +91,7 @@ pub(super) fn attempt(sources: &[ConfigSource], shard: Shard) -> ConfigLoadAttem
             loaded.plan.agent.shard = shard;
             loaded.warnings.extend(plan::empty_parts(&loaded));
             loaded.warnings.extend(open_files::warning(&loaded.plan));
+            loaded.warnings.extend(never::warnings(&loaded, Timestamp::now()));
             loaded
         })
         .map_err(|errors| errors.iter().map(ToString::to_string).collect());

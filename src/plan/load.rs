@@ -1,7 +1,7 @@
 //! Loads a plan from its sources. Reports every error of form and of meaning at once, and every warning, each with its
 //! place.
 
-use super::{Compiled, Plan, compile};
+use super::{Compiled, Plan, Tokenizer, compile};
 use crate::config::{
     self, Config, ConfigSource, Errors, KeyPath, Located, Position, Problem, Reading, Variant,
 };
@@ -20,22 +20,23 @@ pub struct LoadedPlan {
     pub config: Config,
     /// Warnings: suspicious values that do not prevent a start.
     pub warnings: Vec<Located>,
-    /// The place of each limit of a budget, and of each idle time.
+    /// The place of each key that may be found wrong only later: limits of budgets, idle times, windows, tokenizers.
     pub positions: BTreeMap<KeyPath, Position>,
 }
 
 impl LoadedPlan {
     /// A warning about a limit of a budget, located at that limit.
     pub fn warn_of_budget(&self, scope: &BudgetScope, unit: BudgetUnit, message: String) -> Located {
-        self.warn(limit_path(scope, unit), message)
+        self.locate(limit_path(scope, unit), message)
     }
 
     /// A warning about the idle time after which a profile runs, located there.
     pub fn warn_of_idle(&self, profile: &str, message: String) -> Located {
-        self.warn(idle_path(profile), message)
+        self.locate(idle_path(profile), message)
     }
 
-    fn warn(&self, path: KeyPath, message: String) -> Located {
+    /// A problem with a key, located there if its place is known.
+    pub fn locate(&self, path: KeyPath, message: String) -> Located {
         let position = self.positions.get(&path).cloned().unwrap_or(Position::Nowhere);
         Located { position, path, message }
     }
@@ -53,10 +54,15 @@ fn idle_path(profile: &str) -> KeyPath {
     KeyPath::of(["profiles", profile, "schedule", "after_idle"])
 }
 
-/// The keys of all idle times.
-fn idle_times(config: &Config) -> impl Iterator<Item = KeyPath> {
-    let profiles = config.profiles.iter().filter(|(_, profile)| profile.schedule.after_idle.is_some());
-    profiles.map(|(name, _)| idle_path(name))
+/// The keys of all idle times, windows and tokenizer files.
+fn judged_later(config: &Config) -> impl Iterator<Item = KeyPath> {
+    let idle = config.profiles.iter().filter(|(_, profile)| profile.schedule.after_idle.is_some());
+    let windows = config.profiles.iter().filter(|(_, profile)| !profile.schedule.windows.is_empty());
+    let windows = windows.map(|(name, _)| KeyPath::of(["profiles", name, "schedule", "windows"]));
+    let files =
+        config.targets.iter().filter(|(_, target)| matches!(target.tokenizer, Some(Tokenizer::File(_))));
+    let files = files.map(|(name, _)| KeyPath::of(["targets", name, "tokenizer", "file"]));
+    idle.map(|(name, _)| idle_path(name)).chain(windows).chain(files)
 }
 
 /// The keys of all possible limits.
@@ -155,7 +161,7 @@ fn judge(
     files.extend(named);
     problems.extend(errors.into_iter().map(|problem| loaded.locate(problem)));
     let warnings = warnings.into_iter().map(|problem| loaded.locate(problem)).collect();
-    let positions = limits(&loaded.config).into_iter().chain(idle_times(&loaded.config)).map(|path| {
+    let positions = limits(&loaded.config).into_iter().chain(judged_later(&loaded.config)).map(|path| {
         let position = loaded.position(&path);
         (path, position)
     });
