@@ -14,13 +14,14 @@ use super::runtimes::Runtimes;
 use super::{budgets, print, probe, replicas, sources};
 use crate::cli::{CheckOptions, Exit};
 use crate::client::TextCounter;
+use crate::config::{KeyPath, Located};
 use crate::plan::{
-    Amount, Daily, Estimate, Forecast, InputTokens, Outlook, Plan, Target, forecast, outlooks,
+    Amount, Daily, Estimate, Forecast, InputTokens, LoadedPlan, Outlook, Plan, Target, forecast, outlooks,
 };
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, Table};
 use jiff::Timestamp;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -39,7 +40,14 @@ pub(super) fn check(options: &CheckOptions) -> anyhow::Result<Exit> {
         return refused(loaded.warnings.len());
     }
     let now = Timestamp::now();
-    let counters = counters(&loaded.plan);
+    let (counters, unfit) = counters(&loaded);
+    if !unfit.is_empty() {
+        for error in &unfit {
+            eprintln!("error: {error}");
+        }
+        eprintln!("{} {} in the config", unfit.len(), if unfit.len() == 1 { "error" } else { "errors" });
+        return Ok(Exit::Usage);
+    }
     let count = |target: &Target, text: &str| counters.get(&target.name)?.count(text);
     let forecast = forecast(&loaded.plan, now, &count);
     let outlooks = outlooks(&loaded.plan, &forecast, now);
@@ -73,15 +81,23 @@ pub(super) fn check(options: &CheckOptions) -> anyhow::Result<Exit> {
     }
 }
 
-/// The tokenizers of the targets that have one.
-fn counters(plan: &Plan) -> HashMap<Arc<str>, TextCounter> {
-    let load = |target: &Arc<Target>| {
-        let counter = TextCounter::load(target.tokenizer.as_ref()?);
-        let counter =
-            counter.inspect_err(|error| eprintln!("warning: targets.{}: {error}", target.name)).ok()?;
-        Some((Arc::clone(&target.name), counter))
-    };
-    plan.targets.iter().filter_map(load).collect()
+/// The tokenizers of the targets that have one, and an error for each that cannot be loaded: the daemon would not start.
+/// Targets that no profile uses are passed over, as it passes over them.
+fn counters(loaded: &LoadedPlan) -> (HashMap<Arc<str>, TextCounter>, Vec<Located>) {
+    let (mut counters, mut errors) = (HashMap::new(), Vec::new());
+    let used: BTreeMap<&Arc<str>, &Arc<Target>> =
+        loaded.plan.pairs.iter().map(|pair| (&pair.target.name, &pair.target)).collect();
+    for (name, target) in used {
+        match target.tokenizer.as_ref().map(TextCounter::load) {
+            None => {}
+            Some(Ok(counter)) => drop(counters.insert(Arc::clone(name), counter)),
+            Some(Err(error)) => {
+                let path = KeyPath::of(["targets", &**name, "tokenizer", "file"]);
+                errors.push(loaded.locate(path, error.to_string()));
+            }
+        }
+    }
+    (counters, errors)
 }
 
 fn describe(plan: &Plan, forecast: &Forecast, outlooks: &[Outlook], now: Timestamp) -> String {
@@ -171,6 +187,7 @@ fn cell(most: Amount, expected: Amount, source: &str, show: impl Fn(Amount) -> S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::ConfigSource;
     use crate::plan::from_yaml;
 
     fn shown(profiles: &str) -> String {
@@ -179,6 +196,28 @@ mod tests {
         ));
         let plan = plan.unwrap_or_else(|e| panic!("{e}"));
         table(&forecast(&plan, Timestamp::UNIX_EPOCH, &|_, _| None), "usd").to_string()
+    }
+
+    #[test]
+    fn a_tokenizer_that_stops_the_start_is_an_error_at_its_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tokenizer.json");
+        std::fs::write(&file, "{}").unwrap();
+        let target = format!(
+            "{{ api: openai-chat, base_url: 'http://127.0.0.1', tokenizer: {{ file: '{}' }} }}",
+            file.display()
+        );
+        let text = format!(
+            "targets:\n  t: {target}\n  unused: {target}\n\
+             profiles: {{ p: {{ targets: [t], schedule: {{ every: 1h }}, workload: {{ prompts: [x] }} }} }}"
+        );
+        let loaded = crate::plan::load(&[ConfigSource::Text { name: "c".to_owned(), text }], []);
+        let (counters, errors) = counters(&loaded.unwrap_or_else(|e| panic!("{e}")));
+        assert!(counters.is_empty());
+        let [error] = errors.as_slice() else { panic!("{errors:?}") };
+        let said = error.to_string();
+        let start = format!("targets.t.tokenizer.file: cannot read the tokenizer {}: ", file.display());
+        assert!(said.starts_with("c:2:") && said.contains(&start), "{said}");
     }
 
     #[test]

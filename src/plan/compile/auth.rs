@@ -1,6 +1,6 @@
 //! Authentication to a target.
 
-use super::wire::{basic, certificates, header_name, secret};
+use super::wire::{basic, certificates, header_name, header_secret, secret};
 use super::{Findings, target};
 use crate::config::{self, KeyPath, UrlText};
 use crate::plan::{Auth, Aws, AwsSource, Gcp, OAuth2};
@@ -28,12 +28,12 @@ pub(super) fn compile(written: &config::Auth, path: &KeyPath, findings: &mut Fin
     ];
     findings.only_one(path, &kinds)?;
     if let Some(bearer) = &method.bearer {
-        return secret(bearer, &path.key("bearer"), findings).map(Auth::Bearer);
+        return header_secret(bearer, &path.key("bearer"), findings).map(Auth::Bearer);
     }
     if let Some(header) = &method.header {
         let path = path.key("header");
         let name = header_name(&header.name, &path.key("name"), findings);
-        let value = secret(&header.value, &path.key("value"), findings);
+        let value = header_secret(&header.value, &path.key("value"), findings);
         return Some(Auth::Header { name: name?, value: value? });
     }
     if let Some(written) = &method.oauth2 {
@@ -138,7 +138,7 @@ fn aws(written: &config::Aws, path: &KeyPath, findings: &mut Findings) -> Option
         let path = path.key("container");
         let url = token_url(&container.url, &path.key("url"), findings);
         let token = match &container.token {
-            Some(token) => Some(secret(token, &path.key("token"), findings)?),
+            Some(token) => Some(header_secret(token, &path.key("token"), findings)?),
             None => None,
         };
         let url = url?;

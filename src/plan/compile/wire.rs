@@ -4,7 +4,7 @@ use super::Findings;
 use crate::config::{self, HeaderText, KeyPath, SecretSource, names_a_credential};
 use crate::plan::{Identity, Propagate, TlsOptions};
 use crate::secret::{Exposed, Secret, SecretOrigin};
-use crate::tls;
+use crate::tls::{self, Trust};
 use http::{HeaderName, HeaderValue};
 use rustls::pki_types::ServerName;
 use std::collections::{BTreeMap, HashSet};
@@ -17,6 +17,10 @@ const OWN_HEADERS: [&str; 6] = ["connection", "content-length", "host", "te", "t
 
 /// The default content type of a text in a body.
 const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
+
+/// The problem with a text that no header can hold.
+const NO_HEADER_VALUE: &str =
+    "is not the value of an HTTP header: it holds a line break or a control character";
 
 /// Compiles a user name and password.
 pub(super) fn basic(
@@ -48,6 +52,27 @@ pub(super) fn secret(written: &SecretSource, path: &KeyPath, findings: &mut Find
         SecretOrigin::Env(_) | SecretOrigin::File(_) => {
             if let Err(error) = secret.read() {
                 findings.warn(path, format!("{error}; it is read again at each use"));
+            }
+        }
+    }
+    Some(secret)
+}
+
+/// Compiles a secret that is sent as the value of a header. One that is read at each use may be mended meanwhile.
+pub(super) fn header_secret(
+    written: &SecretSource,
+    path: &KeyPath,
+    findings: &mut Findings,
+) -> Option<Secret> {
+    let secret = secret(written, path, findings)?;
+    if secret.read().is_ok_and(|value| HeaderValue::from_str(value.expose()).is_err()) {
+        match secret.origin() {
+            SecretOrigin::Literal(_) => {
+                findings.error(path, NO_HEADER_VALUE);
+                return None;
+            }
+            origin => {
+                findings.warn(path, format!("{origin} {NO_HEADER_VALUE}; it is read again at each use"))
             }
         }
     }
@@ -91,7 +116,7 @@ pub(super) fn headers(
         }
         let value = match value {
             HeaderText::Plain(text) => plain(&name, text, &path, findings),
-            HeaderText::Secret(source) => secret(source, &path, findings),
+            HeaderText::Secret(source) => header_secret(source, &path, findings),
         };
         headers.extend(value.map(|value| (name, Arc::new(value))));
     }
@@ -100,8 +125,7 @@ pub(super) fn headers(
 
 fn plain(name: &HeaderName, text: &str, path: &KeyPath, findings: &mut Findings) -> Option<Secret> {
     if HeaderValue::from_str(text).is_err() {
-        findings
-            .error(path, "is not the value of an HTTP header: it holds a line break or a control character");
+        findings.error(path, NO_HEADER_VALUE);
         return None;
     }
     if names_a_credential(name.as_str()) {
@@ -182,8 +206,14 @@ pub(super) fn identity(
 ) -> Option<Identity> {
     match (cert_file, key_file) {
         (Some(cert_file), Some(key_file)) => {
+            let before = findings.errors.len();
             certificates(cert_file, &path.key("client_cert_file"), findings);
             private_key(key_file, &path.key("client_key_file"), findings);
+            if findings.errors.len() == before
+                && let Err(error) = tls::client_config(Trust::Nobody, Some((cert_file, key_file)))
+            {
+                findings.error(&path.key("client_cert_file"), error.to_string());
+            }
             Some(Identity { cert_file: cert_file.to_owned(), key_file: key_file.to_owned() })
         }
         (Some(_), None) => {
@@ -219,5 +249,36 @@ fn private_key(file: &Path, path: &KeyPath, findings: &mut Findings) {
                 findings.error(path, error.to_string());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::plan::from_yaml;
+
+    #[test]
+    fn a_client_certificate_has_its_own_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for name in ["one", "two"] {
+            let made = rcgen::generate_simple_self_signed(["client.test".to_owned()]).unwrap();
+            std::fs::write(at(&format!("{name}.pem")), made.cert.pem()).unwrap();
+            std::fs::write(at(&format!("{name}.key")), made.signing_key.serialize_pem()).unwrap();
+        }
+        let load = |key: &str| {
+            from_yaml(&format!(
+                "targets: {{ t: {{ api: openai-chat, base_url: 'https://127.0.0.1', tls: {{ client_cert_file: '{}', \
+                 client_key_file: '{}' }} }} }}",
+                at("one.pem").display(),
+                at(key).display()
+            ))
+        };
+        assert!(load("one.key").is_ok());
+        let said = load("two.key").err().unwrap().to_string();
+        let right = format!(
+            "targets.t.tls.client_cert_file: the client certificate in {} cannot be used: ",
+            at("one.pem").display()
+        );
+        assert!(said.contains(&right), "{said}");
     }
 }

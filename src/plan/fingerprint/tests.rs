@@ -246,7 +246,9 @@ fn the_files_of_a_client_are_those_that_it_reads_once() {
         plan.targets[0].files().iter().map(|path| path.file_name().unwrap().to_owned()).collect();
     assert_eq!(names, ["ca.pem", "cert.pem", "key.pem", "tokenizer.json"]);
     let before = plan.targets[0].fingerprint();
-    write("key.pem", &rcgen::KeyPair::generate().unwrap().serialize_pem());
+    let renewed = rcgen::generate_simple_self_signed(["llm".to_owned()]).unwrap();
+    write("cert.pem", &renewed.cert.pem());
+    write("key.pem", &renewed.signing_key.serialize_pem());
     let after =
         crate::plan::load(&sources, []).unwrap_or_else(|e| panic!("{e}")).plan.targets[0].fingerprint();
     assert_eq!(before, after);
