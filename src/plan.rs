@@ -77,6 +77,7 @@ pub use expect::{
     ArgumentsSchema, Check, Comparison, Expect, JsonRule, Rule, STATUS_CHECK, StatusRange, StatusSet,
 };
 pub use fingerprint::Fingerprint;
+use forecast::is_unlimited;
 pub use forecast::{
     Amount, Daily, Estimate, Forecast, ForecastUsage, InputTokens, Outlook, PairForecast, TokenCounter,
     forecast, outlooks,

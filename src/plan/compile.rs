@@ -116,6 +116,7 @@ pub(super) fn compile_beside(
     effort::check_all(config, &mut findings);
     budget::check_all(config, &mut findings);
     stage::check_in_flight(config, &mut findings);
+    stage::check_unlimited(config, &profiles, &targets, &mut findings);
     search::check_all(config, &mut findings);
     unused(config, broken, &mut findings);
     let path = KeyPath::of(["telemetry", "otlp"]);

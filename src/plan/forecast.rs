@@ -11,7 +11,7 @@ mod starts;
 pub use journey::{InputTokens, TokenCounter};
 pub use outlook::{Outlook, outlooks};
 
-use super::{Arrivals, LoadCurve, PairPlan, Plan, Price, Schedule, Stage, StageBounds, Trigger};
+use super::{Arrivals, LoadCurve, PairPlan, Plan, Price, Scenario, Schedule, Stage, StageBounds, Trigger};
 use super::{evenly_spread, next_occurrence, run_time};
 use crate::event::Pair;
 use jiff::{SignedDuration, Timestamp};
@@ -262,6 +262,12 @@ pub fn forecast(plan: &Plan, now: Timestamp, count: TokenCounter<'_>) -> Forecas
     };
     let total = pairs.iter().fold(nothing, |total, pair| total + pair.daily);
     Forecast { pairs, total }
+}
+
+/// Whether nothing but the speed of the target limits what a stage sends.
+pub(super) fn is_unlimited(stage: &Stage, scenario: &Scenario) -> bool {
+    let (journeys, _) = journey::of_stage(stage, scenario, View::Most, &[]);
+    journeys == Amount::Unknown
 }
 
 /// Input and output tokens.

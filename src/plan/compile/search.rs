@@ -1,5 +1,6 @@
 //! Compiles a capacity search.
 
+use super::stage::UNLIMITED;
 use super::{Findings, arrivals, stage};
 use crate::config::{self, Config, KeyPath, SearchLoad, nearest};
 use crate::limits;
@@ -154,9 +155,7 @@ pub(super) fn check_all(config: &Config, findings: &mut Findings) {
         let thinks = search.think.is_some_and(|think| !think.min.is_zero());
         let bounded = profile.budget.is_some() || config.agent.budget.is_some();
         if search.over == SearchVariable::Users && !thinks && !bounded {
-            let message = "sends as many requests as the target answers, and nothing limits them: give the profile a \
-                           `budget`";
-            findings.warn(&path, message);
+            findings.warn(&path, format!("{UNLIMITED}: give the profile a `budget`"));
         }
     }
 }

@@ -1,10 +1,14 @@
 //! Compiles the load.
 
+use super::target::is_local;
 use super::{Findings, arrivals, load_curve, name, trace::FollowedTrace};
 use crate::config::{self, Config, KeyPath};
-use crate::plan::{Arrivals, AtLimit, LoadCurve, Shape, Stage, StageBounds, StageLimit, Think};
-use std::collections::BTreeSet;
+use crate::plan::{
+    Arrivals, AtLimit, LoadCurve, Profile, Shape, Stage, StageBounds, StageLimit, Target, Think, is_unlimited,
+};
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Default time between the starts of two users of a scenario, whose set-up may be a login.
@@ -13,6 +17,9 @@ const SPAWN_SCENARIO: Duration = Duration::from_millis(10);
 /// Default time between the starts of two users of a workload. Without it, hundreds of requests would be due at the same
 /// instant, and the last of them would be sent late.
 const SPAWN_WORKLOAD: Duration = Duration::from_millis(1);
+
+/// What a closed loop without think time does.
+pub(super) const UNLIMITED: &str = "sends as many requests as the target answers, and nothing limits them";
 
 /// Compiles every stage of a load.
 ///
@@ -230,6 +237,34 @@ pub(super) fn check_in_flight(config: &Config, findings: &mut Findings) {
             if users.iter().any(|users| users.0 > most) {
                 let message = format!("are more than `{key}`, {most}: requests will be skipped");
                 findings.warn(&at.key("users"), message);
+            }
+        }
+    }
+}
+
+/// Warns of closed loops that nothing limits, if somebody may have to pay for what they send: if a target has a price or
+/// is on another machine.
+pub(super) fn check_unlimited(
+    config: &Config,
+    profiles: &BTreeMap<String, Arc<Profile>>,
+    targets: &BTreeMap<String, Arc<Target>>,
+    findings: &mut Findings,
+) {
+    for (name, profile) in profiles {
+        let Some(written) = config.profiles.get(name) else { continue };
+        let is_elsewhere = |target: &Target| target.discovery.is_some() || !is_local(&target.base_url);
+        let costs = |target: &Arc<Target>| target.price.is_some() || is_elsewhere(target);
+        let mut played = written.target_names().filter_map(|target| targets.get(target));
+        let is_bounded = profile.budget.is_some() || config.agent.budget.is_some();
+        if is_bounded || profile.search.is_some() || !played.any(costs) {
+            continue;
+        }
+        for (index, stage) in profile.stages.iter().enumerate() {
+            if is_unlimited(stage, &profile.scenario) {
+                let path = KeyPath::of(["profiles", name, "load"]).index(index);
+                let message =
+                    format!("{UNLIMITED}: give the profile a `budget`, or the stage `think` or `requests`");
+                findings.warn(&path, message);
             }
         }
     }

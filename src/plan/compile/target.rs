@@ -222,11 +222,15 @@ fn in_the_clear(written: &config::Target, url: &Url, path: &KeyPath, findings: &
 
 /// Whether traffic to this URL can be read on the way: plain HTTP to another machine.
 pub(super) fn is_plain(url: &Url) -> bool {
-    let loopback = match url.host() {
+    url.scheme() == "http" && !is_local(url)
+}
+
+/// Whether a URL is of this machine.
+pub(super) fn is_local(url: &Url) -> bool {
+    match url.host() {
         Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         Some(Host::Ipv4(ip)) => IpAddr::from(ip).is_loopback(),
         Some(Host::Ipv6(ip)) => IpAddr::from(ip).is_loopback(),
         None => false,
-    };
-    url.scheme() == "http" && !loopback
+    }
 }

@@ -128,7 +128,7 @@ pub(super) fn least(pair: &PairPlan) -> (Amount, TokenForecast) {
 }
 
 /// The number of journeys, and of users that play the set-up.
-fn of_stage(
+pub(super) fn of_stage(
     stage: &Stage,
     scenario: &Scenario,
     view: View,
