@@ -37,9 +37,9 @@ impl fmt::Debug for Exposed {
 /// The origin of a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecretOrigin {
-    /// An environment variable, without its trailing newline.
+    /// An environment variable, without the whitespace around its value.
     Env(String),
-    /// A file, without its trailing newline; read again when it changes.
+    /// A file, without the whitespace around its contents; read again when it changes.
     File(PathBuf),
     /// The config itself.
     Literal(Exposed),
@@ -101,9 +101,7 @@ impl Secret {
         let source = match &origin {
             SecretOrigin::Env(name) => SecretReader::Env(name.clone()),
             SecretOrigin::File(path) => SecretReader::File(watched(path)),
-            SecretOrigin::Literal(value) => {
-                SecretReader::Literal(Exposed::new(without_line_end(value.expose())))
-            }
+            SecretOrigin::Literal(value) => SecretReader::Literal(Exposed::new(trimmed(value.expose()))),
         };
         Self { origin, source }
     }
@@ -120,8 +118,7 @@ impl Secret {
             SecretReader::Literal(value) => Ok(value.clone()),
             SecretReader::Env(name) => {
                 let value = std::env::var(name).map_err(|_| Error::Unset(name.clone()))?;
-                let value = without_line_end(&value);
-                if value.is_empty() { Err(Error::Empty(name.clone())) } else { Ok(Exposed::new(value)) }
+                value_in(&value, || name.clone())
             }
         }
     }
@@ -144,16 +141,22 @@ fn watched(path: &Path) -> Arc<SecretFile> {
     file
 }
 
-/// Removes trailing newlines: editors, `echo` and block scalars add one that does not belong to the value.
-fn without_line_end(value: &str) -> &str {
-    value.trim_end_matches(['\r', '\n'])
+/// A value without the whitespace and the byte order marks around it: editors, `echo`, block scalars and copying add
+/// them, and a peer that receives them in a header removes them.
+pub fn trimmed(value: &str) -> &str {
+    value.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}')
+}
+
+/// The value in what was read from somewhere.
+fn value_in(read: &str, origin: impl FnOnce() -> String) -> Result<Exposed, Error> {
+    let value = trimmed(read);
+    if value.is_empty() { Err(Error::Empty(origin())) } else { Ok(Exposed::new(value)) }
 }
 
 fn read_file(path: &Path, files: &mut Files) -> Result<Exposed, Error> {
     let fail = |source| Error::File { path: path.to_owned(), source: Arc::new(source) };
     let text = files.read_text_at_most(path, MAX_BYTES).map_err(fail)?;
-    let value = without_line_end(&text);
-    if value.is_empty() { Err(Error::Empty(path.display().to_string())) } else { Ok(Exposed::new(value)) }
+    value_in(&text, || path.display().to_string())
 }
 
 /// Secrets are equal if their origin is; the value may have changed.
@@ -229,6 +232,25 @@ mod tests {
         std::fs::write(&path, "three").unwrap();
         secret.look();
         assert_eq!(secret.read().unwrap().expose(), "three");
+    }
+
+    #[test]
+    fn what_surrounds_a_value_is_no_part_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        let read = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            Secret::new(SecretOrigin::File(path.clone())).read().map(|value| value.expose().to_owned())
+        };
+        for text in ["a b", "a b \n", "\u{feff}a b\r\n", " \ta b\u{a0}\n\n"] {
+            assert_eq!(read(text).unwrap(), "a b", "{text:?}");
+            let literal = Secret::new(SecretOrigin::Literal(Exposed::new(text)));
+            assert_eq!(literal.read().unwrap().expose(), "a b", "{text:?}");
+        }
+        for text in ["", " ", "\u{feff}", "\u{feff} \r\n\t"] {
+            assert!(matches!(read(text), Err(Error::Empty(_))), "{text:?}");
+        }
+        assert!(matches!(value_in(" \n", || "KEY".to_owned()), Err(Error::Empty(_))), "as of a variable");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use super::signals::{ProcessSignals, Signals};
 use super::terminal;
 use crate::cli::{Exit, TopOptions};
 use crate::files::Files;
+use crate::secret::trimmed;
 use crate::tls::Trust;
 use crate::top::{TopAddress, TopClient, TopError, TopLogin, TopSnapshot, TopState, plain, view};
 use anyhow::{Context as _, anyhow};
@@ -84,7 +85,7 @@ fn login(options: &TopOptions) -> anyhow::Result<Option<TopLogin>> {
 
 fn secret(file: &Path) -> anyhow::Result<String> {
     let text = Files::default().read_text_at_most(file, LONGEST_SECRET);
-    Ok(text.with_context(|| format!("cannot read {}", file.display()))?.trim().to_owned())
+    Ok(trimmed(&text.with_context(|| format!("cannot read {}", file.display()))?).to_owned())
 }
 
 /// Draws, until the user leaves or the process is to end.

@@ -16,7 +16,8 @@ pub(super) const MASK: &str = "***";
 const CREDENTIAL_WORDS: [&str; 9] =
     ["auth", "key", "token", "secret", "cookie", "credential", "password", "session", "signature"];
 
-/// Where a secret comes from: exactly one of the three.
+/// Where a secret comes from: exactly one of the three. Whitespace and byte order marks around
+/// it are removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("x-layers" = "replace"))]
@@ -24,7 +25,7 @@ pub struct SecretSource {
     /// Name of an environment variable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub env: Option<VariableName>,
-    /// File that contains the secret. A trailing newline is removed. The file is reloaded when it changes.
+    /// File that contains the secret. The file is reloaded when it changes.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "path"))]
     pub file: Option<PathBuf>,

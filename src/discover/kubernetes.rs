@@ -7,7 +7,7 @@ use super::source::{LookError, blocking};
 use crate::event::LookFailure;
 use crate::files::Files;
 use crate::plan::{KubernetesService, Replica};
-use crate::secret::Exposed;
+use crate::secret::{Exposed, trimmed};
 use crate::unmeasured;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -114,7 +114,7 @@ impl KubernetesApi {
         service: &KubernetesService,
         port: u16,
     ) -> Result<Vec<Replica>, LookError> {
-        let token = Exposed::new(self.file("token").await?.trim());
+        let token = Exposed::new(trimmed(&self.file("token").await?));
         let namespace = match &service.namespace {
             Some(namespace) => namespace.clone(),
             None => self.file("namespace").await?.trim().to_owned(),

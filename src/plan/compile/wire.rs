@@ -3,7 +3,7 @@
 use super::Findings;
 use crate::config::{self, HeaderText, KeyPath, SecretSource, names_a_credential};
 use crate::plan::{Identity, Propagate, TlsOptions};
-use crate::secret::{Exposed, Secret, SecretOrigin};
+use crate::secret::{Exposed, Secret, SecretOrigin, trimmed};
 use crate::tls::{self, Trust};
 use http::{HeaderName, HeaderValue};
 use rustls::pki_types::ServerName;
@@ -46,7 +46,11 @@ pub(super) fn secret(written: &SecretSource, path: &KeyPath, findings: &mut Find
     findings.only_one(path, &kinds)?;
     let secret = written.secret()?;
     match secret.origin() {
-        SecretOrigin::Literal(_) => {
+        SecretOrigin::Literal(value) => {
+            if trimmed(value.expose()).is_empty() {
+                findings.error(path, "is an empty secret");
+                return None;
+            }
             findings.warn(path, "is a secret in the config itself; `env` or `file` keeps it out");
         }
         SecretOrigin::Env(_) | SecretOrigin::File(_) => {
