@@ -4,6 +4,7 @@
 //!
 //! Data flows one way: `config -> plan -> schedule, pacing -> engine -> client -> fact -> sinks`.
 
+pub mod answer_json;
 pub mod app;
 pub mod assets;
 pub mod backend;

@@ -5,7 +5,7 @@
 const LITERALS: [&[u8]; 3] = [b"-Infinity", b"Infinity", b"NaN"];
 
 /// JSON with each of the literals outside of strings replaced by `null`; `None` if there is none.
-pub(super) fn replaced(json: &[u8]) -> Option<Vec<u8>> {
+pub fn replaced(json: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     let (mut rest, mut in_string, mut found) = (json, false, false);
     while let Some(at) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | b'-' | b'I' | b'N')) {

@@ -15,7 +15,7 @@ const OFFSET: u32 = 0x10_f000 - 0xd800;
 const LEAD: u8 = 0xf4;
 
 /// JSON with each lone half replaced by its placeholder; `None` if it has none.
-pub(super) fn replaced(json: &[u8]) -> Option<Vec<u8>> {
+pub fn replaced(json: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     let mut rest = json;
     let mut found = false;
@@ -42,7 +42,7 @@ pub(super) fn replaced(json: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Appends a piece of text to the text before it, and joins the halves of a pair that was split between them.
-pub(super) fn append(text: &mut String, piece: &str) {
+pub fn append(text: &mut String, piece: &str) {
     let joined = piece.as_bytes().first().filter(|byte| **byte == LEAD).and_then(|_| {
         let mut chars = piece.chars();
         let high = text.chars().next_back().and_then(original).filter(|half| HIGH.contains(half))?;
@@ -61,7 +61,7 @@ pub(super) fn append(text: &mut String, piece: &str) {
 }
 
 /// Replaces the halves whose other half never arrived.
-pub(super) fn finish(text: &mut String) {
+pub fn finish(text: &mut String) {
     if memchr::memchr(LEAD, text.as_bytes()).is_some() && text.chars().any(|c| original(c).is_some()) {
         *text = text.chars().map(|c| original(c).map_or(c, |_| char::REPLACEMENT_CHARACTER)).collect();
     }

@@ -1,6 +1,7 @@
 //! Finds the JSON in an answer and checks whether a node meets its conditions.
 
 use super::Evidence;
+use crate::answer_json;
 use crate::json_size;
 use crate::plan::JsonRule;
 use serde_json::{Number, Value};
@@ -39,7 +40,7 @@ impl<'a> Documents<'a> {
 
 /// Parses JSON. A document that would take too much memory counts as not being JSON.
 fn parse(text: &[u8]) -> Option<Value> {
-    json_size::fits(text).then(|| serde_json::from_slice(text).ok()).flatten()
+    json_size::fits(text).then(|| answer_json::document(text).ok()).flatten()
 }
 
 /// Whether the first node that a path matches meets all conditions.

@@ -200,6 +200,22 @@ fn json_is_the_document_or_else_the_text() {
 }
 
 #[test]
+fn what_is_read_of_an_answer_can_be_checked() {
+    let rule = || json_rule("$.a", JsonRule { equals: Some(json!("b\u{fffd}")), ..JsonRule::default() });
+    let object = json!({ "required": ["a"] });
+    for answer in ["\u{feff}{\"a\":\"b\\ud83d\"}", r#"{"a":"b\ud83d","n":[NaN,-Infinity]}"#] {
+        for answer in [Whole::body(answer), Whole::text(answer)] {
+            assert!(answer.passes(rule()), "{:?}", answer.body);
+            assert!(answer.passes(schema(&object, false)));
+        }
+        assert!(Whole::text(answer).passes(schema(&object, true)));
+        let arguments = tool_call::parse(answer).unwrap();
+        assert_eq!(arguments["a"], "b\u{fffd}");
+    }
+    assert!(tool_call::parse("{\"a\":").is_err());
+}
+
+#[test]
 fn each_rule_of_json_holds_or_not() {
     let rule = JsonRule::default;
     let equals = |value| JsonRule { equals: Some(value), ..rule() };

@@ -1,6 +1,7 @@
 //! Checks whether an answer calls a tool with valid arguments.
 
 use super::Evidence;
+use crate::answer_json;
 use crate::exchange::ToolCall;
 use crate::json_size;
 use crate::plan::ArgumentsSchema;
@@ -49,7 +50,8 @@ pub(super) fn parse(arguments: &str) -> Result<Value, String> {
     if !json_size::fits(arguments.as_bytes()) {
         return Err("they would take too much memory".to_owned());
     }
-    serde_json::from_str(arguments).map_err(|error| format!("{error}, of {} bytes", arguments.len()))
+    answer_json::document(arguments.as_bytes())
+        .map_err(|error| format!("{error}, of {} bytes", arguments.len()))
 }
 
 fn named(calls: &[ToolCall]) -> String {

@@ -2,7 +2,7 @@
 //! timestamps are passed in with the events, and no clock, transport or dialect is known here.
 
 use super::dialect::Demands;
-use super::surrogates;
+use crate::answer_json::surrogates;
 use crate::event::{
     Count, CountSource, EventSizes, Failure, FinishReason, Gaps, Outcome, Tokens, UsagePart, UsageReports,
 };

@@ -1,6 +1,7 @@
 //! Records where generated content was expected but not found, for the detail of an `empty` answer. Knows neither
 //! dialects nor secrets.
 
+use crate::answer_json;
 use serde_json::Value;
 
 /// Maximum length in bytes of a quoted event or document.
@@ -56,7 +57,7 @@ impl Sought {
 fn quoted(kind: &str, text: Option<&str>, bytes: usize) -> String {
     match text {
         Some(text) if text.trim().is_empty() => format!("an empty {kind}"),
-        Some(text) => match serde_json::from_str(text) {
+        Some(text) => match answer_json::parse_text(text) {
             Ok(value) => told(value).to_string(),
             Err(_) if text.len() <= MAX_TEXT => format!("`{}`", text.trim()),
             Err(_) => format!("an {kind} of {bytes} bytes that is not JSON"),

@@ -3,7 +3,7 @@
 //! optional parts of an answer, and none of its own.
 
 use super::dialect::Malformed;
-use super::{non_finite, surrogates};
+use crate::answer_json;
 use crate::json_size;
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
@@ -15,35 +15,19 @@ use std::marker::PhantomData;
 /// redacted.
 const MAX_QUOTED: usize = 16 << 10;
 
-const BOM: &[u8] = b"\xef\xbb\xbf";
-
-/// Parses an event or a document. Two kinds of text that is not JSON are accepted: halves of surrogate pairs, which
-/// servers send when they split an emoji over two events (see [`surrogates`]), and numbers that are not finite (see
-/// [`non_finite`]).
+/// Parses an event or a document.
 pub(super) fn parse<T: DeserializeOwned>(what: &'static str, json: &[u8]) -> Result<T, Malformed> {
-    let json = json.strip_prefix(BOM).unwrap_or(json);
-    serde_json::from_slice(json).or_else(|source| parse_leniently(what, json, source))
+    answer_json::parse(json).map_err(|source| malformed(what, json, source))
 }
 
 /// Parses an event or a document that is known to be text: like [`parse`], for less.
 pub(super) fn parse_text<T: DeserializeOwned>(what: &'static str, json: &str) -> Result<T, Malformed> {
-    let json = json.strip_prefix('\u{feff}').unwrap_or(json);
-    serde_json::from_str(json).or_else(|source| parse_leniently(what, json.as_bytes(), source))
+    answer_json::parse_text(json).map_err(|source| malformed(what, json.as_bytes(), source))
 }
 
-/// Parses what is not quite JSON; `source` is the error of a strict parser.
 #[cold]
-fn parse_leniently<T: DeserializeOwned>(
-    what: &'static str,
-    json: &[u8],
-    source: serde_json::Error,
-) -> Result<T, Malformed> {
-    let joined = surrogates::replaced(json);
-    let finite = non_finite::replaced(joined.as_deref().unwrap_or(json));
-    if let Some(Ok(value)) = finite.or(joined).map(|json| serde_json::from_slice(&json)) {
-        return Ok(value);
-    }
-    Err(Malformed::Json { what: what.into(), source, came: quoted(json) })
+fn malformed(what: &'static str, json: &[u8], source: serde_json::Error) -> Malformed {
+    Malformed::Json { what: what.into(), source, came: quoted(answer_json::without_bom(json)) }
 }
 
 /// Parses into values of unknown structure, which take much more memory than their text.

@@ -24,6 +24,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("log_throttle", &[]),
     ("framing", &[]),
     ("exchange", &[]),
+    ("answer_json", &[]),
     ("json_size", &[]),
     ("limits", &[]),
     ("template", &["limits", "seed"]),
@@ -55,7 +56,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("fluidity", &["plan", "event"]),
     ("capacity", &["detect", "plan", "event", "vocabulary"]),
     ("forecast", &["plan", "event", "schedule", "pacing"]),
-    ("checks", &["json_size", "plan", "event", "exchange"]),
+    ("checks", &["answer_json", "json_size", "plan", "event", "exchange"]),
     ("scenario", &["checks", "plan", "event", "exchange", "secret", "seed", "template", "words", "workload"]),
     ("dataset", &["exchange", "files", "vocabulary"]),
     ("trace", &["dataset", "exchange", "files", "vocabulary"]),
@@ -66,6 +67,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "client",
         &[
+            "answer_json",
             "json_size",
             "cpu_pool",
             "credentials",
