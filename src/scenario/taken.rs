@@ -134,8 +134,10 @@ fn find<'a>(
         AnswerPart::Regex(pattern) => {
             let text = haystack(step, answer);
             let found = pattern.captures(&text).ok_or("the pattern matches nowhere in the answer")?;
-            let part = found.get(1).or_else(|| found.get(0));
-            Ok(owned(part.map_or("", |part| part.as_str())))
+            // The whole match, if there is no group. One that takes no part in the match has no value.
+            let part = found.get(usize::from(found.len() > 1));
+            let part = part.ok_or("the group takes no part in the match of the pattern")?;
+            Ok(owned(part.as_str()))
         }
         AnswerPart::Cookie(name) => set_cookie(answer.headers, name)
             .map(|value| owned(&value))
