@@ -72,7 +72,7 @@ fn table(text: &str) -> Result<Vec<Value>, String> {
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_bytes());
     let said = |error: &csv::Error| match error.kind() {
         csv::ErrorKind::UnequalLengths { pos, expected_len, len } => {
-            let line = pos.as_ref().map_or(0, csv::Position::line);
+            let line = pos.as_ref().map_or(0, |pos| line_from(text, pos.byte()));
             format!(
                 "has another number of fields in line {line} than in its header: {len}, not {expected_len}"
             )
@@ -98,6 +98,15 @@ fn table(text: &str) -> Result<Vec<Value>, String> {
         Ok(Value::Object(fields.collect::<Map<_, _>>()))
     };
     reader.records().map(row).collect()
+}
+
+/// The line, from 1, of the first record from a byte on. The line that the reader tells does not count blank ones before
+/// the record, and not always `\r\n`.
+fn line_from(text: &str, byte: u64) -> usize {
+    let (before, rest) =
+        usize::try_from(byte).ok().and_then(|at| text.split_at_checked(at)).unwrap_or_default();
+    let blank = rest.len() - rest.trim_start_matches(['\r', '\n']).len();
+    1 + before.matches('\n').count() + rest.get(..blank).unwrap_or_default().matches('\n').count()
 }
 
 #[cfg(test)]
@@ -136,6 +145,18 @@ mod tests {
             said("a.csv", "a,b\n1,2\n3\n"),
             "a.csv has another number of fields in line 3 than in its header: 1, not 2"
         );
+        for (text, line) in [
+            ("a,b\r\n1,2\r\n3\r\n", 3),
+            ("a,b\n\n\n1,2\n\n3\n", 6),
+            ("\r\n\r\na,b\r\n\r\n1,2\r\n\r\n\r\n3\r\n", 8),
+            ("a,b\n\"1\n1\",2\n3\n", 4),
+            ("a,b\n3", 2),
+        ] {
+            assert_eq!(
+                said("a.csv", text),
+                format!("a.csv has another number of fields in line {line} than in its header: 1, not 2")
+            );
+        }
         assert_eq!(said("a.csv", "a,a\n1,2\n"), "a.csv has two columns `a` in its header");
         assert_eq!(said("a.csv", "a,\n1,2\n"), "a.csv has no name for column 2 in its header");
         assert_eq!(said("a.json", "{}"), "a.json must hold a list");
