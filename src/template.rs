@@ -1,10 +1,12 @@
 //! Templates of requests: compiled when the config is loaded, rendered for each request. Pure: every random draw is
 //! derived from the seed passed in, and nothing here accesses a file, a clock or the configuration.
 
+mod filters;
 mod frame;
 #[cfg(test)]
 mod fuzz;
 mod json;
+mod reads;
 mod scan;
 
 use crate::limits;
@@ -104,6 +106,7 @@ impl Default for Templates {
         env.set_recursion_limit(MAX_DEPTH);
         // Derived debug output would print every variable, including secrets.
         env.remove_global("debug");
+        env.add_filter("urlencode", filters::urlencode);
         if let Ok(syntax) = SyntaxConfig::builder().keep_trailing_newline(true).build() {
             env.set_syntax(syntax);
         }
@@ -126,10 +129,13 @@ impl Templates {
         bounded(source, &scanned)?;
         let key: Arc<str> = format!("t{}", self.added).into();
         self.env.add_template_owned(key.to_string(), source.to_owned()).map_err(|error| invalid(&error))?;
-        let (undeclared, attributes) = match self.env.get_template(&key) {
+        let (mut undeclared, mut attributes) = match self.env.get_template(&key) {
             Ok(template) => (template.undeclared_variables(false), template.undeclared_variables(true)),
             Err(error) => return Err(invalid(&error)),
         };
+        // The engine overlooks some.
+        undeclared.extend(scanned.reads.names.into_iter().map(str::to_owned));
+        attributes.extend(scanned.reads.attributes);
         self.check_uses(scanned.uses, &undeclared)?;
         let names = undeclared.into_iter().filter(|name| !FUNCTIONS.contains(&name.as_str())).collect();
         let typed = self.add_typed(source, &key)?;

@@ -2,6 +2,8 @@
 //! but an operator needs to know when the config is loaded. It only reads templates that compile, so it has no errors
 //! of its own.
 
+use super::reads::Reads;
+
 /// A use of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Use<'a> {
@@ -32,13 +34,15 @@ const OF_SEVERAL: [&str; 5] = ["include", "import", "from", "extends", "block"];
 
 /// A token, reduced to what matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Token<'a> {
+pub(super) enum Token<'a> {
     /// The start of a block (`{%`).
     Start,
     /// A name that is not preceded by a dot.
     Name(&'a str),
-    /// A filter, test or attribute: not callable by its name alone.
+    /// A filter or test: not callable by its name alone.
     Taken,
+    /// A name after a dot.
+    Attribute(&'a str),
     /// A character of punctuation.
     Mark(char),
     /// A string or a number.
@@ -58,6 +62,8 @@ pub(super) fn sole_expression(source: &str) -> Option<&str> {
 pub(super) struct Scanned<'a> {
     /// Every name that is used as a filter, test, function or statement, in order.
     pub(super) uses: Vec<Use<'a>>,
+    /// The variables that are read from the scope, as far as the words tell.
+    pub(super) reads: Reads<'a>,
     /// The text outside of expressions, blocks and comments, raw blocks included.
     pub(super) literal: String,
     /// Number of words and signs of code.
@@ -149,21 +155,27 @@ impl<'a> Scan<'a> {
     }
 
     /// Scans an expression or a block to its end.
-    fn code(&mut self, block: bool) -> bool {
+    fn code(&mut self, block: bool) {
+        let mut tokens = Vec::new();
+        self.tokens(block, &mut tokens);
+        self.found.tokens += tokens.len();
+        self.found.reads.tag(block, &tokens);
+    }
+
+    fn tokens(&mut self, block: bool, tokens: &mut Vec<Token<'a>>) {
         let end = if block { "%}" } else { "}}" };
         let (mut last, mut before) = (if block { Token::Start } else { Token::Constant }, Token::Constant);
         let mut depth = 0_usize;
         while let Some(c) = self.rest().chars().next() {
             if depth == 0 && self.rest().starts_with(end) {
                 self.at += end.len();
-                return true;
+                return;
             }
             if c.is_whitespace() {
                 self.at += c.len_utf8();
                 continue;
             }
             let token = self.token(c, last, before);
-            self.found.tokens += 1;
             match token {
                 Token::Name(name) if last == Token::Start && OF_SEVERAL.contains(&name) => {
                     self.use_of(What::Statement, name);
@@ -180,9 +192,9 @@ impl<'a> Scan<'a> {
                 Token::Mark('-' | '+') if last == Token::Start => continue,
                 _ => {}
             }
+            tokens.push(token);
             (before, last) = (last, token);
         }
-        false
     }
 
     /// Reads the token that starts with `c`.
@@ -211,7 +223,7 @@ impl<'a> Scan<'a> {
                 self.use_of(What::Test, name);
                 Token::Taken
             }
-            (Token::Mark('.'), _) => Token::Taken,
+            (Token::Mark('.'), _) => Token::Attribute(name),
             _ if c.is_ascii_digit() => Token::Constant,
             _ => Token::Name(name),
         };

@@ -348,3 +348,46 @@ proptest! {
         prop_assert!(drawn.0 < len && (a..=a + more).contains(&drawn.1));
     }
 }
+
+#[test]
+fn what_is_put_into_a_url_stays_one_part_of_it() {
+    let values =
+        json!({ "x": "a/../b?c&d=é ~-_.", "q": { "a/b": "c&d", "n": 1, "none": null }, "none": null });
+    assert_eq!(text("{{ x|urlencode }}", values.clone()), "a%2F..%2Fb%3Fc%26d%3D%C3%A9%20~-_.");
+    assert_eq!(text("{{ q|urlencode }}", values.clone()), "a%2Fb=c%26d&n=1");
+    assert_eq!(text("{{ none|urlencode }}{{ 7|urlencode }}", values), "7");
+}
+
+#[test]
+fn names_are_seen_wherever_they_are_read() {
+    for (source, expected) in [
+        ("{% filter replace('x', secret.pw) %}x{% endfilter %}", "secret"),
+        ("{%- filter upper | replace('x', a, b=c) -%}x{% endfilter %}", "a c"),
+        ("{% set x | replace('x', a) %}x{% endset %}{{ x }}", "a"),
+        ("{{ a[:9] }}{{ b.c[1:d] }}", "a b d"),
+        ("{% set a = a | upper %}{{ a }}", "a"),
+        ("{% with a = a, b = a %}{{ b }}{% endwith %}", "a"),
+        ("{% autoescape a %}{% endautoescape %}", "a"),
+        ("{% for x in xs %}{% filter replace(x, loop.index) %}{{ y }}{% endfilter %}{% endfor %}", "xs y"),
+        ("{% macro m(a, b=c) %}{{ a[:1] ~ b[:1] }}{% endmacro %}{{ m(1, b=d) }}", "c d"),
+        ("{% macro m() %}{{ caller('x') }}{% endmacro %}{% call(v) m() %}{{ v[:1] }}{% endcall %}", ""),
+        ("{% set ns = namespace(n=1) %}{% set ns.n = ns.n + k %}{{ ns.n }}", "k"),
+        ("{% set a, b = [c, d] %}{{ a == b or a is defined and a is divisibleby b }}", "c d"),
+        (
+            "{% for a, (b, c) in xs if a != b recursive %}{{ loop(c) }}{% else %}{{ d[:1] }}{% endfor %}",
+            "d xs",
+        ),
+        ("{{ {'a': b, c: d}.a[:1] if true else none }}", "b c d"),
+        ("{{ 'a[:1]' }}{# {{ a[:1] }} #}{% raw %}{{ a[:1] }}{% endraw %}", ""),
+    ] {
+        assert_eq!(names(source).join(" "), expected, "{source}");
+    }
+    let template =
+        Templates::default().add("{% filter replace('x', secret.pw) %}{{ secret.key[:3] }}{% endfilter %}");
+    let attributes = template.unwrap().attributes;
+    assert!(["secret.pw", "secret.key"].iter().all(|name| attributes.contains(*name)), "{attributes:?}");
+    assert_eq!(
+        invalid("{% filter replace('x', nothing()[:1]) %}{% endfilter %}"),
+        "unknown function `nothing` (line 1)"
+    );
+}
