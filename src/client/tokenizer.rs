@@ -2,7 +2,6 @@
 //! timestamps.
 //! Counts only the text itself: no special tokens, no beginning-of-sequence token, and for a prompt not the text that
 //! the server's chat template adds around the messages.
-//! server's chat template adds around the messages.
 
 use super::BuildError;
 use crate::cpu_pool::CpuPool;
@@ -108,7 +107,11 @@ fn load_file(path: &Path) -> Result<Arc<Tokenizer>, BuildError> {
     if let Some(tokenizer) = loaded.get(&digest).and_then(Weak::upgrade) {
         return Ok(tokenizer);
     }
-    let tokenizer = Arc::new(Tokenizer::from_bytes(bytes).map_err(fail)?);
+    let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(fail)?;
+    // Many published files cut or fill every text to a fixed length, for batches of a model's inputs. A server counts
+    // the whole text, and nothing but the text.
+    tokenizer.with_padding(None).with_truncation(None).map_err(fail)?;
+    let tokenizer = Arc::new(tokenizer);
     loaded.retain(|_, tokenizer| tokenizer.strong_count() > 0);
     loaded.insert(digest, Arc::downgrade(&tokenizer));
     Ok(tokenizer)
@@ -131,6 +134,14 @@ mod tests {
         "model": { "type": "WordLevel", "vocab": { "<s>": 0, "a": 1, "b": 2, "?": 3 }, "unk_token": "?" }
     }"#;
 
+    /// The same as it is published for training: every text is cut or filled to four tokens.
+    fn of_fixed_length() -> String {
+        let truncation = r#""truncation": { "direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0 }"#;
+        let padding = r#""padding": { "strategy": { "Fixed": 4 }, "direction": "Right", "pad_to_multiple_of": null,
+            "pad_id": 0, "pad_type_id": 0, "pad_token": "<s>" }"#;
+        TOKENIZER.replace(r#""truncation": null"#, truncation).replace(r#""padding": null"#, padding)
+    }
+
     fn file(text: &str) -> (tempfile::TempDir, std::path::PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tokenizer.json");
@@ -150,6 +161,16 @@ mod tests {
         assert_eq!(count(&counter, &["a b c"]).await, Some(3));
         assert_eq!(count(&counter, &["a b", "", "b"]).await, Some(3));
         assert_eq!(count(&counter, &[]).await, Some(0));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cuts_and_fills_texts_counts_whole_ones() {
+        let (_dir, path) = file(&of_fixed_length());
+        let spec = Spec::File(path);
+        let counter = LoadedTokenizer::load(&spec).unwrap();
+        assert_eq!(count(&counter, &["a", "a b a b a b a b"]).await, Some(9));
+        assert_eq!(TextCounter::load(&spec).unwrap().count("a b a b a b"), Some(6));
+        assert!(counter.words().is_some());
     }
 
     #[tokio::test]
