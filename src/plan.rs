@@ -89,7 +89,7 @@ pub use load_curve::{
 };
 pub use mark::is_vertex;
 pub use model_fingerprint::{ModelFingerprint, has_top_logprobs};
-use params::{OUTPUT_CAPS, output_cap, param};
+use params::{ANSWER_COUNTS, OUTPUT_CAPS, output_cap, param};
 pub use params::{apply_patch, compose_patches, has_output_cap};
 pub use profile::{Fluidity, PairPlan, Profile, Retry, StepPlaces};
 use profile::{compared_params, merged_params};

@@ -233,7 +233,7 @@ impl Dialect for Gemini {
             body.insert("generationConfig".into(), json!({ "maxOutputTokens": most }));
         }
         apply_patch(&mut body, &ask.params);
-        let output_tokens = json_call::number(&body, &["generationConfig", "maxOutputTokens"]);
+        let output_tokens = output_cap(&body);
         let accept = if ask.stream { "text/event-stream, application/json" } else { "application/json" };
         let call = json_call::post(path(target, ask.stream), body, ask.messages.len(), accept);
         Call { stream: ask.stream, output_tokens, ..call }
@@ -266,6 +266,13 @@ fn path(target: &Target, stream: bool) -> String {
         true => "streamGenerateContent?alt=sse",
     };
     format!("{version}{model}:{method}")
+}
+
+/// The limit of output tokens. Google's APIs accept the names of both JSON and Protocol Buffers.
+fn output_cap(body: &Map<String, Value>) -> Option<u64> {
+    let keys = |config| ["maxOutputTokens", "max_output_tokens"].map(|key| [config, key]);
+    let mut paths = ["generationConfig", "generation_config"].into_iter().flat_map(keys);
+    paths.find_map(|path| json_call::number(body, &path))
 }
 
 #[cfg(test)]

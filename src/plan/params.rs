@@ -6,14 +6,39 @@ use serde_json::{Map, Value};
 
 /// Parameters that limit the answer instead of `output_tokens`, by their paths, in any dialect. The first one present
 /// counts.
-pub(super) const OUTPUT_CAPS: [&[&str]; 7] = [
+pub(super) const OUTPUT_CAPS: [&[&str]; 10] = [
     &["max_completion_tokens"],
     &["max_tokens"],
     &["max_output_tokens"],
     &["generationConfig", "maxOutputTokens"],
+    // Google's APIs accept the names of both JSON and Protocol Buffers.
+    &["generationConfig", "max_output_tokens"],
+    &["generation_config", "maxOutputTokens"],
+    &["generation_config", "max_output_tokens"],
     &["inferenceConfig", "maxTokens"],
     &["options", "num_predict"],
     &["parameters", "max_new_tokens"],
+];
+
+/// Parameters with which a server gives or generates several answers to one request, by their paths, in any dialect:
+/// of chat and completions (OpenAI, vLLM), Gemini, Text Generation Inference and models of Bedrock.
+pub(super) const ANSWER_COUNTS: [&[&str]; 16] = [
+    &["n"],
+    &["best_of"],
+    &["num_return_sequences"],
+    &["num_generations"],
+    &["generationConfig", "candidateCount"],
+    &["generationConfig", "candidate_count"],
+    &["generation_config", "candidateCount"],
+    &["generation_config", "candidate_count"],
+    &["parameters", "best_of"],
+    &["parameters", "n"],
+    &["parameters", "num_return_sequences"],
+    &["additionalModelRequestFields", "n"],
+    &["additionalModelRequestFields", "best_of"],
+    &["additionalModelRequestFields", "num_return_sequences"],
+    &["additionalModelRequestFields", "num_generations"],
+    &["additionalModelRequestFields", "numResults"],
 ];
 
 /// How a null in a patch is handled.

@@ -21,6 +21,14 @@ fn parameters_are_merged_into_the_generation_config() {
     let call = Gemini.encode(&target("http://h/v1beta"), &ask(false, Some(7), params));
     assert_eq!((call.stream, call.output_tokens), (false, Some(3)));
     assert_eq!(body(&call)["generationConfig"], json!({ "maxOutputTokens": 3, "temperature": 0 }));
+    for params in [
+        json!({ "generationConfig": { "max_output_tokens": 3 } }),
+        json!({ "generation_config": { "maxOutputTokens": 3 } }),
+        json!({ "generation_config": { "max_output_tokens": 3 } }),
+    ] {
+        let call = Gemini.encode(&target("http://h/v1beta"), &ask(false, None, params));
+        assert_eq!(call.output_tokens, Some(3));
+    }
 }
 
 #[test]

@@ -5,8 +5,8 @@ use crate::config::{self, KeyPath, Prompt};
 use crate::files::LARGEST;
 use crate::limits;
 use crate::plan::{
-    AskStep, AskText, Cache, ConversationPlan, HistoryAnswers, LengthDistribution, OUTPUT_CAPS, OutputLength,
-    PromptLengths, SyntheticPrompts, has_output_cap, param,
+    ANSWER_COUNTS, AskStep, AskText, Cache, ConversationPlan, HistoryAnswers, LengthDistribution,
+    OUTPUT_CAPS, OutputLength, PromptLengths, SyntheticPrompts, has_output_cap, param,
 };
 use crate::vocabulary::SummaryBy;
 use serde_json::{Map, Value};
@@ -165,14 +165,16 @@ pub(super) fn check_params(
         }
     }
     // Servers use different names for the limit, so it may be set here instead of by `output_tokens`.
+    let at = |keys: &[&str]| keys.iter().fold(path.clone(), |path, key| path.key(key));
     for keys in OUTPUT_CAPS {
         if param(params, keys).is_some_and(|cap| cap.as_u64().is_none_or(|cap| cap == 0)) {
-            let path = keys.iter().fold(path.clone(), |path, key| path.key(key));
-            findings.error(&path, "must be a whole number of 1 or more");
+            findings.error(&at(keys), "must be a whole number of 1 or more");
         }
     }
-    if params.get("n").is_some_and(|n| n.as_u64() != Some(1)) {
-        findings.error(&path.key("n"), "must be 1: one answer to each request is measured and budgeted");
+    for keys in ANSWER_COUNTS {
+        if param(params, keys).is_some_and(|n| n.as_u64() != Some(1)) {
+            findings.error(&at(keys), "must be 1: one answer to each request is measured and budgeted");
+        }
     }
 }
 
