@@ -222,7 +222,7 @@ fn each_rule_of_json_holds_or_not() {
     let (least, most) =
         (|n| JsonRule { min_items: Some(n), ..rule() }, |n| JsonRule { max_items: Some(n), ..rule() });
     let (min, max) = (|n| JsonRule { min: Some(n), ..rule() }, |n| JsonRule { max: Some(n), ..rule() });
-    let body = r#"{"list":[1,2],"map":{"k":0},"text":"žž","n":2,"f":2.0,"big":9007199254740993,"null":null,
+    let body = r#"{"list":[1,2],"map":{"k":0},"text":"žž","n":2,"f":2.0,"big":9007199254740993,"huge":12345678901234567891,"null":null,
         "ok":true,"deep":{"x":[1.0,{"y":3}]},"neg":-1.5}"#;
     let answer = Whole::body(body);
     for (path, is, passes) in [
@@ -238,6 +238,8 @@ fn each_rule_of_json_holds_or_not() {
         ("$.gone", equals(json!(null)), false),
         ("$.big", equals(json!(9_007_199_254_740_993_u64)), true),
         ("$.big", equals(json!(9_007_199_254_740_992_u64)), false),
+        ("$.huge", equals(json!(12_345_678_901_234_567_891_u64)), true),
+        ("$.huge", equals(json!(12_345_678_901_234_567_890_u64)), false),
         ("$.deep", equals(json!({ "x": [1, { "y": 3.0 }] })), true),
         ("$.deep", equals(json!({ "x": [1, { "y": 4 }] })), false),
         ("$.deep", equals(json!({ "x": [1] })), false),

@@ -183,16 +183,15 @@ fn read_variable(name: &str, text: &str, root: &SchemaNode<'_>, problems: &mut V
         }
         shape = below;
     }
-    let Some(mut value) = yaml::scalar(text) else {
-        return fail("must be a finite number".to_owned());
+    let value = match yaml::scalar(text) {
+        Ok(value @ (Value::String(_) | Value::Null)) => value,
+        // The value of `TOKENBEAT__AGENT__ID=7` is text, because the key requires text.
+        _ if shape.takes("string") => Value::String(text.to_owned()),
+        Ok(value) => value,
+        Err(message) => return fail(message.to_owned()),
     };
     if matches!(value, Value::Null) {
         return None;
-    }
-    // The value of `TOKENBEAT__AGENT__ID=7` is text, because the key requires text.
-    let text_only = shape.takes("string") && !matches!(value, Value::String(_));
-    if text_only {
-        value = Value::String(text.to_owned());
     }
     let leaf = Node { at: at.clone(), value };
     Some(keys.into_iter().rev().fold(leaf, |node, key| {

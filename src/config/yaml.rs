@@ -5,7 +5,7 @@ use super::path::KeyPath;
 use super::problem::{Located, Problem};
 use super::tree::{Node, Position, TreeEntry, Value, long_key, too_deep, too_large, too_many_values};
 use crate::limits;
-use saphyr::{MarkedYaml, Marker, Scalar, YamlData, YamlLoader};
+use saphyr::{MarkedYaml, Marker, Scalar, ScalarStyle, YamlData, YamlLoader};
 use saphyr_parser::{Event, Parser, SpannedEventReceiver as _};
 use serde_json::Number;
 use std::collections::BTreeMap;
@@ -13,14 +13,16 @@ use std::sync::Arc;
 
 /// Reads a file. An empty file, or one with only comments, is read as an empty map.
 pub(crate) fn read(name: &Arc<str>, text: &str) -> Result<Node, Vec<Located>> {
-    let reader = YamlReader { name };
     if text.len() > limits::CONFIG_BYTES {
         let at = Position::Whole(Arc::clone(name));
         return Err(vec![Problem::new(KeyPath::root(), too_large()).at(at)]);
     }
     // The parser's messages describe the structure and do not quote the text, which may contain a secret.
-    let documents = documents(text)
-        .map_err(|(message, marker)| vec![Problem::new(KeyPath::root(), message).at(reader.at(marker))])?;
+    let (documents, large) = documents(text).map_err(|(message, marker)| {
+        let at = position(name, marker);
+        vec![Problem::new(KeyPath::root(), message).at(at)]
+    })?;
+    let reader = YamlReader { name, large };
     let fail = |at, message: &str| Err(vec![Problem::new(KeyPath::root(), message).at(at)]);
     match documents.as_slice() {
         [] => Ok(Node { at: reader.at(Marker::new(0, 1, 0)), value: Value::Map(BTreeMap::new()) }),
@@ -42,21 +44,23 @@ pub(crate) fn read(name: &Arc<str>, text: &str) -> Result<Node, Vec<Located>> {
 
 /// Parses the documents of a text and limits their size and depth while reading. Both limits are needed, because
 /// aliases are expanded to copies and all code that processes the result recurses for each level.
-fn documents(text: &str) -> Result<Vec<MarkedYaml<'_>>, (String, Marker)> {
+fn documents(text: &str) -> Result<(Vec<MarkedYaml<'_>>, LargeNumbers), (String, Marker)> {
     let mut loader = YamlLoader::<MarkedYaml<'_>>::default();
     let mut measure = DocumentSize::default();
+    let mut large = LargeNumbers::default();
     let mut parser = Parser::new_from_str(text);
     let invalid =
         |error: &saphyr::ScanError| (format!("is not valid YAML: {}", error.info()), *error.marker());
     while let Some(event) = parser.next_event() {
         let (event, span) = event.map_err(|error| invalid(&error))?;
         measure.add(&event).map_err(|message| (message, span.start))?;
+        large.add(&event, span.start);
         loader.on_event(event, span);
         if let Some(error) = loader.error() {
             return Err(invalid(error));
         }
     }
-    Ok(loader.into_documents())
+    Ok((loader.into_documents(), large))
 }
 
 /// The size of a value with its aliases expanded.
@@ -139,28 +143,106 @@ impl DocumentSize {
     }
 }
 
-/// Parses the text of an environment variable as a YAML scalar.
-pub(crate) fn scalar(text: &str) -> Option<Value> {
-    value(&Scalar::parse_from_cow(text.into()))
+/// A whole number beyond `i64`. The parser reads it as a float, or in hexadecimal and octal as text.
+#[derive(Clone, Copy, Debug)]
+enum LargeNumber {
+    Fits(u64),
+    DoesNotFit,
 }
 
-fn value(scalar: &Scalar<'_>) -> Option<Value> {
-    Some(match scalar {
+impl LargeNumber {
+    fn parse(text: &str) -> Option<Self> {
+        let (digits, radix) = match (text.strip_prefix("0x"), text.strip_prefix("0o")) {
+            (Some(digits), _) => (digits, 16),
+            (_, Some(digits)) => (digits, 8),
+            _ => (text.strip_prefix(['+', '-']).unwrap_or(text), 10),
+        };
+        if digits.is_empty() || !digits.chars().all(|digit| digit.is_digit(radix)) {
+            return None;
+        }
+        let is_negative = text.starts_with('-');
+        match u64::from_str_radix(digits, radix) {
+            Ok(number) if i64::try_from(number).is_ok() => None,
+            Ok(number) if is_negative && number == i64::MIN.unsigned_abs() => None,
+            Ok(number) if !is_negative => Some(Self::Fits(number)),
+            _ => Some(Self::DoesNotFit),
+        }
+    }
+
+    fn value(self) -> Result<Value, &'static str> {
+        match self {
+            Self::Fits(number) => Ok(Value::Number(number.into())),
+            Self::DoesNotFit => Err("is a whole number of more than 64 bits, which would be rounded; \
+                put it in quotes to send it as text"),
+        }
+    }
+}
+
+/// The large numbers of the documents, by line and column.
+#[derive(Debug, Default)]
+struct LargeNumbers {
+    places: BTreeMap<(usize, usize), LargeNumber>,
+    /// Those that have an anchor: an alias of a scalar has a place of its own.
+    anchors: BTreeMap<usize, LargeNumber>,
+}
+
+impl LargeNumbers {
+    fn add(&mut self, event: &Event<'_>, at: Marker) {
+        let number = match event {
+            // With a tag, the text is read as what the tag says.
+            Event::Scalar(text, ScalarStyle::Plain, anchor, None) => {
+                let Some(number) = LargeNumber::parse(text) else { return };
+                if *anchor > 0 {
+                    self.anchors.insert(*anchor, number);
+                }
+                number
+            }
+            Event::Alias(anchor) => match self.anchors.get(anchor) {
+                Some(number) => *number,
+                None => return,
+            },
+            _ => return,
+        };
+        self.places.insert((at.line(), at.col()), number);
+    }
+
+    fn at(&self, marker: Marker) -> Option<LargeNumber> {
+        self.places.get(&(marker.line(), marker.col())).copied()
+    }
+}
+
+/// Parses the text of an environment variable as a YAML scalar.
+pub(crate) fn scalar(text: &str) -> Result<Value, &'static str> {
+    value(&Scalar::parse_from_cow(text.into()), LargeNumber::parse(text))
+}
+
+fn value(scalar: &Scalar<'_>, large: Option<LargeNumber>) -> Result<Value, &'static str> {
+    if let Some(number) = large {
+        return number.value();
+    }
+    Ok(match scalar {
         Scalar::Null => Value::Null,
         Scalar::Boolean(bool) => Value::Bool(*bool),
         Scalar::Integer(integer) => Value::Number((*integer).into()),
-        Scalar::FloatingPoint(float) => Value::Number(Number::from_f64(float.into_inner())?),
+        Scalar::FloatingPoint(float) => {
+            Value::Number(Number::from_f64(float.into_inner()).ok_or("must be a finite number")?)
+        }
         Scalar::String(text) => Value::String(text.to_string()),
     })
 }
 
 struct YamlReader<'a> {
     name: &'a Arc<str>,
+    large: LargeNumbers,
+}
+
+fn position(name: &Arc<str>, marker: Marker) -> Position {
+    Position::File { name: Arc::clone(name), line: marker.line(), column: marker.col() + 1 }
 }
 
 impl YamlReader<'_> {
     fn at(&self, marker: Marker) -> Position {
-        Position::File { name: Arc::clone(self.name), line: marker.line(), column: marker.col() + 1 }
+        position(self.name, marker)
     }
 
     fn node(&self, yaml: &MarkedYaml<'_>, path: &KeyPath, problems: &mut Vec<Located>) -> Node {
@@ -170,7 +252,7 @@ impl YamlReader<'_> {
             Value::Null
         };
         let value = match &yaml.data {
-            YamlData::Value(scalar) => value(scalar).unwrap_or_else(|| fail("must be a finite number")),
+            YamlData::Value(scalar) => value(scalar, self.large.at(yaml.span.start)).unwrap_or_else(fail),
             YamlData::Sequence(items) => {
                 let items = items.iter().enumerate();
                 Value::Array(
@@ -308,6 +390,26 @@ mod tests {
         let right = serde_json::json!(
             { "a": "no", "b": "08:00", "c": 1000.0, "d": 16, "e": "5", "f": null, "g": true });
         assert_eq!(read, right);
+    }
+
+    #[test]
+    fn whole_numbers_keep_all_their_digits() {
+        let read = json(
+            "a: 18446744073709551615\nb: -9223372036854775808\nc: 0xFFFFFFFFFFFFFFFF\nd: &d 12345678901234567890\n\
+             e: *d\nf: &f { n: +12345678901234567890 }\ng: { <<: *f }\nh: '12345678901234567890'\n\
+             i: !!float 12345678901234567890\nj: [9223372036854775807, 1e30, 12345678901234567890.0]",
+        );
+        let large = 12_345_678_901_234_567_890_u64;
+        let right = serde_json::json!({
+            "a": u64::MAX, "b": i64::MIN, "c": u64::MAX, "d": large, "e": large, "f": { "n": large },
+            "g": { "n": large }, "h": "12345678901234567890", "i": 1.234_567_890_123_456_7e19,
+            "j": [i64::MAX, 1e30, 1.234_567_890_123_456_7e19],
+        });
+        assert_eq!(read, right);
+        let rounded = "is a whole number of more than 64 bits, which would be rounded; put it in quotes to send it as text";
+        assert_eq!(error("a:\n  b: 18446744073709551616"), format!("t.yaml:2:6: a.b: {rounded}"));
+        assert_eq!(error("a: [1, -9223372036854775809]"), format!("t.yaml:1:8: a[1]: {rounded}"));
+        assert_eq!(error("a: 0x10000000000000000"), format!("t.yaml:1:4: a: {rounded}"));
     }
 
     #[test]
