@@ -10,7 +10,7 @@ use crate::plan::{Auth, HttpVersion, Propagate, Target};
 use crate::redactor::Redactor;
 use crate::secret::{Exposed, Secret};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Request, Uri};
+use http::{Method, Request, Uri};
 use std::sync::Arc;
 
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("tokenbeat/", env!("CARGO_PKG_VERSION")));
@@ -87,6 +87,10 @@ impl Composer {
         let mut request = Request::new(Body::new(call.body.clone()));
         *request.method_mut() = call.method.clone();
         *request.uri_mut() = self.address(&call.path, &context.options.form)?;
+        // A method that is for a body says that there is none: some servers answer 411 otherwise (RFC 9110, section 8.6).
+        if call.body.is_empty() && matches!(call.method, Method::POST | Method::PUT | Method::PATCH) {
+            headers.map.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
         let is_free = headers.takes(&header::AUTHORIZATION);
         *request.headers_mut() = headers.map;
         if let (Auth::Aws(aws), Some(Credential::Aws(keys))) =

@@ -88,8 +88,9 @@ pub struct Step {
     #[serde(default, skip_serializing_if = "Texts::is_empty")]
     #[schemars(extend("maxProperties" = 100))]
     pub headers: Texts,
-    /// JSON body, which may be any value. A text that consists of exactly one expression, such as `"{{ x }}"`, gets the
-    /// type of `x`; every other template yields text.
+    /// JSON body, which may be any value but null: as everywhere, null is the same as a missing key, and `"{{ none }}"`
+    /// sends null. A text that consists of exactly one expression, such as `"{{ x }}"`, gets the type of `x`; every other
+    /// template yields text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub json: Option<Json>,
     /// Form body, sent as `application/x-www-form-urlencoded`.

@@ -27,7 +27,7 @@ pub struct Webhook {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub events: Option<Vec<IncidentKind>>,
-    /// JSON body, which may be any value, with templates in its texts.
+    /// JSON body, which may be any value but null, with templates in its texts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub json: Option<Json>,
     /// Body as plain text, with templates.

@@ -3,6 +3,24 @@
 use super::*;
 
 #[tokio::test]
+async fn a_request_that_could_have_a_body_says_that_it_has_none() {
+    let server = Server::always(whole("200 OK", JSON, "{}")).await;
+    let client = client(app(&server));
+    let none: [&str; 0] = [];
+    for (method, length) in [
+        (Method::POST, &["0"][..]),
+        (Method::PUT, &["0"]),
+        (Method::PATCH, &["0"]),
+        (Method::DELETE, &none),
+        (Method::GET, &none),
+    ] {
+        ok(&play(&client, step(method.clone(), "/"), reads(None)).await);
+        assert_eq!(sent(&server, "content-length"), length, "{method}");
+    }
+    assert_eq!(server.connections(), 1);
+}
+
+#[tokio::test]
 async fn a_steps_headers_win() {
     let server = Server::always(whole("200 OK", JSON, "{}")).await;
     let mut target = app(&server);
