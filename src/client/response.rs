@@ -46,12 +46,22 @@ pub(super) fn detached(headers: HeaderMap) -> HeaderMap {
     detached
 }
 
+/// The codings with which a body is compressed; `None` if it is sent as it is. Some servers say that it is with
+/// `none` or an empty value, in place of `identity` or no header at all.
+pub(super) fn compression(headers: &HeaderMap) -> Option<String> {
+    let values = headers.get_all(header::CONTENT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    let codings = values.flat_map(|value| value.split(',')).map(|coding| coding.trim().to_ascii_lowercase());
+    let codings: Vec<_> =
+        codings.filter(|coding| !matches!(coding.as_str(), "" | "identity" | "none")).collect();
+    (!codings.is_empty()).then(|| codings.join(", "))
+}
+
 /// Rejects a compressed body: no compression is requested, and none is decoded.
 pub(super) fn uncompressed(headers: &HeaderMap) -> Result<(), CallError> {
-    match text(headers, header::CONTENT_ENCODING.as_str()).filter(|text| *text != "identity") {
+    match compression(headers) {
         None => Ok(()),
-        Some(encoding) => {
-            let detail = format!("the answer is compressed ({encoding}), which was not asked for");
+        Some(codings) => {
+            let detail = format!("the answer is compressed ({codings}), which was not asked for");
             Err(CallError::new(Failure::Protocol, detail))
         }
     }
@@ -149,8 +159,13 @@ mod tests {
         assert_eq!(media_type(&HeaderMap::new()), "");
         let zipped = headers(&[("content-type", "text/event-stream"), ("content-encoding", "gzip")]);
         assert_eq!(uncompressed(&zipped).unwrap_err().failure, Failure::Protocol);
-        let plain = headers(&[("content-encoding", "identity")]);
-        assert_eq!((uncompressed(&plain), uncompressed(&HeaderMap::new())), (Ok(()), Ok(())));
+        assert_eq!(uncompressed(&HeaderMap::new()), Ok(()));
+        for plain in ["identity", "Identity", "none", "NONE", "", " , identity"] {
+            assert_eq!(uncompressed(&headers(&[("content-encoding", plain)])), Ok(()), "{plain}");
+        }
+        let mut twice = headers(&[("content-encoding", "identity, GZip")]);
+        twice.append(header::CONTENT_ENCODING, HeaderValue::from_static("br"));
+        assert_eq!(compression(&twice).as_deref(), Some("gzip, br"));
     }
 
     #[test]

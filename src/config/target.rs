@@ -31,7 +31,8 @@ pub struct Target {
     /// How requests to the target are authenticated. Default: none.
     #[serde(default)]
     pub auth: Auth,
-    /// Additional headers for every request. A value is text or a secret.
+    /// Additional headers for every request. A value is text or a secret. Headers of the transport, such as
+    /// `Content-Length`, are not allowed, and `Accept-Encoding` is always `identity`.
     #[serde(default, serialize_with = "masked_headers")]
     #[schemars(extend("maxProperties" = 100))]
     pub headers: BTreeMap<String, HeaderText>,

@@ -23,11 +23,15 @@ impl Exchange<'_> {
             };
             return format!("{status_line}, with {page}: {hint}");
         }
-        let text = match &self.form {
-            AnswerFormat::Dialect(dialect) => dialect.decode_error(body),
-            AnswerFormat::Http(_) => error_body::of_error_answer(body),
-        };
-        let mut text = text.unwrap_or_else(|| String::from_utf8_lossy(body).into());
+        let mut text = match (response::compression(headers), &self.form) {
+            _ if body.is_empty() => None,
+            (Some(codings), _) => {
+                Some(format!("its body is compressed ({codings}), which was not asked for"))
+            }
+            (None, AnswerFormat::Dialect(dialect)) => dialect.decode_error(body),
+            (None, AnswerFormat::Http(_)) => error_body::of_error_answer(body),
+        }
+        .unwrap_or_else(|| String::from_utf8_lossy(body).into());
         if let Some(class) = response::error_class(headers).filter(|class| !text.contains(class)) {
             text = if text.is_empty() { class.to_owned() } else { format!("{class}: {text}") };
         }

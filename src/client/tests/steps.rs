@@ -253,6 +253,13 @@ async fn an_answer_that_is_compressed_or_broken() {
     let answer = play(&client(app(&Server::once(zipped).await)), step(Method::GET, "/"), reads(None)).await;
     failed(&answer, Failure::Protocol, "the answer is compressed (gzip), which was not asked for");
     assert_eq!(answer.headers.len(), 3);
+    let plain = whole("200 OK", &format!("{JSON}content-encoding: None\r\n"), "{}");
+    ok(&play(&client(app(&Server::once(plain).await)), step(Method::GET, "/"), reads(None)).await);
+    let limited =
+        whole("429 Too Many Requests", &format!("{JSON}content-encoding: gzip\r\n"), "\u{1f}\u{8b}");
+    let answer = play(&client(app(&Server::once(limited).await)), step(Method::GET, "/"), reads(None)).await;
+    let detail = "HTTP 429 Too Many Requests: its body is compressed (gzip), which was not asked for";
+    failed(&answer, Failure::RateLimited, detail);
     let short = whole("200 OK", JSON, "{}").replace(": 2", ": 9");
     let answer = play(&client(app(&Server::once(short).await)), step(Method::GET, "/"), reads(None)).await;
     assert_eq!((answer.outcome, answer.body), (Outcome::Failed(Failure::Reset), None));

@@ -32,7 +32,7 @@ pub(super) fn compile(written: &config::Auth, path: &KeyPath, findings: &mut Fin
     }
     if let Some(header) = &method.header {
         let path = path.key("header");
-        let name = header_name(&header.name, &path.key("name"), findings);
+        let name = header_name(&header.name, None, &path.key("name"), findings);
         let value = header_secret(&header.value, &path.key("value"), findings);
         return Some(Auth::Header { name: name?, value: value? });
     }

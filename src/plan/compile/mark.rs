@@ -102,7 +102,7 @@ fn headers(
     let mut headers = Vec::new();
     for (name, text) in &target.mark.headers {
         let path = path.key(name);
-        let Some(name) = wire::header_name(name, &path, findings) else { continue };
+        let Some(name) = wire::header_name(name, Some(text), &path, findings) else { continue };
         let same = |other: &String| name.as_str().eq_ignore_ascii_case(other);
         if wire::set_elsewhere(target, &name) {
             findings.error(&path, "is set by `auth`, `propagate` or `slo_headers` already");

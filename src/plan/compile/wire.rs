@@ -5,7 +5,7 @@ use crate::config::{self, HeaderText, KeyPath, SecretSource, names_a_credential}
 use crate::plan::{Identity, Propagate, TlsOptions};
 use crate::secret::{Exposed, Secret, SecretOrigin, trimmed};
 use crate::tls::{self, Trust};
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, header};
 use rustls::pki_types::ServerName;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -83,11 +83,22 @@ pub(super) fn header_secret(
     Some(secret)
 }
 
-/// The name of a header that may be sent.
-pub(super) fn header_name(name: &str, path: &KeyPath, findings: &mut Findings) -> Option<HeaderName> {
+/// The name of a header that may be sent with this value, as far as it is known.
+pub(super) fn header_name(
+    name: &str,
+    value: Option<&str>,
+    path: &KeyPath,
+    findings: &mut Findings,
+) -> Option<HeaderName> {
     let name = valid_header_name(name, path, findings)?;
     if OWN_HEADERS.contains(&name.as_str()) {
         findings.error(path, format!("the header `{name}` belongs to the transport"));
+        return None;
+    }
+    let is_identity = value.is_some_and(|value| value.trim().eq_ignore_ascii_case("identity"));
+    if name == header::ACCEPT_ENCODING && !is_identity {
+        let message = "must be `identity`, as it is by default: compressed answers are not read";
+        findings.error(path, message);
         return None;
     }
     Some(name)
@@ -111,7 +122,11 @@ pub(super) fn headers(
     let mut headers = Vec::new();
     for (name, value) in written {
         let path = path.key(name);
-        let Some(name) = header_name(name, &path, findings) else { continue };
+        let known = match value {
+            HeaderText::Plain(text) => Some(text.as_str()),
+            HeaderText::Secret(_) => None,
+        };
+        let Some(name) = header_name(name, known, &path, findings) else { continue };
         if taken(&name) {
             findings.error(&path, "is set by `auth`, `propagate` or `slo_headers` already");
         }
@@ -161,7 +176,7 @@ pub(super) fn set_elsewhere(target: &config::Target, name: &HeaderName) -> bool 
         config::Auth::Method(method) => {
             let authorization = method.header.is_none();
             let own = method.header.as_ref().is_some_and(|h| name.as_str().eq_ignore_ascii_case(&h.name));
-            own || (authorization && name == http::header::AUTHORIZATION)
+            own || (authorization && name == header::AUTHORIZATION)
         }
     };
     let by_slo = target.slo_headers.names().iter().any(|(header, _)| name == header);

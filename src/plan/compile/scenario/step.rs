@@ -194,7 +194,7 @@ impl StepCompiler<'_> {
                 self.findings.error(&path, message);
             }
             text::literal_secret(name, &value.as_str().into(), &path, self.findings);
-            let Some(name) = wire::header_name(name, &path, self.findings) else {
+            let Some(name) = wire::header_name(name, Some(value), &path, self.findings) else {
                 headers = None;
                 continue;
             };
