@@ -61,6 +61,8 @@ pub struct UserSession {
     /// `None` unless the scenario keeps cookies.
     jar: Option<Jar>,
     talk: Talk,
+    /// The nonces of the conversations in `talk`, by [`Step::number`].
+    nonces: BTreeMap<usize, u64>,
     kept: KeptConversations,
     conversation: ConversationState,
     /// Number of turns answered since the set-up, by [`Step::number`].
@@ -135,6 +137,7 @@ impl UserSession {
             taken: Taken::default(),
             jar,
             talk: Talk::default(),
+            nonces: BTreeMap::new(),
             kept: KeptConversations::default(),
             conversation: ConversationState::default(),
             turns: BTreeMap::new(),
@@ -155,8 +158,9 @@ impl UserSession {
             KeptConversations::most_bytes(scenario.all().filter(|step| stateful(step).is_some()).count());
         let jar = if scenario.cookies { Jar::MAX_BYTES } else { 0 };
         let turns = scenario.all().filter(|step| step.turns).count() * ENTRY;
+        let nonces = scenario.all().filter(|step| history_bytes(step) > 0).count() * ENTRY;
         let counters = Counters::MAX * (Counters::MAX_NAME + ENTRY);
-        size_of::<Self>() + taken + talk + summary + kept + jar + turns + counters
+        size_of::<Self>() + taken + talk + summary + kept + jar + turns + nonces + counters
     }
 
     /// Starts over before the set-up is played (again): extracted values, cookies and conversations are dropped.
@@ -164,6 +168,7 @@ impl UserSession {
     pub fn reset(&mut self) {
         self.taken = Taken::default();
         self.talk = Talk::default();
+        self.nonces.clear();
         self.kept = KeptConversations::default();
         self.conversation = ConversationState::default();
         self.turns.clear();
@@ -260,7 +265,15 @@ impl UserSession {
             StepAction::Ask(ask) => {
                 let going_on = ask.stateful.then(|| self.kept.go_on(step.number, ask.history));
                 let params = stage_context.pair.params(step);
-                let (ask, question) = renderer.ask(ask, params, self.talk.of(step.number), going_on)?;
+                // The first turn's nonce, so that a later one finds its own conversation in a cache, and no other.
+                let is_later_turn = self.talk.of(step.number).next().is_some();
+                let begun = self.nonces.get(&step.number).filter(|_| is_later_turn);
+                let nonce = begun.copied().unwrap_or_else(|| renderer.nonce());
+                if history_bytes(step) > 0 {
+                    self.nonces.insert(step.number, nonce);
+                }
+                let past = (self.talk.of(step.number), nonce);
+                let (ask, question) = renderer.ask(ask, params, past, going_on)?;
                 if ask.conversation.is_some() {
                     self.kept.asked(&ask);
                 }
@@ -319,7 +332,7 @@ impl UserSession {
             + self.kept.bytes()
             + self.conversation.bytes()
             + jar
-            + self.turns.len() * ENTRY
+            + (self.turns.len() + self.nonces.len()) * ENTRY
             + counters
     }
 }

@@ -295,7 +295,8 @@ impl Price {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Cache {
-    /// Each prompt begins with a nonce, so that no prefix is shared and the model is measured rather than the cache.
+    /// Each prompt begins with a nonce, so that no prefix is shared and the model is measured rather than the cache. All
+    /// turns of a conversation have the same one.
     #[default]
     Bust,
     /// Prompts are sent unchanged.

@@ -177,13 +177,19 @@ impl<'a> Renderer<'a> {
         })
     }
 
+    /// The nonce that busts caches. The target is included, because two targets may use the same server.
+    pub(super) fn nonce(&self) -> u64 {
+        let parts = [self.seed, self.stage_context.seeds.nonces];
+        seed::hash("nonce", &[&self.stage_context.pair.pair.target], &parts)
+    }
+
     /// Builds a model call, and the question to remember if the step has a history that is sent along. `params` are those
     /// of [`crate::plan::PairPlan::params`]. A conversation that the server keeps began with the system prompt and a nonce.
     pub(super) fn ask(
         &mut self,
         step: &AskStep,
         params: Arc<Map<String, Value>>,
-        history: impl Iterator<Item = Message>,
+        (history, nonce): (impl Iterator<Item = Message>, u64),
         conversation: Option<KeptConversation>,
     ) -> Result<(Ask, Option<Arc<str>>), RenderError> {
         let (system, question) = match &step.text {
@@ -210,9 +216,7 @@ impl<'a> Renderer<'a> {
         let (stream, output_tokens) = (step.stream, step.output_tokens);
         let mut ask = Ask { messages, stream, output_tokens, params, conversation, cache_system: false };
         if step.cache == Cache::Bust && !begun {
-            // The target is included, because two targets may use the same server.
-            let parts = [self.seed, self.stage_context.seeds.nonces];
-            ask.bust(seed::hash("nonce", &[&self.stage_context.pair.pair.target], &parts));
+            ask.bust(nonce);
         }
         Ok((ask, (step.history > 0 && !step.stateful).then_some(question)))
     }

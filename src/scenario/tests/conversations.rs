@@ -53,6 +53,26 @@ fn the_nonce_comes_first_and_differs_by_target() {
 }
 
 #[test]
+fn all_turns_of_a_conversation_have_the_nonce_of_its_first() {
+    let mut stage = Stage::default();
+    let mut it = stage.ask("it", "q{{ turn }}", 2);
+    asks(&mut it).cache = Cache::Bust;
+    let mut driver = Driver::new(&stage.stage_context(vec![it]), 0);
+    let mut nonces = Vec::new();
+    for iteration in 0..4 {
+        let sent = texts(&driver.ask(0, iteration));
+        assert!(sent.ends_with(&format!("q{}", iteration + 1)), "{sent}");
+        nonces.push(sent.split(' ').next().unwrap().to_owned());
+        driver.take(0, &Answer::text("a")).unwrap();
+    }
+    assert_eq!(nonces, [nonces[0].as_str(); 4]);
+    assert!(driver.user.bytes() <= UserSession::most_bytes(&driver.user.stage_context.scenario));
+    // Another conversation of the same user.
+    driver.user.reset();
+    assert!(!texts(&driver.ask(0, 4)).starts_with(&nonces[0]));
+}
+
+#[test]
 fn earlier_turns_are_sent_along_as_many_as_asked_for() {
     let mut stage = Stage::default();
     let mut it = stage.ask("it", "q{{ turn }}", 2);
