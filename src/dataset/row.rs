@@ -6,6 +6,9 @@ use crate::vocabulary::DatasetFormat;
 use serde::Deserialize;
 use serde_json::Value;
 
+/// Maximum length in bytes of the type of a part that a message quotes.
+const MAX_SHOWN_TYPE: usize = 40;
+
 /// A prompt of a dataset, with its output length and weight.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DatasetRow {
@@ -41,19 +44,8 @@ struct JsonRow {
 #[derive(Deserialize)]
 struct ChatMessage {
     role: String,
-    content: ChatContent,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum ChatContent {
-    Text(String),
-    Parts(Vec<TextPart>),
-}
-
-#[derive(Deserialize)]
-struct TextPart {
-    text: String,
+    /// A text, or a list of parts.
+    content: Value,
 }
 
 /// A recorded conversation, an item of a `sharegpt` file.
@@ -165,14 +157,26 @@ impl ChatMessage {
             _ => return Err("has a message of a role other than system, user and assistant".to_owned()),
         };
         let text = match self.content {
-            ChatContent::Text(text) => text,
-            ChatContent::Parts(parts) => {
-                let texts: Vec<_> = parts.into_iter().map(|part| part.text).collect();
-                texts.join("\n")
+            Value::String(text) => text,
+            Value::Array(parts) => parts.iter().map(text_of_part).collect::<Result<Vec<_>, _>>()?.join("\n"),
+            _ => {
+                let message =
+                    "has a message whose `content` is neither a text nor a list of parts with a `text`";
+                return Err(message.to_owned());
             }
         };
         Ok(Message { role, text: text.into() })
     }
+}
+
+/// The text of a part of a message: `{ "type": "text", "text": "..." }`.
+fn text_of_part(part: &Value) -> Result<&str, String> {
+    let text = part.get("text").and_then(Value::as_str);
+    text.ok_or_else(|| {
+        let kind = part.get("type").and_then(Value::as_str).filter(|kind| kind.len() <= MAX_SHOWN_TYPE);
+        let kind = kind.map(|kind| format!(" of type \"{kind}\"")).unwrap_or_default();
+        format!("has a message with a part{kind} that has no `text`: only parts with text are supported")
+    })
 }
 
 impl Columns {
@@ -292,6 +296,22 @@ mod tests {
             said(r#"{"messages": [{"role": "tool", "content": "x"}]}"#),
             "has a message of a role other than system, user and assistant"
         );
+        let content =
+            |content: &str| said(&format!(r#"{{"messages": [{{"role": "user", "content": {content}}}]}}"#));
+        assert_eq!(
+            content(r#"[{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "u"}}]"#),
+            "has a message with a part of type \"image_url\" that has no `text`: only parts with text are supported"
+        );
+        assert_eq!(
+            content("[7]"),
+            "has a message with a part that has no `text`: only parts with text are supported"
+        );
+        for other in ["null", "7", "{}"] {
+            assert_eq!(
+                content(other),
+                "has a message whose `content` is neither a text nor a list of parts with a `text`"
+            );
+        }
         assert_eq!(said("oops"), "is not what is expected: expected value, column 1");
         assert!(said("{").starts_with("is not what is expected: EOF"));
         assert!(said("[1]").starts_with("is not what is expected: "));
