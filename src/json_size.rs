@@ -6,12 +6,14 @@ pub const MAX: usize = 64 << 20;
 
 /// Texts up to this length always fit.
 const SMALL: usize = 64 << 10;
-/// A map and its first node, in bytes.
-const OBJECT: usize = 640;
+/// A map and its first allocation, in bytes.
+const OBJECT: usize = 540;
 /// A list and its first allocation, in bytes.
-const ARRAY: usize = 160;
-/// A further value, with its key and its share of preallocated memory, in bytes.
-const VALUE: usize = 110;
+const ARRAY: usize = 320;
+/// A further value, with its share of preallocated memory, in bytes.
+const VALUE: usize = 150;
+/// What a value in a map takes beyond that, for its key and its place in the order of keys, in bytes.
+const ENTRY: usize = 100;
 
 /// Whether a text may be parsed: its values take at most [`MAX`].
 pub fn fits(text: &[u8]) -> bool {
@@ -24,7 +26,7 @@ fn most_parsed_bytes(text: &[u8]) -> usize {
     // The sum of a chunk fits into a byte, which lets the compiler vectorize the loop.
     let count_in = |chunk: &[u8], wanted: u8| chunk.iter().map(|byte| u8::from(*byte == wanted)).sum::<u8>();
     let count = |wanted| text.chunks(255).map(|chunk| usize::from(count_in(chunk, wanted))).sum::<usize>();
-    text.len() + count(b'{') * OBJECT + count(b'[') * ARRAY + count(b',') * VALUE
+    text.len() + count(b'{') * OBJECT + count(b'[') * ARRAY + count(b',') * VALUE + count(b':') * ENTRY
 }
 
 /// An approximate upper bound of the memory that the values of a text take.
@@ -45,6 +47,7 @@ fn parsed_bytes(text: &[u8]) -> usize {
             b'{' => bytes += OBJECT,
             b'[' => bytes += ARRAY,
             b',' => bytes += VALUE,
+            b':' => bytes += ENTRY,
             _ => {}
         }
     }
@@ -54,6 +57,15 @@ fn parsed_bytes(text: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_are_not_larger_than_counted() {
+        // Allocations grow by doubling, so up to half of one is not used.
+        let value = size_of::<serde_json::Value>();
+        assert!(2 * value <= VALUE && 4 * value <= ARRAY, "{value}");
+        let entry = size_of::<(usize, String, serde_json::Value)>();
+        assert!(2 * (entry + size_of::<usize>()) <= VALUE + ENTRY && 4 * entry <= OBJECT, "{entry}");
+    }
 
     #[test]
     fn small_objects_take_much_more_than_their_text() {

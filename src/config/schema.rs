@@ -52,6 +52,7 @@ impl Schema {
         if let Value::Object(root) = &mut json {
             root.insert("title".to_owned(), json!("tokenbeat configuration"));
         }
+        json.sort_all_objects();
         let options = FORMATS.iter().fold(jsonschema::options(), |options, (name, check)| {
             options.with_format(*name, move |text: &str| check(text).is_ok())
         });

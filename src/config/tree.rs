@@ -50,6 +50,17 @@ pub enum Position {
     Nowhere,
 }
 
+impl Position {
+    /// Sorts the positions in a file by line and column.
+    fn order(&self) -> (&str, usize, usize) {
+        match self {
+            Self::File { name, line, column } => (name, *line, *column),
+            Self::Whole(name) => (name, 0, 0),
+            Self::Nowhere => ("", 0, 0),
+        }
+    }
+}
+
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -110,7 +121,10 @@ impl Node {
             Value::String(text) => text.clone().into(),
             Value::Array(items) => items.iter().map(Self::to_json).collect(),
             Value::Map(map) => {
-                let entries = map.iter().map(|(key, entry)| (key.clone(), entry.node.to_json()));
+                // As written: a model answers in the order of the keys of a schema that is sent to it.
+                let mut entries: Vec<_> = map.iter().collect();
+                entries.sort_by_key(|(_, entry)| entry.key_at.order());
+                let entries = entries.into_iter().map(|(key, entry)| (key.clone(), entry.node.to_json()));
                 entries.collect::<Map<_, _>>().into()
             }
         }

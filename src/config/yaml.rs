@@ -339,6 +339,15 @@ mod tests {
     }
 
     #[test]
+    fn keys_keep_the_order_in_which_they_were_written() {
+        let read = json("z: { b: 1, a: 2 }\nproperties:\n  reasoning: x\n  answer: y\na: 1");
+        assert_eq!(
+            read.to_string(),
+            r#"{"z":{"b":1,"a":2},"properties":{"reasoning":"x","answer":"y"},"a":1}"#
+        );
+    }
+
+    #[test]
     fn what_aliases_stand_for_is_counted() {
         // Each level contains the level below it ten times.
         let levels = |count: usize, first: &str, level: &dyn Fn(usize, String) -> String| {

@@ -25,6 +25,14 @@ pub(super) fn sha256_of(value: &impl Serialize) -> [u8; 32] {
     hasher.0.finalize().into()
 }
 
+/// SHA-256 of a serialised value in which the order of keys counts.
+pub(super) fn sha256_in_order_of(value: &impl Serialize) -> [u8; 32] {
+    let value = serde_json::to_value(value).unwrap_or_else(|error| error.to_string().into());
+    let mut hasher = Hasher(Sha256::new());
+    let _ = write!(hasher, "{value}");
+    hasher.0.finalize().into()
+}
+
 /// Hashes what is written to it, so that large workloads are not copied into memory as text.
 struct Hasher(Sha256);
 

@@ -2,7 +2,7 @@
 //! where, and how the answers are evaluated. They cover what the plan's types serialize; fields that do not count are
 //! skipped there, with the reason. Fingerprints are compared within a process and mean nothing outside of it.
 
-use super::{Auth, PairPlan, Target, Tokenizer, canonical};
+use super::{Auth, JsonTemplate, PairPlan, Target, Tokenizer, canonical};
 use std::fmt;
 use std::path::Path;
 
@@ -19,14 +19,17 @@ impl fmt::Debug for Fingerprint {
 impl PairPlan {
     /// Changes with everything that a run of this pair depends on. CPU-bound if there are many prompts.
     pub fn fingerprint(&self) -> Fingerprint {
-        Fingerprint(canonical::sha256_of(self))
+        // The order of keys is sent, too; in a body with templates it is not serialized, as it is no part of a revision.
+        let bodies = self.profile.scenario.all().filter_map(|step| step.json_body());
+        let keys: Vec<&str> = bodies.flat_map(JsonTemplate::keys).collect();
+        Fingerprint(canonical::sha256_in_order_of(&(self, keys)))
     }
 }
 
 impl Target {
     /// Changes with everything that its client depends on, except the contents of [`Self::files`].
     pub fn fingerprint(&self) -> Fingerprint {
-        Fingerprint(canonical::sha256_of(self))
+        Fingerprint(canonical::sha256_in_order_of(self))
     }
 
     /// The files that its client reads when it is created. Secret files are not included: they are read again when they

@@ -71,7 +71,7 @@ fn merge(into: &mut Map<String, Value>, patch: &Map<String, Value>, nulls: Nulls
     for (key, value) in patch {
         match value {
             Value::Null if nulls == Nulls::Remove => {
-                into.remove(key);
+                into.shift_remove(key);
             }
             Value::Object(patch) => {
                 let present = into.entry(key.as_str()).or_insert(Value::Null);
@@ -168,6 +168,16 @@ mod tests {
         assert_eq!(cap(json!({ "max_tokens": 5 })), Some(5));
         assert_eq!(cap(json!({ "max_tokens": 5, "max_completion_tokens": 9 })), Some(9));
         assert_eq!(cap(json!({ "max_tokens": null })), None);
+        assert_eq!(cap(json!({ "generation_config": { "max_output_tokens": 5 } })), Some(5));
+    }
+
+    #[test]
+    fn keys_stay_in_the_order_in_which_they_were_written() {
+        let written = r#"{"z":1,"schema":{"reasoning":1,"answer":2},"b":3,"a":4}"#;
+        let mut document = map(serde_json::from_str(written).unwrap());
+        apply_patch(&mut document, &map(json!({ "z": null, "schema": { "score": 3 }, "b": 5 })));
+        let merged = r#"{"schema":{"reasoning":1,"answer":2,"score":3},"b":5,"a":4}"#;
+        assert_eq!(Value::Object(document).to_string(), merged);
     }
 
     /// Keys `a` and `b` always contain objects, `c` and `d` never.

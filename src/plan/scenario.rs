@@ -149,8 +149,22 @@ pub enum JsonTemplate {
     Template(Template),
     /// An array with templates in it.
     Array(Vec<Self>),
-    /// An object with templates in its values. Keys are used literally.
-    Object(Vec<(String, Self)>),
+    /// An object with templates in its values. Keys are used literally, and sent in this order.
+    // Serialized in the order of the alphabet, so that the revisions of older configs stay the same.
+    Object(#[serde(serialize_with = "serialize::sorted_fields")] Vec<(String, Self)>),
+}
+
+impl JsonTemplate {
+    /// The keys of its objects with templates, in order.
+    pub fn keys(&self) -> Vec<&str> {
+        match self {
+            Self::Literal(_) | Self::Template(_) => Vec::new(),
+            Self::Array(items) => items.iter().flat_map(Self::keys).collect(),
+            Self::Object(fields) => {
+                fields.iter().flat_map(|(key, field)| std::iter::once(&**key).chain(field.keys())).collect()
+            }
+        }
+    }
 }
 
 /// A call of the model in the target's dialect.
@@ -374,6 +388,17 @@ impl Step {
             | AskText::Dataset { .. }
             | AskText::Trace { .. } => true,
             AskText::Template { .. } | AskText::Conversation(_) | AskText::Summary(_) => false,
+        }
+    }
+
+    /// The JSON that it sends, if it is an HTTP request with such a body.
+    pub fn json_body(&self) -> Option<&JsonTemplate> {
+        match &self.action {
+            StepAction::Http(http) => match &http.body {
+                BodyTemplate::Json(json) => Some(json),
+                BodyTemplate::None | BodyTemplate::Form(_) | BodyTemplate::Raw { .. } => None,
+            },
+            StepAction::Ask(_) => None,
         }
     }
 

@@ -3,6 +3,7 @@
 //!
 //! A serialized plan is only hashed and must never be shown: it contains bodies and headers of steps in clear text.
 
+use super::JsonTemplate;
 use crate::event::Failure;
 use crate::secret::Secret;
 use crate::template::Template;
@@ -68,6 +69,15 @@ pub(super) fn plain_headers<S: Serializer>(
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())))
+}
+
+pub(super) fn sorted_fields<S: Serializer>(
+    fields: &[(String, JsonTemplate)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let mut fields: Vec<_> = fields.iter().collect();
+    fields.sort_by_key(|(key, _)| key);
+    serializer.collect_seq(fields)
 }
 
 pub(super) fn templates<S: Serializer>(

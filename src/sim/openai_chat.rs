@@ -202,15 +202,15 @@ impl Completion {
     /// A chunk of text without log probabilities, of which a stream has many: the same as [`Self::chunk`] makes.
     fn text_chunk(&self, field: &str, text: &str) -> String {
         let mut out = String::with_capacity(self.id.len() + self.model.len() + text.len() + 192);
-        out.extend(["{\"choices\":[{\"delta\":{\"", field, "\":"]);
-        out.push_str(&Value::from(text).to_string());
-        out.push_str("},\"finish_reason\":null,\"index\":0,\"logprobs\":null}],\"created\":");
-        out.push_str(&self.created.to_string());
-        out.push_str(",\"id\":");
+        out.push_str("{\"id\":");
         out.push_str(&Value::from(self.id.as_str()).to_string());
+        out.push_str(",\"object\":\"chat.completion.chunk\",\"created\":");
+        out.push_str(&self.created.to_string());
         out.push_str(",\"model\":");
         out.push_str(&Value::from(self.model.as_str()).to_string());
-        out.push_str(",\"object\":\"chat.completion.chunk\"}");
+        out.extend([",\"choices\":[{\"index\":0,\"delta\":{\"", field, "\":"]);
+        out.push_str(&Value::from(text).to_string());
+        out.push_str("},\"logprobs\":null,\"finish_reason\":null}]}");
         out
     }
 

@@ -170,7 +170,7 @@ fn trap_03_hidden_reasoning_is_not_in_the_streamed_tokens() {
     "42."
     "#);
     insta::assert_snapshot!(golden(stream!("only_hidden_reasoning")), @r#"
-    empty the answer is complete and has no generated content: looked at `choices[].delta` in 3 events; the last was {"choices":[],"created":1731600000,"id":"chatcmpl-BxYz3","model":"gpt-4o-mini-2024-07-18","object":"chat.completion.chunk","service_tier":"default","system_fingerprint":"fp_0705bf87c0","usage":{"completion_tokens":64,"completion_tokens_details":{"accepted_prediction_tokens":0,"audio_tokens":0,"reasoning_tokens":64,"rejected_prediction_tokens":0},"prompt_tokens":19,"prompt_tokens_details":{"audio_tokens":0,"cached_tokens":0},"total_tokens":83}}
+    empty the answer is complete and has no generated content: looked at `choices[].delta` in 3 events; the last was {"id":"chatcmpl-BxYz3","object":"chat.completion.chunk","created":1731600000,"model":"gpt-4o-mini-2024-07-18","service_tier":"default","system_fingerprint":"fp_0705bf87c0","choices":[],"usage":{"prompt_tokens":19,"completion_tokens":64,"total_tokens":83,"prompt_tokens_details":{"cached_tokens":0,"audio_tokens":0},"completion_tokens_details":{"reasoning_tokens":64,"audio_tokens":0,"accepted_prediction_tokens":0,"rejected_prediction_tokens":0}}}
     chunk 10 token - text - last - end 40; gaps []
     in 19 (usage) cached 0 out 64 (usage) reasoning 64 hidden 64; streamed 0 after first -
     ""
@@ -208,7 +208,7 @@ fn trap_06_a_usage_chunk_moves_no_token_mark() {
     "ab"
     "#);
     insta::assert_snapshot!(golden(stream!("empty")), @r#"
-    empty the answer is complete and has no generated content: looked at `choices[].delta` in 3 events; the last was {"choices":[],"created":1731600000,"id":"chatcmpl-7f1a","model":"meta-llama/Llama-3.1-8B-Instruct","object":"chat.completion.chunk","usage":{"completion_tokens":0,"prompt_tokens":36,"total_tokens":36}}
+    empty the answer is complete and has no generated content: looked at `choices[].delta` in 3 events; the last was {"id":"chatcmpl-7f1a","object":"chat.completion.chunk","created":1731600000,"model":"meta-llama/Llama-3.1-8B-Instruct","choices":[],"usage":{"prompt_tokens":36,"total_tokens":36,"completion_tokens":0}}
     chunk 10 token - text - last - end 40; gaps []
     in 36 (usage) cached - out 0 (usage) reasoning -; streamed 0 after first -
     ""

@@ -153,6 +153,29 @@ mod tests {
     }
 
     #[test]
+    fn the_order_of_keys_in_what_is_sent_makes_another_pair_of_the_same_revision() {
+        let pair = |body: &str, params: &str| {
+            let plan = crate::plan::from_yaml(&format!(
+                "targets: {{ t: {{ api: openai-chat, base_url: 'http://127.0.0.1:1/v1' }} }}\n\
+                 profiles: {{ p: {{ targets: [t], schedule: {{ manual: {{}} }}, scenario: {{ steps: [\
+                 {{ name: a, post: /x, json: {body} }}, {{ name: b, ask: {{ prompt: x, params: {params} }} }}] }} }} }}"
+            ));
+            let plan = plan.unwrap_or_else(|e| panic!("{e}"));
+            (plan.pairs[0].revision.clone(), plan.pairs[0].fingerprint())
+        };
+        let base = pair("{ a: '{{ user }}', b: { c: 1, d: 2 } }", "{ f: { x: 1, y: 2 } }");
+        for (body, params) in [
+            ("{ b: { c: 1, d: 2 }, a: '{{ user }}' }", "{ f: { x: 1, y: 2 } }"),
+            ("{ a: '{{ user }}', b: { d: 2, c: 1 } }", "{ f: { x: 1, y: 2 } }"),
+            ("{ a: '{{ user }}', b: { c: 1, d: 2 } }", "{ f: { y: 2, x: 1 } }"),
+        ] {
+            let other = pair(body, params);
+            assert_eq!(other.0, base.0, "{body} {params}");
+            assert_ne!(other.1, base.1, "{body} {params}");
+        }
+    }
+
+    #[test]
     fn the_order_of_keys_does_not_count() {
         let one: Value = serde_json::from_str(r#"{"a":1,"b":{"c":2,"d":3}}"#).unwrap();
         let two: Value = serde_json::from_str(r#"{"b":{"d":3,"c":2},"a":1}"#).unwrap();

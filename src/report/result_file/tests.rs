@@ -11,10 +11,9 @@ fn a_result_is_a_golden_file() {
     reset_of(&mut saved);
     saved.pairs[0].reasons = vec!["objective ttft missed".into()];
     saved.config = Some("profiles: {}\n".into());
-    let text = serde_json::to_string_pretty(
-        &serde_json::from_str::<serde_json::Value>(&saved.to_json().unwrap()).unwrap(),
-    )
-    .unwrap();
+    let mut value: serde_json::Value = serde_json::from_str(&saved.to_json().unwrap()).unwrap();
+    value.sort_all_objects();
+    let text = serde_json::to_string_pretty(&value).unwrap();
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/result.json");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(path, text.clone() + "\n").unwrap();
