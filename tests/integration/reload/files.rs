@@ -182,7 +182,7 @@ async fn rotated_tls_files_are_used_and_cut_no_run() {
     world.until("tokenbeat_config_last_reload_successful", &[], |n| n == Some(0.0)).await;
     assert_eq!(world.metric("tokenbeat_requests_total", OK).await, Some(0.0));
     let errors = world.status().await["config"]["errors"].to_string();
-    assert!(errors.contains("cannot set up the target sim: the client certificate in"), "{errors}");
+    assert!(errors.contains("targets.sim.tls.client_cert_file: the client certificate in"), "{errors}");
     std::fs::write(world.dir.path().join("key.pem"), key.serialize_pem()).unwrap();
     world.until("tokenbeat_config_last_reload_successful", &[], |n| n == Some(1.0)).await;
     world.until("tokenbeat_requests_total", OK, |n| n >= Some(3.0)).await;
