@@ -156,8 +156,10 @@ fn a_text_that_was_made_to_take_long_is_masked_from_there() {
 /// One of the ways to write a character, and to write that again.
 fn spelled(c: char, way: u8) -> String {
     let mut units = [0; 2];
-    let utf16 = |units: &[u16]| units.iter().map(|unit| format!("\\u{unit:04x}")).collect::<String>();
-    let utf8 = |c: char| c.to_string().bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
+    let utf16 =
+        |units: &[u16]| units.iter().map(|unit| format!("\\u{unit:04x}")).collect::<Vec<_>>().concat();
+    let utf8 =
+        |c: char| c.to_string().bytes().map(|byte| format!("%{byte:02X}")).collect::<Vec<_>>().concat();
     let json = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
     match way {
         0 => json(&c.to_string()),
