@@ -162,7 +162,9 @@ mod tests {
         let schema = Schema::get();
         let root = schema.root();
         let mut layers = [tree("lower.yaml", lower), tree("upper.yaml", upper)];
-        layers.iter_mut().for_each(|layer| layer.drop_nulls(&root));
+        for layer in &mut layers {
+            layer.drop_nulls(&root);
+        }
         merge(&layers, &root).to_json()
     }
 

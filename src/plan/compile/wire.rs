@@ -76,7 +76,7 @@ pub(super) fn header_secret(
                 return None;
             }
             origin => {
-                findings.warn(path, format!("{origin} {NO_HEADER_VALUE}; it is read again at each use"))
+                findings.warn(path, format!("{origin} {NO_HEADER_VALUE}; it is read again at each use"));
             }
         }
     }
