@@ -10,7 +10,7 @@ mod journey;
 mod offered;
 mod watched;
 
-pub use incident::{SubjectNews, incident_news};
+pub use incident::{SubjectNews, end_of_unwatched, incident_news};
 pub use journey::OpenJourney;
 pub use offered::OfferedRequest;
 pub use watched::{StandingRegression, WatchedRun, WatchedSeries};

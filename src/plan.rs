@@ -25,6 +25,7 @@ mod forecast;
 mod fuzz;
 #[cfg(test)]
 mod hostile;
+mod incident;
 mod length;
 mod load;
 mod load_curve;
@@ -82,6 +83,7 @@ pub use forecast::{
     Amount, Daily, Estimate, Forecast, ForecastUsage, InputTokens, Outlook, PairForecast, TokenCounter,
     forecast, outlooks,
 };
+pub use incident::IncidentSubject;
 pub use length::{JointLengths, LONGEST_TEXT, LengthCurve, LengthDistribution, LengthRange, WeightedLengths};
 pub use load::{Also, LoadedPlan, PlanLoadAttempt, attempt, from_yaml, load};
 pub use load_curve::{

@@ -5,11 +5,17 @@ use crate::event::{
     ComparisonReport, ComparisonVerdict, ModelObservation, ModelSign, Pair, ReplicaOutlierChange, RunResult,
     RunSummary, SkippedRun, TargetState, TargetStateChange,
 };
+use crate::plan::IncidentSubject;
 use crate::plan::webhook::WebhookIncident;
 use crate::vocabulary::IncidentKind;
 use jiff::Timestamp;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+
+/// States that are no trouble, where no type has their names.
+const OK: &str = "ok";
+const AVAILABLE: &str = "available";
+const SAME: &str = "same";
 
 /// What a fact says about a subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +42,31 @@ pub fn incident_news(fact: &Fact) -> Vec<SubjectNews> {
         Fact::ReplicaOutlierChanged(change) => vec![SubjectNews::State(outlier(change))],
         Fact::PairWatched(run) => run.series.iter().map(|series| regression(run, series)).collect(),
         _ => Vec::new(),
+    }
+}
+
+/// The end of an incident whose subject is not watched any more; `why` says so.
+pub fn end_of_unwatched(subject: &IncidentSubject<'_>, why: &str, at: SystemTime) -> WebhookIncident {
+    let IncidentSubject { kind, profile, target, quantity } = *subject;
+    let state = match kind {
+        IncidentKind::TargetState => TargetState::Ok.label(),
+        IncidentKind::Run => RunResult::Ok.label(),
+        IncidentKind::Budget => AVAILABLE,
+        IncidentKind::ModelChange => SAME,
+        IncidentKind::Comparison => ComparisonVerdict::Unknown.label(),
+        IncidentKind::Regression | IncidentKind::ReplicaOutlier => OK,
+    };
+    let about = match (profile, quantity) {
+        ("", _) => format!("target {target}"),
+        (_, "") => format!("{profile} against {target}"),
+        _ => format!("{quantity} of {profile} against {target}"),
+    };
+    let pair = Pair { profile: profile.into(), target: target.into() };
+    WebhookIncident {
+        quantity: quantity.into(),
+        title: format!("{about}: the incident ({}) is over", kind.name()),
+        detail: why.to_owned(),
+        ..of_pair(kind, &pair, state, false, at)
     }
 }
 
@@ -96,7 +127,7 @@ fn run_ended(summary: &RunSummary) -> Option<WebhookIncident> {
 fn budget(pair: &Pair, available: bool, at: SystemTime) -> WebhookIncident {
     let Pair { profile, target } = pair;
     let (state, title) = if available {
-        ("available", format!("{profile} runs against {target} again"))
+        (AVAILABLE, format!("{profile} runs against {target} again"))
     } else {
         ("exhausted", format!("a budget is exhausted: {profile} does not run against {target}"))
     };
@@ -111,7 +142,7 @@ fn model(observed: &ModelObservation) -> WebhookIncident {
     let (state, title) = if changed {
         ("changed", format!("the model of {} has changed, says {}", pair.target, pair.profile))
     } else {
-        ("same", format!("the model of {} is that of the reference, says {}", pair.target, pair.profile))
+        (SAME, format!("the model of {} is that of the reference, says {}", pair.target, pair.profile))
     };
     let detail = seen.map(|change| change.why.clone()).unwrap_or_default();
     WebhookIncident { title, detail, ..of_pair(IncidentKind::ModelChange, pair, state, changed, *at) }
@@ -133,7 +164,7 @@ fn outlier(change: &ReplicaOutlierChange) -> WebhookIncident {
     let ReplicaOutlierChange { pair, quantity, stands, at, why } = change;
     let Pair { profile, target } = pair;
     let quantity = quantity.label();
-    let (state, says) = if *stands { ("outlier", "an outlier") } else { ("ok", "an outlier no more") };
+    let (state, says) = if *stands { ("outlier", "an outlier") } else { (OK, "an outlier no more") };
     WebhookIncident {
         quantity: quantity.into(),
         title: format!("{target} is {says} among its siblings in {quantity}, says {profile}"),
@@ -153,7 +184,7 @@ fn regression(run: &WatchedRun, series: &WatchedSeries) -> SubjectNews {
             ("worse", format!("{quantity} of {profile} against {target} has become worse"), detail)
         }
         None => {
-            ("ok", format!("{quantity} of {profile} against {target} counts as worse no more"), String::new())
+            (OK, format!("{quantity} of {profile} against {target} counts as worse no more"), String::new())
         }
     };
     SubjectNews::State(WebhookIncident {

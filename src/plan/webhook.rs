@@ -1,7 +1,7 @@
 //! A webhook: where incidents are told, which of them and in what form. Also what can be told of an incident, which is
 //! what templates read. It must not know what causes an incident, nor how messages are sent.
 
-use super::{Agent, JsonTemplate};
+use super::{Agent, IncidentSubject, JsonTemplate};
 use crate::secret::Secret;
 use crate::seed;
 use crate::template::{Counters, RenderError, RenderScope, Template, Templates, Vars};
@@ -114,6 +114,12 @@ impl WebhookIncident {
     pub fn key(&self) -> String {
         let parts = [self.kind.name(), &self.profile, &self.target, &self.quantity];
         parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/")
+    }
+
+    /// What it is about.
+    pub fn subject(&self) -> IncidentSubject<'_> {
+        let Self { kind, profile, target, quantity, .. } = self;
+        IncidentSubject { kind: *kind, profile, target, quantity }
     }
 
     /// The fields of its message.

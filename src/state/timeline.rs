@@ -9,10 +9,10 @@ pub use event::{EarlierEvents, MAX_EVENTS, ProcessEnd, TimelineEvent, TimelineKi
 
 use super::StateKeeper;
 use super::time::Time;
-use crate::event::{ComparisonVerdict, WallClock, split_replica};
+use crate::event::{ComparisonVerdict, WallClock};
 use crate::fact::{Fact, Sink, SubjectNews, incident_news};
 use crate::plan::webhook::WebhookIncident;
-use crate::plan::{PairPlan, Plan};
+use crate::plan::{IncidentSubject, Plan};
 use crate::vocabulary::IncidentKind;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -91,30 +91,24 @@ impl Timeline {
 
     /// Closes what a plan does not have any more.
     fn plan_is(&self, plan: &Plan) {
-        let is_target = |name: &str| plan.targets.iter().any(|target| *target.name == *name);
-        let pair = |profile: &str, target: &str| {
-            plan.pairs.iter().find(|it| *it.pair.profile == *profile && *it.pair.target == *target)
-        };
-        let compares = |pair: &PairPlan| pair.profile.comparison.is_some();
-        let is_planned = |event: &TimelineEvent| match (&event.profile, &event.target) {
-            (Some(profile), Some(target)) => pair(profile, target).is_some_and(|pair| match event.kind {
-                TimelineKind::Regression => pair.detection().is_some(),
-                TimelineKind::Comparison => compares(pair),
-                _ => true,
-            }),
-            (None, Some(target)) => is_target(target),
-            _ => true,
+        let why_unwatched = |event: &TimelineEvent| {
+            let name = |name: &Option<Arc<str>>| name.clone().unwrap_or_default();
+            let (profile, target, quantity) =
+                (name(&event.profile), name(&event.target), name(&event.quantity));
+            let kind = event.kind.incident()?;
+            plan.why_unwatched(&IncidentSubject {
+                kind,
+                profile: &profile,
+                target: &target,
+                quantity: &quantity,
+            })
         };
         let now = self.now();
         let mut known = self.lock();
-        let gone =
-            known.open.extract_if(.., |_, event| event.kind != TimelineKind::Run && !is_planned(event));
+        let gone = known.open.extract_if(.., |_, event| why_unwatched(event).is_some());
         for (_, mut event) in gone.collect::<Vec<_>>() {
             event.end_at(now);
-            let is_replica = event.target.as_deref().is_some_and(|name| split_replica(name).1.is_some());
-            let gone =
-                if is_replica { "the replica is no longer there" } else { "it is no longer in the config" };
-            event.explain(gone);
+            event.explain(why_unwatched(&event).unwrap_or_default());
             self.over(&mut known, event);
         }
     }

@@ -12,11 +12,11 @@ use super::export::{
     Capacity, ExportQueue, Exporter, QueueReceiver, ShutdownDeadline, Signal, Stats, Weigh, queue,
 };
 use super::store::Store;
-use crate::fact::{Fact, Sink, SubjectNews, incident_news};
+use crate::fact::{Fact, Sink, incident_news};
 use crate::plan::Plan;
 use crate::plan::webhook::WebhookIncident;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 use tracker::IncidentTracker;
@@ -55,7 +55,7 @@ impl Weigh for Arc<WebhookIncident> {
 impl IncidentWebhook {
     /// Creates the sink and its task. Nothing is sent before [`WebhookTask::run`]. Its counters become part of the
     /// store's metrics while there is a webhook.
-    pub fn new(plan: &Plan, store: &Store) -> (Arc<Self>, WebhookTask) {
+    pub fn new(plan: &Arc<Plan>, store: &Store) -> (Arc<Self>, WebhookTask) {
         let stats = Arc::clone(store.export_stats());
         let (queue, intake) = queue(Signal::Webhook, CAPACITY, &stats);
         let (settings, in_force) = watch::channel(WebhookSettings::default());
@@ -63,7 +63,7 @@ impl IncidentWebhook {
         let transport = WebhookTransport::new(in_force);
         let exporter =
             Exporter::new(Signal::Webhook, transport, Arc::clone(&stats), ShutdownDeadline::new(ordered));
-        let tracker = Mutex::default();
+        let tracker = Mutex::new(IncidentTracker::new(Arc::clone(plan)));
         let webhook = Arc::new(Self { tracker, settings, queue, stats, held: Notify::new(), stop });
         webhook.plan_is(plan);
         (Arc::clone(&webhook), WebhookTask { webhook, intake, exporter })
@@ -74,15 +74,12 @@ impl IncidentWebhook {
         self.stop.send_replace(Some(Instant::now() + within));
     }
 
-    fn plan_is(&self, plan: &Plan) {
+    fn plan_is(&self, plan: &Arc<Plan>) {
         let webhook = plan.telemetry.webhook.clone();
         self.stats.show(Signal::Webhook, webhook.is_some());
         let mut tracker = self.lock();
-        if webhook.is_some() {
-            tracker.plan_is(plan);
-        } else {
-            // What happens meanwhile is not seen.
-            *tracker = IncidentTracker::default();
+        for incident in tracker.plan_is(Arc::clone(plan), SystemTime::now()) {
+            self.queue.push(Arc::new(incident));
         }
         drop(tracker);
         let agent = Some(Arc::new(plan.agent.clone()));
@@ -95,12 +92,8 @@ impl IncidentWebhook {
         if news.is_empty() {
             return;
         }
-        let is_told = |news: &SubjectNews| match news {
-            SubjectNews::State(incident) => webhook.events.contains(&incident.kind),
-            SubjectNews::Unknown(_) => true,
-        };
         let mut tracker = self.lock();
-        for news in news.into_iter().filter(is_told) {
+        for news in news {
             // With the lock held, so that messages about a subject keep their order.
             if let Some(incident) = tracker.take(news, Instant::now(), webhook.min_interval) {
                 self.queue.push(Arc::new(incident));

@@ -69,6 +69,11 @@ impl TimelineKind {
         })
     }
 
+    /// The kind of the incidents that it is about; none for what is no incident, and for runs.
+    pub(super) fn incident(self) -> Option<IncidentKind> {
+        IncidentKind::ALL.iter().copied().find(|kind| Self::of_incident(*kind) == Some(self))
+    }
+
     /// Whether the next process still knows that it goes on. The state of a target and a verdict are found anew.
     pub(super) const fn survives_a_restart(self) -> bool {
         matches!(self, Self::Regression | Self::ModelChange | Self::Budget)

@@ -21,14 +21,14 @@ struct Rig {
     task: AbortOnDropHandle<()>,
 }
 
-fn plan(webhook: &str) -> Plan {
+fn plan(webhook: &str) -> Arc<Plan> {
     let text = format!(
         "agent: {{ id: probe-1, location: eu }}\n\
          telemetry: {{ {webhook} }}\n\
          targets: {{ llama: {{ api: openai-chat, base_url: 'http://127.0.0.1:1/v1' }} }}\n\
          profiles: {{ chat: {{ targets: [llama], schedule: {{ manual: {{}} }}, workload: {{ prompts: [x] }} }} }}"
     );
-    from_yaml(&text).unwrap_or_else(|e| panic!("{e}"))
+    Arc::new(from_yaml(&text).unwrap_or_else(|e| panic!("{e}")))
 }
 
 fn rig(url: &str, rest: &str) -> Rig {
@@ -349,6 +349,29 @@ async fn what_was_told_before_a_time_without_a_webhook_is_told_again() {
     rig.sent(2).await;
     let told: Vec<_> = seen(&server).await.iter().map(|request| body(request)["state"].clone()).collect();
     assert_eq!(told, ["hung", "hung"]);
+}
+
+/// A reload takes the target away: whoever was told of its trouble is told its end, once.
+#[tokio::test]
+async fn the_end_of_what_is_no_longer_in_the_config_is_told() {
+    let server = receiver(&[]).await;
+    let rig = rig(&server.uri(), "");
+    rig.hang();
+    let without = from_yaml(&format!(
+        "agent: {{ id: probe-1 }}\n\
+         telemetry: {{ webhook: {{ url: '{}' }} }}\n\
+         targets: {{ other: {{ api: openai-chat, base_url: 'http://127.0.0.1:1/v1' }} }}\n\
+         profiles: {{ chat: {{ targets: [other], schedule: {{ manual: {{}} }}, workload: {{ prompts: [x] }} }} }}",
+        server.uri()
+    ));
+    change_plan(&*rig.webhook, without.unwrap_or_else(|e| panic!("{e}")));
+    rig.recover();
+    rig.finish(PATIENCE).await;
+    let messages: Vec<_> = seen(&server).await.iter().map(body).collect();
+    let told: Vec<_> = messages.iter().map(|it| [&it["key"], &it["status"], &it["state"]]).collect();
+    let key = &json!("probe-1/target_state/llama");
+    assert_eq!(told, [[key, &json!("firing"), &json!("hung")], [key, &json!("resolved"), &json!("ok")]]);
+    assert_eq!(messages[1]["detail"], "it is no longer in the config");
 }
 
 #[tokio::test]

@@ -1,26 +1,28 @@
 //! Decides which incidents are told: a state is told once, and something that flaps is not told again and again. Pure:
 //! instants come from the caller. It must not know how messages are sent.
 
-use crate::event::Pair;
-use crate::fact::SubjectNews;
-use crate::plan::Plan;
+use crate::fact::{SubjectNews, end_of_unwatched};
 use crate::plan::webhook::WebhookIncident;
+use crate::plan::{IncidentSubject, Plan};
+use crate::vocabulary::IncidentKind;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 /// What was told of each subject. There are at most as many as the plan's targets and pairs have incidents.
-#[derive(Debug, Default)]
 pub(super) struct IncidentTracker {
+    plan: Arc<Plan>,
     subjects: BTreeMap<String, TrackedSubject>,
 }
 
 /// A subject of incidents.
 #[derive(Debug)]
 struct TrackedSubject {
+    kind: IncidentKind,
     profile: Arc<str>,
     target: Arc<str>,
+    quantity: Arc<str>,
     /// The state that it was last seen in.
     present: Arc<str>,
     /// The state that was told last, and whether it is one of trouble.
@@ -32,9 +34,14 @@ struct TrackedSubject {
 }
 
 impl IncidentTracker {
+    /// Creates it for the subjects of a plan. Nothing was told.
+    pub(super) fn new(plan: Arc<Plan>) -> Self {
+        Self { plan, subjects: BTreeMap::new() }
+    }
+
     /// Takes news at `now`, and returns what is to be told at once, if anything. A state is told if it is not the one
     /// that was told last, and if it is one of trouble or ends one. One that was told less than `min_interval` ago is held
-    /// until then.
+    /// until then. Trouble that is not told under the plan in force is not news: its end could not be told.
     pub(super) fn take(
         &mut self,
         news: SubjectNews,
@@ -50,9 +57,14 @@ impl IncidentTracker {
                 return None;
             }
         };
+        if why_untold(&self.plan, &incident.subject()).is_some() {
+            return None;
+        }
         let subject = self.subjects.entry(incident.key()).or_insert_with(|| TrackedSubject {
+            kind: incident.kind,
             profile: Arc::clone(&incident.profile),
             target: Arc::clone(&incident.target),
+            quantity: Arc::clone(&incident.quantity),
             present: "".into(),
             told: None,
             told_at: BTreeMap::new(),
@@ -67,7 +79,7 @@ impl IncidentTracker {
         }
         subject.held = None;
         let is_known = subject.told.as_ref().is_some_and(|(told, _)| *told == incident.state);
-        let is_over = !incident.firing && !subject.told.as_ref().is_some_and(|(_, firing)| *firing);
+        let is_over = !incident.firing && !subject.is_told_as_trouble();
         if is_known || is_over {
             return None;
         }
@@ -93,22 +105,42 @@ impl IncidentTracker {
         self.subjects.values().filter_map(|subject| subject.held.as_ref().map(|(at, _)| *at)).min()
     }
 
-    /// Forgets subjects that a plan does not have.
-    pub(super) fn plan_is(&mut self, plan: &Plan) {
-        let is_target = |name: &Arc<str>| plan.targets.iter().any(|target| target.name == *name);
-        let is_pair = |pair: &Pair| plan.pairs.iter().any(|it| it.pair == *pair);
+    /// Adopts a plan, and forgets the subjects that are not told under it. Returns the ends of their incidents, which
+    /// nobody else would tell; none without a webhook, because there is nobody to tell them to.
+    pub(super) fn plan_is(&mut self, plan: Arc<Plan>, at: SystemTime) -> Vec<WebhookIncident> {
+        let has_webhook = plan.telemetry.webhook.is_some();
+        let mut ends = Vec::new();
         self.subjects.retain(|_, subject| {
-            let TrackedSubject { profile, target, .. } = subject;
-            if profile.is_empty() {
-                is_target(target)
-            } else {
-                is_pair(&Pair { profile: Arc::clone(profile), target: Arc::clone(target) })
+            let Some(why) = why_untold(&plan, &subject.subject()) else { return true };
+            if has_webhook && subject.is_told_as_trouble() {
+                let end = end_of_unwatched(&subject.subject(), why, at);
+                ends.push(WebhookIncident { previous: Arc::clone(&subject.present), ..end });
             }
+            false
         });
+        self.plan = plan;
+        ends
+    }
+}
+
+/// Why incidents of a subject are not told under a plan; `None` if they are.
+fn why_untold(plan: &Plan, subject: &IncidentSubject<'_>) -> Option<&'static str> {
+    match &plan.telemetry.webhook {
+        Some(webhook) if webhook.events.contains(&subject.kind) => plan.why_unwatched(subject),
+        _ => Some("incidents of this kind are no longer told"),
     }
 }
 
 impl TrackedSubject {
+    fn subject(&self) -> IncidentSubject<'_> {
+        let Self { kind, profile, target, quantity, .. } = self;
+        IncidentSubject { kind: *kind, profile, target, quantity }
+    }
+
+    fn is_told_as_trouble(&self) -> bool {
+        self.told.as_ref().is_some_and(|(_, firing)| *firing)
+    }
+
     fn tell(&mut self, incident: WebhookIncident, now: Instant) -> WebhookIncident {
         self.told = Some((Arc::clone(&incident.state), incident.firing));
         self.told_at.insert(Arc::clone(&incident.state), now);
@@ -119,8 +151,7 @@ impl TrackedSubject {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::small_plan;
-    use crate::vocabulary::IncidentKind;
+    use crate::plan::from_yaml;
     use std::time::UNIX_EPOCH;
 
     const INTERVAL: Duration = Duration::from_mins(10);
@@ -140,6 +171,24 @@ mod tests {
         }
     }
 
+    /// A plan of these targets, each played by these profiles.
+    fn plan(events: &str, targets: &[&str], profiles: &[&str]) -> Arc<Plan> {
+        let listed = |names: &[&str], value: &str| {
+            names.iter().map(|name| format!("{name}: {value}")).collect::<Vec<_>>().join(", ")
+        };
+        let target = "{ api: openai-chat, base_url: 'http://127.0.0.1:1/v1' }";
+        let played = targets.join(", ");
+        let profile =
+            format!("{{ targets: [{played}], schedule: {{ every: 5m }}, workload: {{ prompts: [x] }} }}");
+        let text = format!(
+            "telemetry: {{ webhook: {{ url: 'http://127.0.0.1:1/', events: [{events}] }} }}\n\
+             targets: {{ {} }}\nprofiles: {{ {} }}\n",
+            listed(targets, target),
+            listed(profiles, &profile)
+        );
+        Arc::new(from_yaml(&text).unwrap_or_else(|e| panic!("{e}")))
+    }
+
     /// A tracker, and its clock.
     struct Fixture {
         tracker: IncidentTracker,
@@ -148,7 +197,8 @@ mod tests {
 
     impl Fixture {
         fn new() -> Self {
-            Self { tracker: IncidentTracker::default(), began: Instant::now() }
+            let plan = plan("target_state, run", &["llama", "gone"], &["chat", "other"]);
+            Self { tracker: IncidentTracker::new(plan), began: Instant::now() }
         }
 
         fn at(&self, minute: u64) -> Instant {
@@ -233,18 +283,58 @@ mod tests {
         assert_eq!(it.tracker.take(of_none, it.at(3), INTERVAL), None);
     }
 
+    /// Adopts a plan: the ends that are told.
+    fn ends(tracker: &mut IncidentTracker, plan: Arc<Plan>) -> Vec<String> {
+        let show = |it: WebhookIncident| {
+            assert!(!it.firing, "{it:?}");
+            format!("{} {}<{}: {}", it.key(), it.state, it.previous, it.detail)
+        };
+        tracker.plan_is(plan, UNIX_EPOCH).into_iter().map(show).collect()
+    }
+
     #[test]
-    fn subjects_are_told_apart_and_those_without_a_plan_forgotten() {
+    fn subjects_are_told_apart_and_the_end_of_those_without_a_plan_is_told() {
         let mut it = Fixture::new();
         let now = it.at(0);
-        let mut take = |profile: &str, target: &str| {
-            let news = SubjectNews::State(incident(profile, target, "failed"));
+        let mut take = |profile: &str, target: &str, state: &str| {
+            let news = SubjectNews::State(incident(profile, target, state));
             it.tracker.take(news, now, INTERVAL).is_some()
         };
-        assert!(take("", "llama") && take("chat", "llama") && take("other", "llama") && take("", "gone"));
-        assert!(!take("chat", "llama"));
-        it.tracker.plan_is(&small_plan());
+        assert!(take("", "llama", "failing") && take("", "gone", "hung"));
+        assert!(take("chat", "llama", "failed") && take("other", "llama", "failed"));
+        assert!(!take("chat", "llama", "failed"));
+        assert!(take("chat", "gone", "failed") && take("chat", "gone", "ok"), "that is over");
+        let small = plan("target_state, run", &["llama"], &["chat"]);
+        let gone = "it is no longer in the config";
+        assert_eq!(
+            ends(&mut it.tracker, Arc::clone(&small)),
+            [format!("run/other/llama ok<failed: {gone}"), format!("target_state/gone ok<hung: {gone}")]
+        );
         let left: Vec<_> = it.tracker.subjects.keys().map(String::as_str).collect();
         assert_eq!(left, ["run/chat/llama", "target_state/llama"]);
+        assert_eq!(ends(&mut it.tracker, small), [""; 0], "it is told once");
+        let mut take = |profile: &str, target: &str, state: &str| {
+            let news = SubjectNews::State(incident(profile, target, state));
+            it.tracker.take(news, now, INTERVAL).is_some()
+        };
+        // Whoever watched it says so afterwards, and its last run ends.
+        assert!(!take("", "gone", "ok"));
+        assert!(!take("other", "llama", "failed"), "its end could not be told");
+        assert_eq!(it.tracker.subjects.len(), 2);
+    }
+
+    #[test]
+    fn a_kind_that_is_told_no_more_ends_and_without_a_webhook_nothing_is_told() {
+        let mut it = Fixture::new();
+        let now = it.at(0);
+        for (profile, state) in [("", "hung"), ("chat", "failed")] {
+            let news = SubjectNews::State(incident(profile, "llama", state));
+            assert!(it.tracker.take(news, now, INTERVAL).is_some());
+        }
+        let fewer = plan("target_state", &["llama"], &["chat"]);
+        let told = ends(&mut it.tracker, fewer);
+        assert_eq!(told, ["run/chat/llama ok<failed: incidents of this kind are no longer told"]);
+        assert_eq!(ends(&mut it.tracker, Arc::new(crate::testing::small_plan())), [""; 0]);
+        assert!(it.tracker.subjects.is_empty());
     }
 }
