@@ -84,6 +84,13 @@ pub(super) enum MessageBody {
     },
 }
 
+impl Webhook {
+    /// Whether messages go to the same receiver, in the same name.
+    pub fn has_receiver_of(&self, other: &Self) -> bool {
+        (&self.url, &self.headers, &self.ca_file) == (&other.url, &other.headers, &other.ca_file)
+    }
+}
+
 /// What can be told of an incident: that a subject got into a state, or out of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebhookIncident {

@@ -54,6 +54,16 @@ pub(in crate::telemetry) enum Sent {
     Later(Option<Duration>),
 }
 
+/// How a wait before the next attempt ended.
+enum PauseEnd {
+    /// It is over.
+    Over,
+    /// The next attempt goes to another receiver, which the wait does not concern.
+    ReceiverChanged,
+    /// There is no time for another attempt.
+    TooLate,
+}
+
 /// Sends requests of one signal.
 pub(in crate::telemetry) struct Exporter<T> {
     signal: Signal,
@@ -80,9 +90,19 @@ impl<T: Transport> Exporter<T> {
         loop {
             let Sent::Later(asked) = self.attempt(body.clone(), items).await else { return };
             let wait = backoff.next(asked, rand::random());
-            if backoff.failed() >= T::ATTEMPTS || !self.pause(wait, asked.is_some()).await {
-                self.stats.count_dropped(self.signal, Dropped::Failed, items);
-                return;
+            let end = if backoff.failed() < T::ATTEMPTS {
+                self.pause(wait, asked.is_some()).await
+            } else {
+                PauseEnd::TooLate
+            };
+            match end {
+                PauseEnd::Over => {}
+                // Another one has asked for no wait.
+                PauseEnd::ReceiverChanged => backoff.reset(),
+                PauseEnd::TooLate => {
+                    self.stats.count_dropped(self.signal, Dropped::Failed, items);
+                    return;
+                }
             }
         }
     }
@@ -127,21 +147,23 @@ impl<T: Transport> Exporter<T> {
         }
     }
 
-    /// Waits before the next attempt. Returns `false` if there is no time for one. The order to stop cuts our own wait
+    /// Waits before the next attempt, unless it would go to another receiver. The order to stop cuts our own wait
     /// short, for a last attempt, but not a wait requested by the receiver.
-    async fn pause(&mut self, wait: Duration, asked: bool) -> bool {
+    async fn pause(&mut self, wait: Duration, asked: bool) -> PauseEnd {
         let until = Instant::now() + wait;
+        let mut end = PauseEnd::Over;
         if let Some(deadline) = self.stop.deadline() {
             sleep_until(until.min(deadline)).await;
         } else {
             tokio::select! {
                 () = sleep_until(until) => {}
+                () = self.transport.receiver_changed() => end = PauseEnd::ReceiverChanged,
                 deadline = self.stop.ordered() => if asked {
                     sleep_until(until.min(deadline)).await;
                 },
             }
         }
-        !self.stop.is_due()
+        if self.stop.is_due() { PauseEnd::TooLate } else { end }
     }
 }
 

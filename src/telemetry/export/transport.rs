@@ -19,6 +19,11 @@ pub(in crate::telemetry) trait Transport: Send {
 
     /// Makes one attempt, which is bounded in time.
     fn send(&mut self, body: Self::Body) -> impl Future<Output = Result<Accepted, SendError>> + Send;
+
+    /// Completes when the next attempt would go to another receiver than the last one.
+    fn receiver_changed(&mut self) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
 }
 
 /// The reason why a request was not accepted.

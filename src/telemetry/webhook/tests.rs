@@ -201,6 +201,23 @@ async fn a_wait_that_the_receiver_asks_for_is_kept_to() {
     assert_eq!(store.export_stats().sent(Signal::Webhook), 1);
 }
 
+/// The wait that one receiver asks for is none of another's.
+#[tokio::test]
+async fn another_receiver_is_told_without_the_wait_of_the_old_one() {
+    let busy = ResponseTemplate::new(429).insert_header("retry-after", "280");
+    let (first, second) = (receiver(&[busy]).await, receiver(&[]).await);
+    let rig = rig(&first.uri(), "");
+    rig.hang();
+    rig.until("a refusal", |stats| stats.failures(Signal::Webhook) > 0).await;
+    // The same one, in a new config.
+    change_plan(&*rig.webhook, plan(&format!("webhook: {{ url: '{}', min_interval: 1m }}", first.uri())));
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(seen(&first).await.len(), 1, "it asked for a wait");
+    change_plan(&*rig.webhook, plan(&format!("webhook: {{ url: '{}' }}", second.uri())));
+    rig.sent(1).await;
+    assert_eq!((seen(&first).await.len(), seen(&second).await.len()), (1, 1));
+}
+
 #[tokio::test]
 async fn a_receiver_that_comes_up_late_is_told() {
     let port = ReservedPort::new();

@@ -34,11 +34,13 @@ pub(super) struct WebhookTransport {
     settings: watch::Receiver<WebhookSettings>,
     /// The client, and the settings that it was built for.
     client: Option<(Arc<Webhook>, reqwest::Client)>,
+    /// The webhook that the last attempt went to.
+    attempted: Option<Arc<Webhook>>,
 }
 
 impl WebhookTransport {
     pub(super) fn new(settings: watch::Receiver<WebhookSettings>) -> Self {
-        Self { settings, client: None }
+        Self { settings, client: None, attempted: None }
     }
 
     /// The client for these settings. Building one reads files.
@@ -88,8 +90,9 @@ impl WebhookTransport {
     }
 
     async fn post(&mut self, incident: &WebhookIncident) -> Result<Accepted, SendError> {
-        let WebhookSettings { webhook: Some(webhook), agent: Some(agent) } = self.settings.borrow().clone()
-        else {
+        let settings = self.settings.borrow_and_update().clone();
+        self.attempted.clone_from(&settings.webhook);
+        let WebhookSettings { webhook: Some(webhook), agent: Some(agent) } = settings else {
             return Err(SendError::Never { why: "the webhook is no longer in the config".to_owned() });
         };
         let (request, redactor) = self.request(&webhook, &agent, incident).await?;
@@ -118,6 +121,22 @@ impl Transport for WebhookTransport {
 
     async fn send(&mut self, body: Self::Body) -> Result<Accepted, SendError> {
         self.post(&body).await
+    }
+
+    async fn receiver_changed(&mut self) {
+        loop {
+            if self.settings.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+            let present = self.settings.borrow_and_update().webhook.clone();
+            let is_same = match (&present, &self.attempted) {
+                (Some(present), Some(attempted)) => present.has_receiver_of(attempted),
+                (present, attempted) => present.is_none() && attempted.is_none(),
+            };
+            if !is_same {
+                return;
+            }
+        }
     }
 }
 
