@@ -71,6 +71,8 @@ pub enum Fact {
     LoadActive {
         /// The place it belongs to.
         place: Arc<Place>,
+        /// Whether the stage is a warm-up.
+        warm_up: bool,
         /// Time since the previous such fact for the stage.
         time: Duration,
         /// How many shards offer it at the same time; at least one.

@@ -65,7 +65,7 @@ pub struct Summary {
     currency: Arc<str>,
     pairs: Vec<PairSummary>,
     /// The position of each place in the summary.
-    places: HashMap<Arc<SeriesKey>, At>,
+    places: HashMap<Arc<SeriesKey>, Positions>,
     diagnosis: DiagnosisRecorder,
     origin: ClockOrigin,
 }
@@ -77,6 +77,25 @@ struct At {
     pair: usize,
     stage: usize,
     step: Option<(usize, usize)>,
+}
+
+/// The positions of a place: a stage and a warm-up of the same name have the same place.
+#[derive(Clone, Copy, Default)]
+struct Positions {
+    stage: Option<At>,
+    warm_up: Option<At>,
+}
+
+impl Positions {
+    fn add(&mut self, at: At, warm_up: bool) {
+        let position = if warm_up { &mut self.warm_up } else { &mut self.stage };
+        position.get_or_insert(at);
+    }
+
+    /// Of what belongs to a warm-up or not. The beginning of a stage may be a warm-up although the stage is none.
+    fn of(self, warm_up: bool) -> Option<At> {
+        if warm_up { self.warm_up.or(self.stage) } else { self.stage.or(self.warm_up) }
+    }
 }
 
 struct PairSummary {
@@ -95,10 +114,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Summary {
     /// Creates an empty summary for this plan. Facts about pairs that are not in the plan are dropped.
     pub fn new(plan: &Plan) -> Arc<Self> {
-        let mut places = HashMap::new();
+        let mut places: HashMap<_, Positions> = HashMap::new();
         let pairs = plan.pairs.iter().enumerate().map(|(number, pair)| {
             let summary = PairSummary::of(pair);
-            places.extend(summary.places(number));
+            for (place, at, warm_up) in summary.places(number) {
+                places.entry(place).or_default().add(at, warm_up);
+            }
             summary
         });
         let pairs = pairs.collect();
@@ -125,8 +146,12 @@ impl Summary {
         self.pairs.iter().find(|it| it.plan.pair == *pair)
     }
 
-    fn at(&self, place: &SeriesKey) -> Option<MutexGuard<'_, ReportTally>> {
-        let At { pair, stage, step } = *self.places.get(place)?;
+    fn position(&self, place: &SeriesKey, warm_up: bool) -> Option<At> {
+        self.places.get(place)?.of(warm_up)
+    }
+
+    fn at(&self, place: &SeriesKey, warm_up: bool) -> Option<MutexGuard<'_, ReportTally>> {
+        let At { pair, stage, step } = self.position(place, warm_up)?;
         let stage = self.pairs.get(pair)?.stages.get(stage)?;
         let tally = match step {
             None => &stage.tally,
@@ -135,9 +160,16 @@ impl Summary {
         Some(lock(tally))
     }
 
+    fn count(&self, place: &SeriesKey, warm_up: bool, fact: &Fact) {
+        if let Some(mut tally) = self.at(place, warm_up) {
+            fact.count_in(&mut tally);
+        }
+        self.trail(place, fact);
+    }
+
     /// Passes a fact outside of warm-ups on to the trail of its pair.
     fn trail(&self, place: &SeriesKey, fact: &Fact) {
-        let at = self.places.get(place);
+        let at = self.position(place, false);
         let Some(pair) = at.and_then(|at| self.pairs.get(at.pair)) else { return };
         let mut trail = lock(&pair.trail);
         match fact {
@@ -148,8 +180,8 @@ impl Summary {
         }
     }
 
-    fn journeys(&self, place: &SeriesKey) -> Option<MutexGuard<'_, ReportJourneyTally>> {
-        let at = self.places.get(place)?;
+    fn journeys(&self, place: &SeriesKey, warm_up: bool) -> Option<MutexGuard<'_, ReportJourneyTally>> {
+        let at = self.position(place, warm_up)?;
         let stage = self.pairs.get(at.pair)?.stages.get(at.stage)?;
         stage.journeys.as_ref().map(lock)
     }
@@ -173,8 +205,8 @@ impl PairSummary {
         }
     }
 
-    /// All places of this pair, whose index is `pair`.
-    fn places(&self, pair: usize) -> impl Iterator<Item = (Arc<SeriesKey>, At)> {
+    /// All places of this pair, whose index is `pair`, and whether they belong to a warm-up.
+    fn places(&self, pair: usize) -> impl Iterator<Item = (Arc<SeriesKey>, At, bool)> {
         self.stages.iter().enumerate().flat_map(move |(stage, it)| {
             let steps = it.steps.iter().enumerate();
             let turns = steps.flat_map(move |(step, it)| {
@@ -182,7 +214,9 @@ impl PairSummary {
                 turns.map(move |(turn, (place, _))| (Arc::clone(place), Some((step, turn))))
             });
             let whole = (Arc::clone(&it.place), None);
-            std::iter::once(whole).chain(turns).map(move |(place, step)| (place, At { pair, stage, step }))
+            let warm_up = it.warm_up;
+            let all = std::iter::once(whole).chain(turns);
+            all.map(move |(place, step)| (place, At { pair, stage, step }, warm_up))
         })
     }
 }
@@ -191,20 +225,15 @@ impl Sink for Summary {
     fn record(&self, fact: &Fact) {
         self.diagnosis.record(fact);
         match fact {
-            Fact::Offered { place, .. }
-            | Fact::Skipped { place, .. }
-            | Fact::Ended { place, .. }
-            | Fact::LoadActive { place, .. } => {
-                if let Some(mut tally) = self.at(place) {
-                    fact.count_in(&mut tally);
-                }
-                self.trail(place, fact);
-            }
+            Fact::Offered { place, warm_up }
+            | Fact::Skipped { place, warm_up, .. }
+            | Fact::LoadActive { place, warm_up, .. } => self.count(place, *warm_up, fact),
+            Fact::Ended { place, request } => self.count(place, request.warm_up, fact),
             Fact::JourneyEnded { journey, .. } => {
-                if let Some(mut tally) = self.at(&journey.place) {
+                if let Some(mut tally) = self.at(&journey.place, journey.warm_up) {
                     fact.count_in(&mut tally);
                 }
-                if let Some(mut journeys) = self.journeys(&journey.place) {
+                if let Some(mut journeys) = self.journeys(&journey.place, journey.warm_up) {
                     journeys.take(journey);
                 }
             }

@@ -132,7 +132,8 @@ impl RunningStage {
     fn tell_active(&self, time: Duration, shards: u32) {
         // If this agent has nothing of the stage, others offer it.
         if !time.is_zero() && shards > 0 {
-            self.run.record.record(&Fact::LoadActive { place: Arc::clone(&self.place), time, shards });
+            let (place, warm_up) = (Arc::clone(&self.place), self.warm_up);
+            self.run.record.record(&Fact::LoadActive { place, warm_up, time, shards });
         }
     }
 

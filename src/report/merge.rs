@@ -164,7 +164,7 @@ impl ResultPair {
         self.runs.extend(other.runs);
         unique(&self.runs, number)?;
         for theirs in &other.stages {
-            match self.stages.iter_mut().find(|stage| stage.stage == theirs.stage) {
+            match self.stages.iter_mut().find(|stage| stage.is_like(theirs)) {
                 Some(ours) => ours.add(theirs),
                 None => self.stages.push(theirs.clone()),
             }

@@ -10,12 +10,13 @@ use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// A stage, while it is played; stages of the same name are merged.
+/// A stage, while it is played. Stages of the same name are merged, but warm-ups with warm-ups only: what they offered is no
+/// part of a throughput.
 pub(super) struct StageSummary {
     /// The stage's labels; step and turn are empty.
     pub(super) place: Arc<SeriesKey>,
-    /// Whether every stage of this name is a warm-up.
-    warm_up: bool,
+    /// Whether it is a warm-up.
+    pub(super) warm_up: bool,
     /// Its load and, for a workload, its requests.
     pub(super) tally: Mutex<ReportTally>,
     /// Its journeys; only with a scenario.
@@ -62,12 +63,11 @@ pub(super) struct TurnTotals {
     pub(super) tally: ReportTally,
 }
 
-/// The stages of a pair, with each name once.
+/// The stages of a pair, with each name once, or twice if there is a warm-up of that name.
 pub(super) fn stages(plan: &PairPlan) -> Vec<StageSummary> {
     let mut stages: Vec<StageSummary> = Vec::new();
     for (number, (stage, place)) in plan.profile.stages.iter().zip(&plan.places).enumerate() {
-        if let Some(known) = stages.iter_mut().find(|known| known.place == *place.key()) {
-            known.warm_up &= stage.warm_up;
+        if stages.iter().any(|known| known.place == *place.key() && known.warm_up == stage.warm_up) {
             continue;
         }
         let scenario = &plan.profile.scenario;
@@ -141,9 +141,13 @@ impl StageTotals {
         self.steps.iter().map(sum).collect()
     }
 
+    /// Whether these are totals of the same stage.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        (&self.stage, self.warm_up) == (&other.stage, other.warm_up)
+    }
+
     /// Adds the totals of the same stage elsewhere.
     pub(super) fn add(&mut self, other: &Self) {
-        self.warm_up &= other.warm_up;
         self.tally.add(&other.tally);
         if let Some(theirs) = &other.journeys {
             self.journeys.get_or_insert_default().add(theirs);

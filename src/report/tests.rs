@@ -26,8 +26,38 @@ impl Fixture {
 
     fn active(&self, place: usize, seconds: u64) {
         let (place, time) = (Arc::clone(&self.places[place]), Duration::from_secs(seconds));
-        self.sink.record(&Fact::LoadActive { place, time, shards: 1 });
+        self.sink.record(&Fact::LoadActive { place, warm_up: false, time, shards: 1 });
     }
+}
+
+#[test]
+fn a_warm_up_and_a_stage_of_the_same_name_are_apart() {
+    let stages = vec![stage("", true), stage("", false)];
+    let fixture = Fixture::of(&plan(&["llama"], vec![profile("chat", stages)]));
+    let place = Arc::clone(&fixture.places[0]);
+    let active = |warm_up, seconds| {
+        let (place, time) = (Arc::clone(&place), Duration::from_secs(seconds));
+        fixture.sink.record(&Fact::LoadActive { place, warm_up, time, shards: 1 });
+    };
+    for _ in 0..4 {
+        offer(&fixture.sink, &place, true).finish(answer).unwrap();
+    }
+    active(true, 4);
+    active(false, 4);
+    let steady = || fixture.summary.report().pairs.remove(0);
+    offer(&fixture.sink, &place, false).skip(SkipReason::Budget);
+    let rate = |stage: &StageReport| stage.throughput.map(|it| it.requests_per_second);
+    assert_eq!(rate(&steady().total), Some(0.0), "what was skipped has no rate of requests");
+    for _ in 0..80 {
+        play(&fixture.sink, &place, Outcome::Ok, |_| {});
+    }
+    let pair = steady();
+    let [warm, stage] = pair.stages.as_slice() else { panic!("two stages: {:?}", pair.stages) };
+    assert_eq!((warm.warm_up, warm.warm_up_requests, warm.offered), (true, 4, 0));
+    assert_eq!((stage.warm_up, stage.warm_up_requests, stage.requests["ok"]), (false, 0, 80));
+    assert_eq!((rate(stage), rate(&pair.total)), (Some(20.0), Some(20.0)));
+    let active = pair.total.throughput.map(|it| it.load_active_seconds);
+    assert_eq!(active, Some(4.0));
 }
 
 fn close(a: f64, b: f64) -> bool {

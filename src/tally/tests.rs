@@ -42,7 +42,12 @@ fn mixed(sink: &Arc<dyn Sink>) {
     offer(sink, place, true).finish(answer).unwrap();
     offer(sink, place, false).skip(SkipReason::Budget);
     offer(sink, place, true).skip(SkipReason::InFlight);
-    sink.record(&Fact::LoadActive { place: Arc::clone(place), time: Duration::from_secs(2), shards: 1 });
+    sink.record(&Fact::LoadActive {
+        place: Arc::clone(place),
+        warm_up: false,
+        time: Duration::from_secs(2),
+        shards: 1,
+    });
 }
 
 #[test]

@@ -300,7 +300,7 @@ impl Sink for Store {
             Fact::JourneyEnded { place, journey } => {
                 place.counts().into_iter().for_each(|counts| counts.journey_ended(journey));
             }
-            Fact::LoadActive { place, time, shards } => {
+            Fact::LoadActive { place, time, shards, .. } => {
                 // All of them together count it once, so that throughput is a sum over a sum.
                 let time = *time / (*shards).max(1);
                 place.counts().into_iter().for_each(|counts| counts.load_active(time));

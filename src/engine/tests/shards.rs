@@ -338,7 +338,9 @@ fn time_with_load_is_counted_once_by_all_shards_together() {
         alone(&plan(profile, shard), async |world| {
             world.once().await;
             let told = world.facts.collect(|_, fact| match fact {
-                Fact::LoadActive { place, time, shards } => Some((place.stage.to_string(), *time / *shards)),
+                Fact::LoadActive { place, time, shards, .. } => {
+                    Some((place.stage.to_string(), *time / *shards))
+                }
                 _ => None,
             });
             told.into_iter().fold(BTreeMap::new(), |mut sum: BTreeMap<_, Duration>, (stage, time)| {

@@ -245,7 +245,12 @@ fn a_scenario_has_a_part_for_each_step() {
         play(&sink, &step_place(&plan.pairs[0], 1, "talk", turn), Outcome::Ok, |_| {});
     }
     let time = Duration::from_secs(10);
-    sink.record(&Fact::LoadActive { place: Arc::clone(&plan.pairs[0].places[1]), time, shards: 1 });
+    sink.record(&Fact::LoadActive {
+        place: Arc::clone(&plan.pairs[0].places[1]),
+        warm_up: false,
+        time,
+        shards: 1,
+    });
     sink.record(&ended(&plan.pairs[0].pair));
     let saved = SavedResult::of(&summary, environment());
     let report = saved.report();

@@ -33,7 +33,12 @@ fn measured(agent: usize, requests: &[Drawn]) -> SavedResult {
         });
         travel(&sink, &pair.places[1], outcome, |journey| journey.duration = Duration::from_millis(*millis));
         let time = Duration::from_millis(*millis);
-        sink.record(&Fact::LoadActive { place: Arc::clone(&pair.places[1]), time, shards: 1 });
+        sink.record(&Fact::LoadActive {
+            place: Arc::clone(&pair.places[1]),
+            warm_up: false,
+            time,
+            shards: 1,
+        });
     }
     sink.record(&ended(&pair.pair));
     SavedResult::of(&summary, environment_of(agent))

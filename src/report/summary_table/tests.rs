@@ -36,7 +36,7 @@ impl Fixture {
             });
         }
         let time = Duration::from_secs(seconds);
-        self.sink.record(&Fact::LoadActive { place: Arc::clone(place), time, shards: 1 });
+        self.sink.record(&Fact::LoadActive { place: Arc::clone(place), warm_up: false, time, shards: 1 });
     }
 
     fn fails(&self, place: &Arc<Place>, failure: Failure) {

@@ -355,6 +355,7 @@ fn facts_and_scrapes_may_meet() {
                     play(&fixture.sink, &fixture.steady, Outcome::Ok, |_| {});
                     let time = Duration::from_millis(1);
                     fixture.sink.record(&Fact::LoadActive {
+                        warm_up: false,
                         place: Arc::clone(&fixture.steady),
                         time,
                         shards: 1,

@@ -261,6 +261,7 @@ fn both_forms_agree_in_the_midst_of_facts() {
                     play(&fixture.sink, &fixture.steady, Outcome::Ok, |_| {});
                     let time = Duration::from_millis(1);
                     fixture.sink.record(&Fact::LoadActive {
+                        warm_up: false,
                         place: Arc::clone(&fixture.steady),
                         time,
                         shards: 1,

@@ -201,6 +201,7 @@ fn every_name_of_the_exposition_is_here_and_the_other_way_round() {
     let open = testing::offer(&rig.sink(), &rig.plan.pairs[0].places[0], true);
     rig.answer();
     rig.sink().record(&Fact::LoadActive {
+        warm_up: false,
         place: Arc::clone(&rig.plan.pairs[0].places[1]),
         time: Duration::from_secs(1),
         shards: 1,

@@ -106,7 +106,7 @@ fn a_step_is_offered_in_its_stage_and_ends_in_its_place() {
     offer(&fixture.sink, &fixture.step(WARM, "query", 1), true).finish(answer).unwrap();
     let open = offer(&fixture.sink, &fixture.step(STEADY, "query", 1), false);
     let place = Arc::clone(fixture.place(STEADY));
-    fixture.sink.record(&Fact::LoadActive { place, time: Duration::from_secs(3), shards: 1 });
+    fixture.sink.record(&Fact::LoadActive { place, warm_up: false, time: Duration::from_secs(3), shards: 1 });
     let values = fixture.values();
     assert!(close(values.sum(Metric::OfferedRequests, "stage=steady"), 6.0));
     assert!(close(values.sum(Metric::SkippedRequests, "stage=steady,reason=budget"), 1.0));
