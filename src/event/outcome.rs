@@ -115,6 +115,11 @@ impl Outcome {
         }
     }
 
+    /// Whether the outcome with this label says something about the target; one that is not known does.
+    pub fn label_judges_target(label: &str) -> bool {
+        Self::by_label(label).is_none_or(Self::judges_target)
+    }
+
     /// Looks up an outcome by its label.
     pub fn by_label(label: &str) -> Option<Self> {
         Self::all().find(|outcome| outcome.label() == label)

@@ -124,9 +124,10 @@ fn of_objective(judged: &ObjectiveResult) -> CaseEnd {
 
 /// The checks of the profile; those that failed are named in the totals, too.
 fn checks(pair: &ResultPair, view: &PairReport) -> Vec<JudgedCase> {
-    let failed = &view.total.failed_checks;
+    let (failed, missed) = (&view.total.failed_checks, view.total.missed_checks());
     let mut names = pair.checks.clone();
     names.extend(failed.keys().filter(|name| !pair.checks.contains(name)).cloned());
+    let ended: u64 = view.total.requests.values().sum();
     let answers: u64 = view
         .total
         .requests
@@ -139,7 +140,13 @@ fn checks(pair: &ResultPair, view: &PairReport) -> Vec<JudgedCase> {
         let end = if answers == 0 {
             CaseEnd::Skipped("there was no complete answer".to_owned())
         } else {
-            CaseEnd::of(n == 0, || format!("{n} of {answers} complete answers fail it"))
+            match missed.get(name) {
+                Some(n) => CaseEnd::Failed(format!("{n} of {ended} requests fail it")),
+                None if n > 0 => CaseEnd::Skipped(format!(
+                    "{n} of {ended} requests fail it, which count as failed requests by their status"
+                )),
+                None => CaseEnd::Passed,
+            }
         };
         JudgedCase { name: format!("check {name}"), end }
     };

@@ -58,8 +58,8 @@ fn numbers(stage: &StageReport, currency: &str) -> [String; 7] {
     let first_token = stage.time_to_first_token_seconds.as_ref();
     let [p50, p95, p99] = quantiles(first_token);
     let ended: u64 = stage.requests.values().sum();
-    let failed = ended - stage.requests.get("ok").copied().unwrap_or(0);
-    let share = crate::tally::ratio(failed, ended).filter(|_| failed > 0);
+    let (failed, judged) = stage.failed_of_judged();
+    let share = crate::tally::ratio(failed, judged).filter(|_| failed > 0);
     let failed =
         share.map_or_else(|| failed.to_string(), |share| format!("{failed} ({})", percent(Some(share))));
     let pace = stage.output_pace_p50_tokens_per_second;

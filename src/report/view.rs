@@ -3,6 +3,7 @@
 use super::ServerHealthAnswers;
 use super::diagnosis::Diagnosis;
 use crate::detect::quantile::carried;
+use crate::event::{Failure, Outcome};
 use crate::state::RunView;
 use crate::tally::{Times, ratio};
 use serde::Serialize;
@@ -119,9 +120,9 @@ pub struct StageReport {
 /// Failures of a stage, by what people look for first.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct FailureKinds {
-    /// Share of what ended that is not `ok`; `None` if nothing ended.
+    /// Share that is not `ok` of what says something about the target; `None` if nothing does.
     pub(super) error_rate: Option<f64>,
-    /// Share of what ended that ran into a timeout.
+    /// Share of the same that ran into a timeout.
     pub(super) timeout_rate: Option<f64>,
     /// Answers with status 429.
     pub(super) rate_limited: u64,
@@ -132,14 +133,34 @@ pub(super) struct FailureKinds {
 }
 
 impl StageReport {
+    /// How many requests say something about the target, and how many of these failed: the same as in
+    /// [`Self::availability`].
+    pub fn failed_of_judged(&self) -> (u64, u64) {
+        let judged = self.requests.iter().filter(|(outcome, _)| Outcome::label_judges_target(outcome));
+        let judged: u64 = judged.map(|(_, n)| n).sum();
+        (judged - self.requests.get(Outcome::Ok.label()).copied().unwrap_or(0), judged)
+    }
+
+    /// Whether an answer without another failure did not pass its checks.
+    pub fn has_failed_checks(&self) -> bool {
+        self.requests.contains_key(Outcome::Failed(Failure::Check).label())
+    }
+
+    /// The checks for which a run fails, with how many answers failed them; none unless it
+    /// [has failed checks](Self::has_failed_checks). A status that is not the expected one fails its check as well, but a request with the class of its status
+    /// (`http_5xx`, ...) is a failed request, and whether a run may have these is for the objectives to say.
+    pub fn missed_checks(&self) -> BTreeMap<Arc<str>, u64> {
+        if self.has_failed_checks() { self.failed_checks.clone() } else { BTreeMap::new() }
+    }
+
     /// Its failures by kind.
     pub(super) fn failure_kinds(&self) -> FailureKinds {
         let of = |names: &[&str]| -> u64 { names.iter().filter_map(|name| self.requests.get(name)).sum() };
-        let ended: u64 = self.requests.values().sum();
+        let (failed, judged) = self.failed_of_judged();
         let timeouts = of(&["connect_timeout", "first_token_timeout", "stall_timeout", "total_timeout"]);
         FailureKinds {
-            error_rate: ratio(ended - of(&["ok"]), ended),
-            timeout_rate: ratio(timeouts, ended),
+            error_rate: ratio(failed, judged),
+            timeout_rate: ratio(timeouts, judged),
             rate_limited: of(&["rate_limited"]),
             server_errors: of(&["overloaded", "http_5xx"]),
             resets: of(&["reset"]),

@@ -137,7 +137,7 @@ pub(in crate::app) fn reasons(
         failures.map(|(outcome, n)| (*outcome, *n)).collect()
     };
     let ended: u64 = total.requests.values().sum();
-    let failed = failures(&judges_target);
+    let failed = failures(&Outcome::label_judges_target);
     let judging = failed.values().sum::<u64>();
     // If all failures are the prober's own, no objective was met.
     if ended > 0 && judging == 0 && !total.requests.contains_key("ok") {
@@ -146,9 +146,9 @@ pub(in crate::app) fn reasons(
     }
     let mut reasons: Vec<String> =
         pair.objectives.iter().filter_map(|objective| missed(objective, plan)).collect();
-    if total.requests.contains_key("check") {
+    if total.has_failed_checks() {
         let checks: Vec<String> =
-            total.failed_checks.iter().map(|(check, n)| format!("{n} {check}")).collect();
+            total.missed_checks().iter().map(|(check, n)| format!("{n} {check}")).collect();
         reasons.push(format!("checks failed: {}", checks.join(", ")));
     }
     let bare = pair.objectives.iter().all(|objective| objective.objective.is_none());
@@ -161,11 +161,6 @@ pub(in crate::app) fn reasons(
 }
 
 const NOT_DUE: &str = "no request was due";
-
-/// Whether an outcome, by its label, says something about the target.
-fn judges_target(label: &str) -> bool {
-    Outcome::by_label(label).is_none_or(Outcome::judges_target)
-}
 
 /// `objective ttft (below 0.8 s) missed: 83 of 1200 are bad, 12 may be; 93.08% are good, 99% are wanted`.
 fn missed(result: &ObjectiveResult, plan: Option<&PairPlan>) -> Option<String> {

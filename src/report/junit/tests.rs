@@ -2,8 +2,11 @@
 
 use super::*;
 use crate::event::{Failure, Outcome, RunResult, Verdict};
-use crate::report::ResultVerdict;
+use crate::fact::Sink;
 use crate::report::testing::{environment, played, played_with, worse_baseline, worse_comparison};
+use crate::report::{ResultVerdict, Summary};
+use crate::testing::{play, small_plan};
+use std::sync::Arc;
 
 fn saved() -> SavedResult {
     SavedResult::of(&played(30), environment())
@@ -54,6 +57,31 @@ fn a_suite_has_a_case_for_each_objective_and_check() {
     assert!(suite.descendants().any(|node| node.attribute("value") == Some("rev")));
 }
 
+/// A result with answers whose status is not the expected one, of a run that met its objectives.
+fn failed_with_a_status() -> SavedResult {
+    let summary = played(15);
+    let sink: Arc<dyn Sink> = Arc::<Summary>::clone(&summary);
+    let place = &small_plan().pairs[0].places[1];
+    for _ in 0..5 {
+        play(&sink, place, Outcome::Failed(Failure::Http5xx), |request| {
+            request.failed_checks = vec!["status".into()];
+        });
+    }
+    SavedResult::of(&summary, environment())
+}
+
+#[test]
+fn a_request_that_failed_with_its_status_fails_no_check_besides() {
+    let text = failed_with_a_status().to_junit().unwrap();
+    let document = roxmltree::Document::parse(&text).unwrap();
+    let mut cases = document.descendants().filter(|node| node.has_tag_name("testcase"));
+    let check = cases.find(|case| case.attribute("name") == Some("check status")).unwrap();
+    let end = check.first_element_child().unwrap();
+    assert_eq!(end.tag_name().name(), "skipped");
+    let why = "5 of 20 requests fail it, which count as failed requests by their status";
+    assert_eq!(end.attribute("message"), Some(why));
+}
+
 /// The number of cases that failed, and of errors.
 fn bad(result: &SavedResult) -> (usize, usize) {
     let text = result.to_junit().unwrap();
@@ -101,6 +129,8 @@ fn a_case_fails_exactly_where_the_run_does() {
         it.pairs[0].runs[0].search = true;
         it.pairs[0].reasons = vec!["no capacity".into()];
     }));
+    // Requests that failed with a status that is not expected: whether that is too many is for the objectives to say.
+    results.push(failed_with_a_status());
     results.push(change(&|it| it.comparisons = vec![worse_comparison()]));
     results.push(change(&|it| it.baseline = Some(worse_baseline())));
     results.push(change(&|it| it.pairs[0].runs[0].result = RunResult::Cancelled.label().into()));

@@ -1,7 +1,12 @@
 //! What a pull request shows.
 
 use super::*;
+use crate::event::{Failure, Outcome};
+use crate::fact::Sink;
+use crate::report::Summary;
 use crate::report::testing::{environment, found, played, worse_baseline, worse_comparison};
+use crate::testing::{play, small_plan};
+use std::sync::Arc;
 
 fn saved() -> SavedResult {
     SavedResult::of(&played(30), environment())
@@ -53,6 +58,28 @@ fn the_verdict_comes_first_and_the_rest_is_folded() {
     ];
     let at: Vec<usize> = headings.iter().map(|heading| text.find(heading).unwrap()).collect();
     assert!(at.is_sorted(), "{text}");
+}
+
+#[test]
+fn what_does_not_judge_the_target_is_in_no_rate() {
+    let place = &small_plan().pairs[0].places[1];
+    let summary = played(24);
+    let sink: Arc<dyn Sink> = Arc::<Summary>::clone(&summary);
+    let plays = |failure, times| {
+        for _ in 0..times {
+            play(&sink, place, Outcome::Failed(failure), |_| {});
+        }
+    };
+    plays(Failure::Http5xx, 4);
+    plays(Failure::TotalTimeout, 4);
+    for own in [Failure::Exhausted, Failure::Internal, Failure::Credentials, Failure::Cancelled] {
+        plays(own, 2);
+    }
+    let text = SavedResult::of(&summary, environment()).to_markdown();
+    let row = line(&text, "| chat | llama |");
+    assert!(row.contains("| 40 | 8 (25.00%) |"), "{row}");
+    let failures = text.lines().rfind(|line| line.contains("| chat on llama | steady |")).unwrap();
+    assert_eq!(failures, "| chat on llama | steady | 25.00% | 12.50% | 0 | 4 | 0 | 0 |");
 }
 
 #[test]
