@@ -4,7 +4,7 @@ use super::report_files::ReportFiles;
 use super::{baseline, print, run};
 use crate::cli::{DiffFormat, DiffOptions, Exit, MergeOptions, ReportCommand, ReportOptions};
 use crate::event::Pair;
-use crate::report::{ResultDiff, ResultVerdict, SavedResult};
+use crate::report::{ResultDiff, ResultPair, ResultVerdict, SavedResult};
 use anstream::eprintln;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -124,8 +124,9 @@ fn compare(
 /// Says why pairs failed of which that is not known: those that were added up, and those of the first version.
 fn judge(result: &mut SavedResult) {
     let unknown = result.report().pairs.into_iter().zip(&result.pairs);
-    // What was stopped has missed nothing yet.
-    let unknown = unknown.filter(|(_, pair)| pair.reasons.is_empty() && !pair.is_cancelled());
+    // What was stopped has missed nothing yet, and what is for other shards is judged where they are added up.
+    let is_judged = |pair: &ResultPair| !pair.is_cancelled() && !pair.is_of_other_shards();
+    let unknown = unknown.filter(|(_, pair)| pair.reasons.is_empty() && is_judged(pair));
     let reasons = unknown.map(|(pair, _)| {
         let why = run::reasons(&pair, None, None);
         (Pair { profile: Arc::clone(&pair.profile), target: Arc::clone(&pair.target) }, why)

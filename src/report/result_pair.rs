@@ -6,12 +6,12 @@ use super::trail::RequestTrail;
 use super::view::{ObjectiveResult, PairReport, StageReport};
 use super::{PairSummary, ResultEnvironment, ServerHealthAnswers, lock};
 use crate::event::{RunResult, SearchReport, ServerAccount};
-use crate::plan::{Bound, Objective, Profile, STATUS_CHECK};
+use crate::plan::{Bound, Objective, Profile, STATUS_CHECK, Shard};
 use crate::state::{RunView, Time};
 use crate::vocabulary::Quantity;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -274,6 +274,19 @@ impl ResultPair {
     /// Whether a run of it was ended early.
     pub fn is_cancelled(&self) -> bool {
         self.runs.iter().any(|run| run.result == RunResult::Cancelled.label())
+    }
+
+    /// Whether nothing of it fell to the shards that played it, which are not all: others play it.
+    pub fn is_of_other_shards(&self) -> bool {
+        let shard = |run: &ResultRun| Shard::parse(&run.shard, "").ok();
+        let shards: Option<BTreeSet<(u32, u32)>> =
+            self.runs.iter().map(|run| shard(run).map(|it| (it.count(), it.index()))).collect();
+        // Without a shard, a run has all of it.
+        let Some(shards) = shards else { return false };
+        let is_whole = |count: u32| shards.iter().filter(|(of, _)| *of == count).count() >= count as usize;
+        !shards.is_empty()
+            && !shards.iter().any(|(count, _)| is_whole(*count))
+            && self.stages.iter().all(|stage| stage.sum().0.offered.measured == 0)
     }
 
     /// Whether it has a request outside of warm-ups that says something about its target.

@@ -45,6 +45,30 @@ fn offered(ended: &Ended) -> u64 {
     result["pairs"][0]["runs"][0]["offered"].as_u64().unwrap()
 }
 
+/// Of a single request, two of three shards have nothing: they pass, and so do their reports.
+async fn pass_without_a_request(config: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (json, markdown) = (path("part.json"), path("part.md"));
+    let idle = format!(
+        "{config}  one: {{ targets: [t], schedule: {{ manual: {{}} }}, workload: {{ prompts: [x] }} }}\n"
+    );
+    let mut without = 0;
+    for shard in ["0/3", "1/3", "2/3"] {
+        let at = ["--at", "2026-11-20T10:00:00Z", "--seed", "7"];
+        let mut arguments = vec!["run", "one", "--shard", shard, "--report", &json];
+        arguments.extend(at);
+        let ended = run(&idle, &arguments).await;
+        assert_eq!(ended.code, 0, "{ended:?}");
+        without += u32::from(ended.err.contains("nothing of it is for shard"));
+        let shown = bare(&["report", &json, "--report", &markdown]).await;
+        assert_eq!(shown.code, 0, "{shown:?}");
+        let said = std::fs::read_to_string(&markdown).unwrap();
+        assert!(said.contains("passed") && !said.contains("nothing was measured"), "{said}");
+    }
+    assert_eq!(without, 2);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn three_processes_play_exactly_one_schedule() {
     undisturbed(async || {
@@ -70,6 +94,7 @@ async fn three_processes_play_exactly_one_schedule() {
         for (index, result) in results.iter().enumerate() {
             assert_eq!(result.environment.shard, format!("{index}/3"));
         }
+        pass_without_a_request(&config).await;
         let merged = SavedResult::merge(results.into()).unwrap().result;
         let sum: u64 = merged.pairs[0].runs.iter().map(|run| run.offered).sum();
         assert_eq!(sum, wanted.len() as u64);

@@ -267,3 +267,19 @@ fn what_does_not_add_up_is_left_out_and_said() {
     let both = SavedResult::merge(results.to_vec()).unwrap().result;
     assert_eq!((both.pairs.len(), both.pairs[1].view().total.requests["ok"]), (2, 3));
 }
+
+#[test]
+fn what_is_for_other_shards_is_so_until_all_are_added_up() {
+    let of = |shard: &str, requests: &[Drawn]| {
+        let mut result = measured(0, requests);
+        result.pairs[0].runs.iter_mut().for_each(|run| run.shard = shard.into());
+        result
+    };
+    let is_of_others =
+        |results: Vec<SavedResult>| SavedResult::merge(results).unwrap().result.pairs[0].is_of_other_shards();
+    assert!(is_of_others(vec![of("0/3", &[])]));
+    assert!(is_of_others(vec![of("0/3", &[]), of("2/3", &[])]));
+    assert!(!is_of_others(vec![of("0/3", &[]), of("1/3", &[]), of("2/3", &[])]), "nobody measured anything");
+    assert!(!is_of_others(vec![of("0/3", &[(0, 1, true, 9)])]), "it has something");
+    assert!(!is_of_others(vec![of("", &[])]), "it is all there is");
+}
