@@ -1,8 +1,9 @@
 //! Results of `tokenbeat run` that are saved, and compared with saved ones.
 
-use super::{output_file, print};
+use super::{output_file, print, terminal};
 use crate::build;
 use crate::cli::{Exit, RunOptions};
+use crate::detect::change::ChangeVerdict;
 use crate::event::Pair;
 use crate::files::Files;
 use crate::plan::{PairPlan, Plan};
@@ -112,6 +113,9 @@ pub(super) fn compare(
         bail!("{} has nothing that could be compared with this result", path.display());
     }
     let worse = diff.is_worse();
+    for it in diff.changes.iter().filter(|it| it.verdict == ChangeVerdict::Worse) {
+        terminal::tell(&format!("failed: {} on {}: {}", it.profile, it.target, it.reason()));
+    }
     let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     result.baseline = Some(BaselineChanges { file, environment: before.environment.clone(), diff });
     Ok(worse)

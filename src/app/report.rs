@@ -1,7 +1,7 @@
 //! `tokenbeat report`: shows, compares and adds up saved results.
 
 use super::report_files::ReportFiles;
-use super::{baseline, print, run};
+use super::{baseline, print, run, terminal};
 use crate::cli::{DiffFormat, DiffOptions, Exit, MergeOptions, ReportCommand, ReportOptions};
 use crate::event::Pair;
 use crate::report::{ResultDiff, ResultPair, ResultVerdict, SavedResult};
@@ -138,7 +138,7 @@ fn judge(result: &mut SavedResult) {
 fn tell(result: &SavedResult) {
     for pair in &result.pairs {
         for why in &pair.reasons {
-            eprintln!("failed: {}: {why}", pair.name());
+            terminal::tell(&format!("failed: {}: {why}", pair.name()));
         }
     }
 }

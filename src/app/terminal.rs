@@ -3,6 +3,7 @@
 use crate::report::TerminalStyle;
 use anstream::stream::RawStream;
 use anstream::{AutoStream, ColorChoice};
+use anstyle::AnsiColor;
 use ratatui::crossterm::style::force_color_output;
 use std::io::IsTerminal as _;
 
@@ -22,6 +23,19 @@ pub(super) fn choose_color(choice: clap::ColorChoice) {
 /// Whether colours are shown on a stream.
 pub(super) fn shows_color<S: RawStream>(stream: &S) -> bool {
     AutoStream::choice(stream) != ColorChoice::Never
+}
+
+/// Prints a line to stderr, such as `failed: chat on llama: nothing was sent`, with its first word in colour.
+pub(super) fn tell(line: &str) {
+    let (kind, rest) = line.split_once(':').unwrap_or((line, ""));
+    let color = match kind {
+        "note" => AnsiColor::Blue,
+        "warning" => AnsiColor::Yellow,
+        _ => AnsiColor::Red,
+    };
+    let style = color.on_default().bold();
+    // Without the style where no colours are wanted.
+    anstream::eprintln!("{style}{kind}:{style:#}{rest}");
 }
 
 /// What stdout shows. Where it is no terminal, the width is that of the variable COLUMNS, or 120.

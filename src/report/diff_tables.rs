@@ -83,6 +83,13 @@ impl QuantityChange {
         format!("{verdict}: {change} ({interval}; {matters} matter), from {before} to {after}")
     }
 
+    /// Why a run failed for it, for humans, after the profile and the target:
+    /// `steady: chunk gap worse: +12.3% (...)`.
+    pub fn reason(&self) -> String {
+        let part = if self.part() == ABSENT { String::new() } else { format!("{}: ", self.part()) };
+        format!("{part}{} {}", self.quantity.name().replace('_', " "), self.sentence())
+    }
+
     /// `chunk gap +12.3% worse`.
     pub(super) fn in_short(&self) -> String {
         let [_, quantity, _, _, change, _, _, verdict] = self.cells();

@@ -89,6 +89,8 @@ async fn a_run_is_compared_with_a_saved_one() {
     let found = verdicts(&slow.out);
     for quantity in ["output pace", "request duration", "chunk gap"] {
         assert!(found.contains(&(quantity.to_owned(), "worse".to_owned())), "{quantity}: {}", slow.out);
+        let why = format!("failed: gate on t: {quantity} worse: ");
+        assert!(slow.err.contains(&why), "{why} in {}", slow.err);
     }
 
     // The same out of the two files, in both directions, and shown.

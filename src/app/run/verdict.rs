@@ -1,12 +1,12 @@
 //! The verdict on the runs of `tokenbeat run`: the exit code, and the reasons for it, which are told on stderr. There is
 //! no miss without a reason.
 
+use crate::app::terminal;
 use crate::cli::Exit;
 use crate::event::{ComparisonReport, ComparisonVerdict, Outcome, Pair, RunResult, RunSummary};
 use crate::plan::{Bound, Objective, PairPlan, Shard};
 use crate::report::{ObjectiveResult, PairReport, Report, counts};
 use crate::vocabulary::{exact_percent, judged_percent};
-use anstyle::AnsiColor;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,15 +93,7 @@ impl RunVerdict {
     /// Prints warnings and reasons to stderr.
     pub(super) fn tell(&self) {
         for line in &self.lines {
-            let (kind, rest) = line.split_once(':').unwrap_or((line, ""));
-            let color = match kind {
-                "note" => AnsiColor::Blue,
-                "warning" => AnsiColor::Yellow,
-                _ => AnsiColor::Red,
-            };
-            let style = color.on_default().bold();
-            // Without the style where no colours are wanted.
-            anstream::eprintln!("{style}{kind}:{style:#}{rest}");
+            terminal::tell(line);
         }
     }
 }

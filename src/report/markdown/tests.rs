@@ -35,6 +35,10 @@ fn the_verdict_comes_first_and_the_rest_is_folded() {
 
     result.pairs[0].reasons = vec!["objective ttft (below 0.8 s) missed: 4 of 30 are bad".into()];
     result.baseline = Some(worse_baseline());
+    assert_eq!(
+        worse_baseline().diff.changes[0].reason(),
+        "steady: time to first token worse: +20.0% (+10.0% to +30.0%; 5% matter), from 250 ms of 30 to 300 ms of 30"
+    );
     result.comparisons = vec![worse_comparison()];
     result.diagnosis = vec![found()];
     result.replay = vec!["tokenbeat run chat --config.file 'a <b>.yaml'".into()];
