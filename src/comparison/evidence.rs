@@ -58,9 +58,10 @@ impl PairedEvidence {
             let ratios = &self.ratios[quantity];
             (ratios.pairs(), ratios.ratio(error))
         };
-        let bound = |value: fn(&EffectInterval) -> f64| {
-            interval.as_ref().map(value).filter(|value| *value > 0.0 && value.is_finite())
-        };
+        // Nothing is known of a ratio that has no bound, or no more than that it is above zero; a difference of shares is
+        // at least -1, which is a bound like any other.
+        let says = |value: &f64| value.is_finite() && (*value > 0.0 || quantity == Quantity::Failures);
+        let bound = |value: fn(&EffectInterval) -> f64| interval.as_ref().map(value).filter(says);
         QuantityComparison {
             quantity: quantity.name(),
             verdict: interval

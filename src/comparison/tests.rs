@@ -112,6 +112,21 @@ async fn one_quantity_that_is_worse_decides_and_a_better_one_needs_the_others() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn failures_that_are_all_gone_keep_their_estimate() {
+    let fixture = Fixture::of(", quantities: [failures]");
+    let failed = |failed| RequestValues { failed: Some(failed), ..RequestValues::default() };
+    for _ in 0..120 {
+        let (control, treatment) = (failed(true), failed(false));
+        fixture.comparisons.record(&Fact::Compared { profile: "release".into(), control, treatment });
+    }
+    let report = fixture.report();
+    let failures = &report.quantities[0];
+    assert_eq!((report.verdict, failures.mid), (ComparisonVerdict::Better, Some(0.0)));
+    assert_eq!(failures.estimate(), "-100.0%");
+    assert!(failures.interval().starts_with("-100.0% to -8"), "{}", failures.interval());
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_less_than_the_smallest_change_that_matters_is_the_same() {
     let fixture = Fixture::of(", min_change: 30%, quantities: [time_to_first_token]");
     fixture.play(100, 1.2, 1.0, false);
