@@ -7,6 +7,7 @@ use super::server_account::named_sentence;
 use super::tables::{ABSENT, good, name, percent, seconds, wanted, with_parts};
 use super::view::{DistributionSummary, PairReport, StageReport};
 use crate::detect::change::ChangeVerdict;
+use crate::vocabulary::money;
 use std::fmt::Write as _;
 
 impl SavedResult {
@@ -70,7 +71,7 @@ fn numbers(stage: &StageReport, currency: &str) -> [String; 7] {
         pace.map_or_else(|| ABSENT.to_owned(), |pace| format!("{pace:.1}")),
         ended.to_string(),
         failed,
-        stage.cost.map_or_else(|| ABSENT.to_owned(), |cost| format!("{cost:.4} {}", escape(currency))),
+        stage.cost.map_or_else(|| ABSENT.to_owned(), |cost| format!("{} {}", money(cost), escape(currency))),
     ]
 }
 

@@ -7,6 +7,7 @@ use super::server_account::named_sentence;
 use super::tables::{ABSENT, counts, failures, seconds, table_of};
 use super::view::{DistributionSummary, PairReport, Report, StageReport};
 use crate::detect::quantile::{CONFIDENCE, needed};
+use crate::vocabulary::money;
 use comfy_table::{Attribute, Cell, Color};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -287,7 +288,7 @@ fn columns(rows: &[SummaryRow<'_>], currency: &str) -> Vec<SummaryColumn> {
         column("tok/s", "out\ntok/s", 6, &|row| {
             row.stage.throughput.map(|it| rate(it.output_tokens_per_second))
         }),
-        column("cost", &cost, 9, &|row| row.stage.cost.map(|cost| format!("{cost:.4}"))),
+        column("cost", &cost, 9, &|row| row.stage.cost.map(money)),
         text(objectives(rows)),
         text(column("outcomes", "outcomes", 12, &|row| some_counts(failures(&row.stage.requests)))),
     ]

@@ -5,7 +5,7 @@ use super::view::{
     DeadlineSummary, DistributionSummary, JourneySummary, ObjectiveResult, PairReport, Report, StageReport,
 };
 use crate::detect::quantile::{CONFIDENCE, needed};
-use crate::vocabulary::{exact_percent, judged_percent};
+use crate::vocabulary::{exact_percent, judged_percent, money};
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{Cell, CellAlignment, LineStyle, Table, TableStyle};
 use std::collections::BTreeMap;
@@ -191,7 +191,7 @@ fn journey_row(stage: &StageReport, journeys: &JourneySummary) -> [String; 11] {
         max,
         tokens(journeys.input_tokens_per_journey),
         tokens(journeys.output_tokens_per_journey),
-        journeys.cost_per_journey.map_or_else(absent, |cost| format!("{cost:.4}")),
+        journeys.cost_per_journey.map_or_else(absent, money),
     ]
 }
 
@@ -253,7 +253,7 @@ fn tokens(pair: &PairReport, currency: &str) -> Table {
             per_second(throughput.map(|it| it.requests_per_second)),
             per_second(throughput.map(|it| it.input_tokens_per_second)),
             per_second(throughput.map(|it| it.output_tokens_per_second)),
-            stage.cost.map_or_else(absent, |cost| format!("{cost:.4}")),
+            stage.cost.map_or_else(absent, money),
         ]
     });
     let cost = format!("cost ({currency})");

@@ -3,6 +3,7 @@
 use super::held_back::local;
 use crate::event::{BudgetUnit, BudgetUse, Ledger};
 use crate::state::Time;
+use crate::vocabulary::money;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -48,7 +49,7 @@ pub(super) struct BudgetRow {
 pub(super) fn rows(ledger: &dyn Ledger) -> Vec<BudgetRow> {
     let now = Timestamp::now();
     let amount = |unit: BudgetUnit, value: f64| match unit {
-        BudgetUnit::Cost => format!("{value:.4}"),
+        BudgetUnit::Cost => money(value),
         BudgetUnit::Requests | BudgetUnit::Tokens => format!("{value:.0}"),
     };
     let row = |budget: BudgetUse| BudgetRow {

@@ -177,6 +177,7 @@ fn environment() -> Result<&'static Environment<'static>, minijinja::Error> {
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
     environment.add_filter("seconds", format::seconds);
     environment.add_filter("percent", format::percent);
+    environment.add_filter("money", vocabulary::money);
     environment.add_filter("objective", vocabulary::exact_percent);
     environment.add_filter("judged", format::judged);
     environment.add_filter("number", format::number);

@@ -76,8 +76,8 @@ fn run(pair: &TopPair) -> &'static str {
 
 fn last_run(row: TopRow<'_>) -> String {
     let Some(run) = &row.pair.last_run else { return absent() };
-    let ago = run.ended.map(|at| format!(" {} ago", span(row.now.duration_since(at))));
-    format!("{}{}", run.result, ago.unwrap_or_default())
+    let ended = run.ended.map(|at| format!(" {}", ago(row.now.duration_since(at))));
+    format!("{}{}", run.result, ended.unwrap_or_default())
 }
 
 fn regression(row: TopRow<'_>) -> String {
@@ -90,15 +90,23 @@ fn regression(row: TopRow<'_>) -> String {
     }
 }
 
+const NOW: &str = "now";
+
 /// `12 s`, `5 min`, `3 h`, `2 d`; `now` for what is due.
 pub(super) fn span(time: SignedDuration) -> String {
     match time.as_secs() {
-        ..=0 => "now".to_owned(),
+        ..=0 => NOW.to_owned(),
         seconds @ 1..=99 => format!("{seconds} s"),
         seconds @ 100..=5999 => format!("{} min", seconds / 60),
         seconds @ 6000..=172_799 => format!("{} h", seconds / 3600),
         seconds => format!("{} d", seconds / 86_400),
     }
+}
+
+/// `12 s ago`; `now` for what has just happened.
+pub(super) fn ago(time: SignedDuration) -> String {
+    let span = span(time);
+    if span == NOW { span } else { format!("{span} ago") }
 }
 
 /// The columns that fit into a width.

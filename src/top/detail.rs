@@ -1,6 +1,6 @@
 //! The selected pair: what its history says, and its last failures.
 
-use super::columns::{TopRow, span};
+use super::columns::{TopRow, ago};
 use super::snapshot::{TopHistory, TopPair, TopPercentiles, TopSlot};
 use super::state::TopState;
 use super::view::colored;
@@ -116,7 +116,7 @@ fn facts(state: &TopState, row: TopRow<'_>) -> Vec<Line<'static>> {
         lines.push(Line::styled(format!("last run: {reason}"), warn));
     }
     for regression in &pair.regressions {
-        let since = regression.since.map(|at| format!(", {} ago", span(row.now.duration_since(at))));
+        let since = regression.since.map(|at| format!(", {}", ago(row.now.duration_since(at))));
         let change = (regression.ratio - 1.0) * 100.0;
         let text = format!("regression: {} {change:+.1}%{}", regression.quantity, since.unwrap_or_default());
         lines.push(Line::styled(text, warn));
@@ -130,9 +130,9 @@ fn failures(state: &TopState, pair: &TopPair) -> Vec<Line<'static>> {
     let of_pair =
         snapshot.failures.iter().filter(|it| it.profile == pair.profile && it.target == pair.target);
     let lines = of_pair.map(|failure| {
-        let ago = failure.ended.map_or_else(String::new, |at| span(state.now.duration_since(at)));
+        let ago = failure.ended.map_or_else(String::new, |at| ago(state.now.duration_since(at)));
         let detail = failure.detail.lines().next().unwrap_or_default();
-        Line::raw(format!("{ago:>7} ago  {}  {detail}", failure.outcome))
+        Line::raw(format!("{ago:>11}  {}  {detail}", failure.outcome))
     });
     let mut lines: Vec<Line<'static>> = lines.collect();
     if lines.is_empty() {

@@ -1,6 +1,6 @@
 //! Screens, keys and addresses.
 
-use super::columns::span;
+use super::columns::{ago, span};
 use super::*;
 use jiff::{SignedDuration, Timestamp};
 use ratatui::Terminal;
@@ -198,6 +198,8 @@ fn spans_have_one_unit() {
     let text = |seconds| span(SignedDuration::from_secs(seconds));
     assert_eq!([-5, 0, 1, 99, 100].map(text), ["now", "now", "1 s", "99 s", "1 min"]);
     assert_eq!([5999, 6000, 172_799, 172_800].map(text), ["99 min", "1 h", "47 h", "2 d"]);
+    let text = |seconds| ago(SignedDuration::from_secs(seconds));
+    assert_eq!([-5, 0, 1, 100].map(text), ["now", "now", "1 s ago", "1 min ago"]);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use super::detail;
 use super::snapshot::TopSnapshot;
 use super::state::TopState;
 use crate::report::rate;
+use crate::vocabulary::money;
 use jiff::SignedDuration;
 use ratatui::Frame;
 use ratatui::layout::{Alignment, Constraint, Layout, Rect};
@@ -104,6 +105,9 @@ fn config(state: &TopState, snapshot: &TopSnapshot) -> Option<Line<'static>> {
     Some(Line::styled(text.lines().next().unwrap_or_default().to_owned(), colored(state, Color::Red)))
 }
 
+/// The unit of budgets of money.
+const COST: &str = "cost";
+
 /// The budgets of which the most is spent.
 fn budgets(state: &TopState, snapshot: &TopSnapshot) -> Option<Line<'static>> {
     let used = |it: &super::snapshot::TopBudget| if it.limit > 0.0 { it.spent / it.limit } else { 1.0 };
@@ -116,8 +120,8 @@ fn budgets(state: &TopState, snapshot: &TopSnapshot) -> Option<Line<'static>> {
     for budget in budgets.into_iter().take(3) {
         let used = used(budget);
         let style = if used >= 0.9 { colored(state, Color::Yellow) } else { Style::new() };
-        let text =
-            format!("  {} {}: {:.0}% of {}", budget.scope, budget.unit, used * 100.0, rate(budget.limit));
+        let limit = if budget.unit == COST { money(budget.limit) } else { rate(budget.limit) };
+        let text = format!("  {} {}: {:.0}% of {limit}", budget.scope, budget.unit, used * 100.0);
         spans.push(Span::styled(text, style));
     }
     Some(Line::from(spans))

@@ -2,6 +2,7 @@
 
 use crate::config::show_duration;
 use crate::plan::{Amount, Forecast, PairForecast, PairPlan, Plan, has_top_logprobs};
+use crate::vocabulary::money;
 use jiff::Timestamp;
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -46,7 +47,7 @@ fn sentence(pair: &PairPlan, forecast: &PairForecast, currency: &str, now: Times
     };
     let month = |day: f64| day * MONTH;
     let cost = match forecast.daily.takes.expected.cost.map(Amount::value) {
-        Some(Some(cost)) => format!("{:.4} {currency} a month", month(cost)),
+        Some(Some(cost)) => format!("{} {currency} a month", money(month(cost))),
         Some(None) => "an unknown cost".to_owned(),
         None => {
             let requests = forecast.daily.takes.expected.requests.value();

@@ -7,7 +7,7 @@ use crate::report::result_pair::ResultPair;
 use crate::report::server_account::{account_rows, account_sentence, levels};
 use crate::report::tables::{ABSENT, counts, name, percent, seconds, with_parts};
 use crate::report::view::{DistributionSummary, PairReport, StageReport};
-use crate::vocabulary::exact_percent;
+use crate::vocabulary::{exact_percent, money};
 use serde::Serialize;
 
 /// A table.
@@ -83,7 +83,7 @@ pub(super) fn overview(result: &SavedResult, views: &[PairReport]) -> HtmlTable 
             optional(total.output_pace_p50_tokens_per_second, decimal),
             optional(total.throughput, |it| decimal(it.requests_per_second)),
             optional(total.throughput, |it| decimal(it.output_tokens_per_second)),
-            optional(total.cost, |cost| format!("{cost:.4}")),
+            optional(total.cost, money),
         ]
     });
     let cost = format!("cost ({currency})");
@@ -224,7 +224,7 @@ fn throughput(view: &PairReport, currency: &str) -> Option<HtmlTable> {
             per_second(|it| it.input_tokens_per_second + it.output_tokens_per_second),
             optional(stage.output_pace_p50_tokens_per_second, decimal),
             optional(stage.average_in_flight(), decimal),
-            optional(stage.cost, |cost| format!("{cost:.4}")),
+            optional(stage.cost, money),
         ]
     });
     let cost = format!("cost ({currency})");
@@ -254,7 +254,7 @@ fn journeys(view: &PairReport, currency: &str) -> Option<HtmlTable> {
         row.extend(distribution(journeys.duration_seconds.as_ref()));
         row.push(optional(journeys.input_tokens_per_journey, decimal));
         row.push(optional(journeys.output_tokens_per_journey, decimal));
-        row.push(optional(journeys.cost_per_journey, |cost| format!("{cost:.4}")));
+        row.push(optional(journeys.cost_per_journey, money));
         Some(row)
     });
     let cost = format!("cost/journey ({currency})");
