@@ -86,6 +86,15 @@ impl SkippedRows {
             _ => Ok(()),
         }
     }
+
+    /// A clause that explains why nothing is left, where malformed lines were left out; empty otherwise.
+    pub(crate) fn explain(&self) -> String {
+        match &self.first {
+            Some(first) if self.count == 1 => format!("; 1 malformed line was left out: {first}"),
+            Some(first) => format!("; {} malformed lines were left out, the first: {first}", self.count),
+            None => String::new(),
+        }
+    }
 }
 
 /// The state of reading a dataset for the first time.
@@ -295,7 +304,7 @@ impl DatasetScan {
             return Err(format!("has more than {MAX_ROWS} rows"));
         }
         if self.offsets.is_empty() {
-            return Err("holds no prompt".to_owned());
+            return Err(format!("holds no prompt{}", self.skipped.explain()));
         }
         let rows = self.offsets.len() as f64;
         let (sum, count) = self.output_tokens;

@@ -357,7 +357,12 @@ impl<'a> TraceScan<'a> {
         let Some(first) = self.index.iter().map(|request| request.at).min() else {
             let part =
                 if *self.part == TracePart::default() { "" } else { " in this window of these models" };
-            return Err(format!("holds no request{part}"));
+            let failed = match self.failed {
+                0 => String::new(),
+                1 => "; 1 request failed when it was recorded".to_owned(),
+                count => format!("; {count} requests failed when they were recorded"),
+            };
+            return Err(format!("holds no request{part}{failed}{}", self.skipped.explain()));
         };
         // Lines are nearly always in order.
         self.index.sort_by_key(|request| request.at);

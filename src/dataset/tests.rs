@@ -72,6 +72,11 @@ fn a_wrong_row_is_an_error_with_its_number_or_is_counted() {
     ] {
         assert_eq!(read(format, text, false).err().as_deref(), Some(said));
     }
+    let error = read(DatasetFormat::Jsonl, "{\n{}\n", true).err().unwrap();
+    assert!(
+        error.starts_with("holds no prompt; 2 malformed lines were left out, the first: line 1 "),
+        "{error}"
+    );
     assert!(read_from(Path::new("/missing"), RowContent::Prompt).is_err());
 }
 

@@ -101,6 +101,17 @@ fn a_malformed_line_is_an_error_with_its_number_or_is_counted() {
     ] {
         assert_eq!(read(text, &TracePart::default(), false).err().unwrap(), said);
     }
+    let none = "TIMESTAMP,ContextTokens,GeneratedTokens\nx,1,1\ny,1,1\n";
+    let error = read(none, &TracePart::default(), true).err().unwrap();
+    assert!(
+        error.starts_with("holds no request; 2 malformed lines were left out, the first: line 2 "),
+        "{error}"
+    );
+    let none = "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n2,A,3,0,,\n4,B,0,9,,\nx,B,0,9,,\n";
+    let error = read(none, &TracePart::default(), true).err().unwrap();
+    let said =
+        "holds no request; 2 requests failed when they were recorded; 1 malformed line was left out: line 4 ";
+    assert!(error.starts_with(said), "{error}");
     let second =
         r#"[{"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}, {"x": 1}]"#;
     let error = read(second, &TracePart::default(), false).err().unwrap();
