@@ -19,9 +19,12 @@ use std::time::Duration;
 /// Cron expressions have whole seconds, and a nominal instant without a slot is never one.
 const NANOS_PER_SECOND: i128 = 1_000_000_000;
 
-/// How many slots [`Timetable::next_open`] tries before it concludes that none falls into a window, and how many
-/// [`Timetable::passed`] counts one by one.
+/// How many slots [`Timetable::next_open`] tries before it concludes that none falls into a window.
 const MAX_SLOTS: u32 = 100_000;
+
+/// How many slots [`Timetable::passed`] counts one by one: a week of minutes. Other
+/// schedules wait for it, and the steps of a cron expression are slow.
+const MAX_COUNTED: u32 = 10_080;
 
 /// How many instants at which a window may open [`Timetable::opening`] tries. All but those of clock changes open one.
 const MAX_OPENINGS: u32 = 100;
@@ -139,24 +142,45 @@ impl Timetable {
         Err(Some(slot.at.max(before)))
     }
 
-    /// Counts the slots with `after < at <= until`. In an `every` grid, slots beyond the first 100,000 are computed and
-    /// assumed to be open.
+    /// Counts the slots with `after < at <= until`. Beyond the first 10,080, those of an `every` grid are computed, and
+    /// those of a cron expression estimated: as many in a time as before. As many of them are assumed to be open as before.
     pub fn passed(&self, after: Timestamp, until: Timestamp) -> Passed {
         let mut passed = Passed::default();
         let mut from = after;
-        for _ in 0..MAX_SLOTS {
+        for _ in 0..MAX_COUNTED {
             let Some(slot) = self.next(from).filter(|slot| slot.at <= until) else { return passed };
             *if slot.open { &mut passed.open } else { &mut passed.outside } += 1;
             passed.last = Some(slot);
             from = slot.at;
         }
-        if let Grid::Every(period) = self.grid {
-            let rest = (until.as_nanosecond() - from.as_nanosecond()) / period;
-            passed.open += u64::try_from(rest).unwrap_or(0);
-            let near = until.checked_sub(signed(period)).unwrap_or(from).max(from);
-            passed.last = self.next(near).filter(|slot| slot.at <= until).or(passed.last);
-        }
+        let between = |from: Timestamp, until: Timestamp| until.as_nanosecond() - from.as_nanosecond();
+        let (counted, length) = (i128::from(MAX_COUNTED), between(after, from));
+        let rest = match self.grid {
+            Grid::Every(period) => between(from, until) / period,
+            Grid::Cron(_) | Grid::None => between(from, until).saturating_mul(counted) / length.max(1),
+        };
+        let open = rest * i128::from(passed.open) / counted;
+        passed.open += u64::try_from(open).unwrap_or(0);
+        passed.outside += u64::try_from(rest - open).unwrap_or(0);
+        passed.last = self.last(from, until).or(passed.last);
         passed
+    }
+
+    /// The last slot with `after < at <= until`. The interval is halved until no slot is left in it, since a grid can
+    /// only be walked forward.
+    fn last(&self, after: Timestamp, until: Timestamp) -> Option<DueSlot> {
+        let first = |after: Timestamp, until: Timestamp| self.next(after).filter(|slot| slot.at <= until);
+        let (mut found, mut end) = (None, until);
+        let mut begin = after;
+        while let Some(slot) = first(begin, end) {
+            (found, begin) = (Some(slot), slot.at);
+            let middle = slot.at.checked_add(end.duration_since(slot.at) / 2).unwrap_or(end);
+            match first(middle, end) {
+                Some(later) => (found, begin) = (Some(later), later.at),
+                None => end = middle,
+            }
+        }
+        found
     }
 
     /// The latest slot with `at <= now`; for [`Trigger::Continuous`], the cycle in progress.

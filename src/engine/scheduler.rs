@@ -209,6 +209,9 @@ impl PairScheduler {
             return Triggered::Failed;
         }
         if !self.affords(start) {
+            if start.again {
+                return Triggered::Skipped(SkippedRun::Budget);
+            }
             return self.skip(SkippedRun::Budget, 1);
         }
         // Two profiles may wait for the same target, and only one request can be the first.

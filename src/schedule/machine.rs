@@ -2,6 +2,7 @@
 //! pure state machine: [`ScheduleMachine::step`] takes a reading of the clocks and one event, and returns what to do.
 //! It reads no clock, owns no task, and does not know requests and budgets.
 
+mod cycle;
 mod idle;
 
 pub use idle::TargetUse;
@@ -9,6 +10,7 @@ pub use idle::TargetUse;
 use super::{DueSlot, Timetable, cycle_length};
 use crate::event::SkippedRun;
 use crate::plan::{Overlap, Schedule, Stage, Trigger};
+use cycle::CycleRun;
 use idle::IdleTimer;
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
@@ -126,6 +128,8 @@ pub struct StartRun {
     pub at: Monotonic,
     /// Load that is due before this instant is left out, because the run joins a cycle in progress.
     pub join: Option<Monotonic>,
+    /// Whether a run of the same cycle could not be started before; it has been counted then.
+    pub again: bool,
 }
 
 /// The outcome of a step.
@@ -159,8 +163,10 @@ pub struct ScheduleMachine {
     previous: Option<CurrentRun>,
     /// A run that waits for the load of the current one to end.
     waiting: Option<Waiting>,
-    /// When stages without a grid may be played again.
+    /// When stages without a grid may be played again, or a cycle that could not be started may be joined.
     again: Monotonic,
+    /// The run of the last cycle that was decided.
+    cycle: Option<CycleRun>,
     /// The nominal instant of their next pass.
     next_pass: Timestamp,
     /// The next run, as last reported.
@@ -208,6 +214,7 @@ impl ScheduleMachine {
             previous: None,
             waiting: None,
             again: now.monotonic,
+            cycle: None,
             next_pass: now.wall,
             told: None,
             runs: 0,
@@ -230,6 +237,7 @@ impl ScheduleMachine {
         self.pass_time(now, &mut actions);
         self.start_waiting(now, &mut actions);
         self.take_next(now, &mut actions);
+        self.join_refused(now, &mut actions);
         match event {
             ScheduleEvent::Triggered { nominal } => {
                 let slot = DueSlot { nominal, at: now.wall, open: true };
@@ -275,6 +283,9 @@ impl ScheduleMachine {
         } else {
             self.previous = self.previous.filter(|previous| previous.run != run);
         }
+        if let Some(cycle) = self.cycle.as_mut().filter(|cycle| cycle.run == run) {
+            cycle.refused = true;
+        }
         self.again = now.monotonic + MAX_SLEEP;
     }
 
@@ -317,6 +328,10 @@ impl ScheduleMachine {
             return;
         }
         self.decide_until(slot.at);
+        if now.wall.duration_since(slot.at) > MAX_LATE {
+            let reason = if slot.open { SkippedRun::Missed } else { SkippedRun::Window };
+            return skip(reason, 1, actions);
+        }
         if self.continuous && slot.open {
             self.take_cycle(slot, now, actions);
         } else {
@@ -327,24 +342,6 @@ impl ScheduleMachine {
     /// Whether a current run without a known end may still end its load in time for the slot.
     fn awaits_load(&self, slot: DueSlot) -> bool {
         slot.open && self.current.is_some_and(|current| current.latest.is_none() && !current.load_ended)
-    }
-
-    fn is_gridless(&self) -> bool {
-        self.continuous && self.length.is_none()
-    }
-
-    /// Starts the next pass of stages without a grid. Targets differ in speed, so their passes have no instant in
-    /// common. The nominal instant of a pass encodes its number since the beginning, so the n-th pass is the same for
-    /// all targets. Passes are at least [`MIN_CYCLE`] apart, so that no nominal instant lies in the future, and none is
-    /// repeated after a restart.
-    fn play_again(&mut self, now: ClockReading, actions: &mut Vec<ScheduleAction>) {
-        let ended = self.current.is_none_or(|current| current.ended);
-        if self.is_gridless() && ended && self.again <= now.monotonic && self.table.is_open(now.wall) {
-            self.again = now.monotonic + MIN_CYCLE;
-            let nominal = self.next_pass;
-            self.next_pass = nominal.checked_add(MIN_CYCLE).unwrap_or(nominal);
-            self.start(DueSlot { nominal, at: now.wall, open: true }, now, actions);
-        }
     }
 
     /// Starts a run for a slot, makes it wait, or skips it.
@@ -358,22 +355,6 @@ impl ScheduleMachine {
             actions.push(ScheduleAction::Queue);
         } else {
             skip(SkippedRun::Overlap, 1, actions);
-        }
-    }
-
-    /// Plays a cycle, or the rest of it if it is in progress. The previous run is in the way only if the clock was set;
-    /// then the cycle waits and its rest is joined, unless the next one has begun by then.
-    fn take_cycle(&mut self, cycle: DueSlot, now: ClockReading, actions: &mut Vec<ScheduleAction>) {
-        if self.waiting.take().is_some() {
-            skip(SkippedRun::Overlap, 1, actions);
-        }
-        if self.in_the_way(cycle, now) {
-            self.waiting = Some(Waiting { slot: cycle, cycle: true });
-            actions.push(ScheduleAction::Queue);
-        } else if cycle.at < now.wall {
-            self.join(cycle, now, actions);
-        } else {
-            self.start(cycle, now, actions);
         }
     }
 
@@ -391,30 +372,21 @@ impl ScheduleMachine {
             return;
         }
         match self.waiting.take() {
-            Some(waiting) if waiting.cycle && waiting.slot.at < now.wall => {
-                self.join(waiting.slot, now, actions);
-            }
-            Some(waiting) if waiting.cycle => self.start(waiting.slot, now, actions),
+            Some(waiting) if waiting.cycle => self.start_cycle(waiting.slot, now, actions),
             Some(waiting) => {
                 // It was due, whatever the wall clock shows now.
                 let soon = now.monotonic + LOOKAHEAD;
                 let at = now.instant_of(waiting.slot.at).clamp(now.monotonic + START_LEAD, soon);
-                self.start_at(waiting.slot, at, None, actions);
+                self.start_at(waiting.slot, at, None, false, actions);
             }
             None => {}
         }
     }
 
-    /// Plays the rest of a cycle in progress.
-    fn join(&mut self, cycle: DueSlot, now: ClockReading, actions: &mut Vec<ScheduleAction>) {
-        let join = Some(now.monotonic + START_LEAD);
-        self.start_at(cycle, now.instant_of(cycle.at), join, actions);
-    }
-
     /// Starts a run at its slot, or in a moment if the slot has passed.
-    fn start(&mut self, slot: DueSlot, now: ClockReading, actions: &mut Vec<ScheduleAction>) {
+    fn start(&mut self, slot: DueSlot, now: ClockReading, actions: &mut Vec<ScheduleAction>) -> RunNumber {
         let at = now.instant_of(slot.at).max(now.monotonic + START_LEAD);
-        self.start_at(slot, at, None, actions);
+        self.start_at(slot, at, None, false, actions)
     }
 
     fn start_at(
@@ -422,14 +394,23 @@ impl ScheduleMachine {
         slot: DueSlot,
         at: Monotonic,
         join: Option<Monotonic>,
+        again: bool,
         actions: &mut Vec<ScheduleAction>,
-    ) {
+    ) -> RunNumber {
         let run = self.runs;
         self.runs += 1;
         let latest = self.length.map(|length| at + length);
         let started = CurrentRun { run, start: at, latest, load_ended: false, ended: false };
         self.previous = self.current.replace(started);
-        actions.push(ScheduleAction::Start(StartRun { run, nominal: slot.nominal, due: slot.at, at, join }));
+        actions.push(ScheduleAction::Start(StartRun {
+            run,
+            nominal: slot.nominal,
+            due: slot.at,
+            at,
+            join,
+            again,
+        }));
+        run
     }
 
     /// Reports when the next run is due, if that has changed.
@@ -460,7 +441,9 @@ impl ScheduleMachine {
         };
         let away = Duration::try_from(slot.at.duration_since(now.wall)).unwrap_or_default();
         let ahead = if self.awaits_load(slot) && is_near(slot, now) { Duration::ZERO } else { LOOKAHEAD };
-        Some(now.monotonic + away.saturating_sub(ahead).min(MAX_SLEEP))
+        let wake = now.monotonic + away.saturating_sub(ahead).min(MAX_SLEEP);
+        let joins = self.is_refused() && self.again > now.monotonic;
+        Some(if joins { wake.min(self.again) } else { wake })
     }
 }
 

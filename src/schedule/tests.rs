@@ -211,6 +211,32 @@ fn a_long_sleep_is_counted_without_walking_every_slot() {
 }
 
 #[test]
+fn a_cron_that_is_far_behind_is_estimated_up_to_its_last_slot() {
+    let boot = at("1970-01-01T00:03:00Z");
+    let now = at("2026-11-20T10:00:03.5Z");
+    let minutes = now.duration_since(boot).as_secs() / 60;
+    for (expression, per_minute) in [("* * * * *", 1), ("*/2 * * * * *", 30)] {
+        let table = table(&cron(expression, "Europe/Berlin"));
+        let passed = table.passed(boot, now);
+        let expected = minutes * per_minute;
+        assert!(passed.open.abs_diff(expected.unsigned_abs()) <= 60, "{passed:?}, and not {expected}");
+        let last = passed.last.unwrap();
+        assert!(last.at <= now && table.next(last.at).unwrap().at > now, "{last:?}");
+    }
+    // As many are outside of the windows as before.
+    let mut seconds = office_hours(cron("*/10 * * * * *", "UTC"));
+    seconds.windows[0].days = Weekdays::ALL;
+    seconds.windows[0].to = time(21, 0, 0, 0);
+    let passed = table(&seconds).passed(at("2026-11-01T03:00:00Z"), at("2026-12-31T03:00:00Z"));
+    assert_eq!(passed.open + passed.outside, 60 * 8_640);
+    assert!(passed.open > 200_000 && passed.outside > 200_000, "{passed:?}");
+    // One that is seldom due, too.
+    let seldom = table(&cron("* * 1 1 *", "UTC"));
+    let last = seldom.passed(at("1970-06-01T00:00:00Z"), at("2026-11-20T10:00:00Z")).last.unwrap();
+    assert_eq!(last.at, at("2026-01-01T23:59:00Z"));
+}
+
+#[test]
 fn continuous_lies_on_whole_cycles() {
     let stages = [stage(Some(20)), stage(Some(70))];
     let table = Timetable::new(&schedule(Trigger::Continuous, "UTC"), 7, &pair("llama"), &stages);

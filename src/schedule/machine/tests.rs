@@ -176,6 +176,59 @@ fn a_run_that_cannot_start_is_not_in_the_way() {
 }
 
 #[test]
+fn a_cycle_that_cannot_start_is_joined_when_it_can() {
+    let continuous = schedule(Trigger::Continuous, "UTC", Overlap::Skip);
+    let day = Duration::from_hours(24);
+    let mut bench = Bench::new(&continuous, START, day, true);
+    for attempt in 1..=3 {
+        let refused = bench.playing.pop().unwrap().0;
+        assert_eq!((bench.starts.len(), refused.again), (attempt, attempt > 1), "counted once");
+        bench.feed(ScheduleEvent::NotStarted(refused.run));
+        assert_eq!(bench.starts.len(), attempt, "not at once");
+        bench.pass(MAX_SLEEP + Duration::from_millis(1));
+    }
+    let [first, .., last] = bench.starts[..] else { panic!("{:?}", bench.starts) };
+    assert_eq!((last.due, last.nominal), (first.due, first.nominal), "the same cycle");
+    assert!(last.join.unwrap() > bench.now.monotonic - Duration::from_secs(1), "what has passed is left out");
+    bench.pass(Duration::from_mins(10));
+    assert_eq!(bench.starts.len(), 4, "it plays");
+    // The next cycle is another one, also where that of the day before could not be started to its end.
+    let refused = bench.playing.pop().unwrap().0;
+    bench.feed(ScheduleEvent::NotStarted(refused.run));
+    bench.now.wall = "2026-11-20T23:59:59.9Z".parse().unwrap();
+    bench.feed(ScheduleEvent::Time);
+    let next = bench.starts.last().unwrap();
+    assert_eq!((next.due.to_string().as_str(), next.again), ("2026-11-21T00:00:00Z", false));
+    assert_eq!(bench.all_skipped(), 0);
+}
+
+#[test]
+fn a_triggered_run_that_cannot_start_ends_no_cycle() {
+    let continuous = schedule(Trigger::Continuous, "UTC", Overlap::Queue);
+    let mut bench = Bench::new(&continuous, START, Duration::from_hours(24), true);
+    bench.trigger();
+    bench.feed(ScheduleEvent::NotStarted(1));
+    bench.pass(Duration::from_mins(1));
+    assert_eq!(bench.starts.len(), 1);
+}
+
+#[test]
+fn a_clock_set_forward_by_years_plays_no_slot_that_is_old() {
+    for expression in ["* * * * *", "*/1 * * * * *"] {
+        let mut bench =
+            Bench::new(&cron(expression, "UTC"), "1970-01-01T00:03:00.5Z", Duration::from_millis(20), true);
+        bench.pass(Duration::from_secs(2));
+        let before = bench.starts.len();
+        bench.now.wall = "2026-11-20T10:00:30.5Z".parse().unwrap();
+        bench.pass(Duration::from_secs(2));
+        let old = |start: &&StartRun| start.due < "2026-11-20T10:00:20Z".parse().unwrap();
+        assert_eq!(bench.starts[before..].iter().filter(old).count(), 0, "{:?}", &bench.starts[before..]);
+        let counted = bench.skipped.len();
+        assert_eq!(counted, 1, "counted at once: {:?}", bench.skipped);
+    }
+}
+
+#[test]
 fn a_waiting_run_starts_at_once_after_the_clock_went_back() {
     let mut queue = cron("* * * * *", "UTC");
     queue.overlap = Overlap::Queue;
