@@ -128,7 +128,7 @@ pub(super) fn memory(plan: &Plan, report: impl Fn(WriteResult) + Send + 'static)
         return Ok(Memory::none(ledger(plan)));
     };
     let mut restored = Restored::open(&path, RetentionLimits { retention, max_bytes }, (engine::system())())?;
-    let (budgets, runs) = (std::mem::take(&mut restored.budgets), std::mem::take(&mut restored.runs));
+    let (budgets, runs) = (restored.budgets.clone(), std::mem::take(&mut restored.runs));
     let minutes = std::mem::take(&mut restored.minutes);
     let models = std::mem::take(&mut restored.models);
     let models = models.into_iter().map(|SavedModel { pair, known, .. }| (pair, known)).collect();

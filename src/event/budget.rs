@@ -97,6 +97,8 @@ pub enum BudgetRefusal {
     Margin,
     /// Spending cannot be recorded, so a restart would forget it.
     Unrecorded,
+    /// What was spent before is not known, because the state file cannot be read.
+    Unknown,
 }
 
 impl BudgetRefusal {
@@ -123,6 +125,11 @@ impl fmt::Display for Exhausted {
                 f,
                 "the {unit} budget of {scope} is on hold: the state file cannot be written, so that what is spent \
                  would be forgotten"
+            ),
+            BudgetRefusal::Unknown => write!(
+                f,
+                "the {unit} budget of {scope} is on hold: the state file cannot be read, so that what was spent is not \
+                 known"
             ),
         }
     }

@@ -13,7 +13,7 @@ pub(super) struct HeldBack {
     scope: String,
     /// `requests`, `tokens` or `cost`.
     unit: &'static str,
-    /// `spent`, or `unrecorded`: the state file cannot be written.
+    /// `spent`; or `unrecorded`, the state file cannot be written; or `unknown`, it cannot be read.
     reason: &'static str,
     /// When its next period begins; null if it is not a matter of time.
     until: Option<Time>,

@@ -3,6 +3,7 @@
 //! recorded.
 
 mod asked;
+mod periods;
 mod recording;
 
 pub(super) use recording::BudgetSnapshot;
@@ -16,11 +17,14 @@ use crate::plan::{Budget, PICO, Plan, Shard, pico};
 use asked::AskedFor;
 use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp, ZonedDateTime};
+use periods::{BudgetPeriods, PeriodSpend};
 use recording::Recording;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// If the clock goes back by less than this, it is treated as standing still, so that a small correction
-/// around midnight does not reopen the previous day, whose budget was already spent.
+/// around midnight does not reopen the previous day, whose budget was already spent. If it goes forward by more between
+/// two readings, it may have been set.
 const SET_BACK: SignedDuration = SignedDuration::from_hours(1);
 
 /// The budgets of a plan.
@@ -37,6 +41,8 @@ struct Books {
     /// Number of reservations so far.
     reservations: u64,
     asked: AskedFor,
+    /// Whether it is known what was spent before the process started. Until then, nothing is spent: it is not nothing.
+    is_known: bool,
 }
 
 /// The part of a budget that a shard has.
@@ -46,14 +52,13 @@ struct BudgetPart {
     of: u32,
 }
 
-/// One budget in its current period.
+/// One budget, in its current period and those that the clock showed before.
 struct Book {
     scope: BudgetScope,
     budget: Budget,
     /// The number of parts that the budget is divided into, of which this is one.
     shards: u32,
-    period: Timestamp,
-    spent: Amounts,
+    periods: BudgetPeriods,
     /// Holds taken up to this second are older than the book and are not settled in it. A hold taken within
     /// the same second may be missed because of this; it then stays spent.
     after: i64,
@@ -86,14 +91,15 @@ fn planned(plan: &Plan) -> impl Iterator<Item = (BudgetScope, BudgetPart)> {
 impl BudgetLedger {
     /// Creates the budgets of a plan, with nothing spent.
     pub fn new(plan: &Plan, wall: WallClock) -> Self {
-        Self::restored(plan, Vec::new(), wall)
+        Self::restored(plan, Some(Vec::new()), wall)
     }
 
-    /// Creates the budgets of a plan, with what was spent in their current periods. Saved budgets that are
-    /// not in the plan are kept until their period ends, since they may come back.
-    pub fn restored(plan: &Plan, saved: Vec<SavedBudget>, wall: WallClock) -> Self {
+    /// Creates the budgets of a plan, with what was spent in their current periods; `None` if that is not known yet.
+    /// Saved budgets that are not in the plan are kept until their period ends, since they may come back.
+    pub fn restored(plan: &Plan, saved: Option<Vec<SavedBudget>>, wall: WallClock) -> Self {
         let now = wall();
-        let mut all: Vec<Book> = saved.into_iter().filter_map(|saved| Book::restored(saved, now)).collect();
+        let is_known = saved.is_some();
+        let mut all = Book::all_restored(saved.unwrap_or_default(), now);
         for (scope, part) in planned(plan) {
             match all.iter_mut().find(|book| book.scope == scope) {
                 Some(book) => {
@@ -113,8 +119,10 @@ impl BudgetLedger {
                 None => all.push(Book::open(scope, part, now, i64::MIN)),
             }
         }
+        all.retain(Book::counts);
         all.sort_by(|a, b| a.scope.cmp(&b.scope));
-        let books = Mutex::new(Books { last: now, all, reservations: 0, asked: AskedFor::default() });
+        let books = Books { last: now, all, reservations: 0, asked: AskedFor::default(), is_known };
+        let books = Mutex::new(books);
         Self { wall, books, recording: Recording::default() }
     }
 
@@ -137,15 +145,36 @@ impl BudgetLedger {
         books.asked.keep(plan);
     }
 
+    /// Adds what the state file says was spent, which could not be read when the process started.
+    pub(super) fn learn(&self, saved: Vec<SavedBudget>) {
+        let mut books = self.books();
+        let now = books.last;
+        for mut found in Book::all_restored(saved, now) {
+            match books.all.iter_mut().find(|book| book.scope == found.scope) {
+                Some(book) => {
+                    found.change(BudgetPart { budget: book.budget.clone(), of: book.shards }, now);
+                    book.periods.add(&found.periods);
+                }
+                None => books.all.push(found),
+            }
+        }
+        books.all.retain(Book::counts);
+        books.all.sort_by(|a, b| a.scope.cmp(&b.scope));
+        books.is_known = true;
+        drop(books);
+        self.recording.changed();
+    }
+
     /// Locks the books and moves them to the current period.
     fn books(&self) -> MutexGuard<'_, Books> {
         let now = (self.wall)();
         let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
-        if now > books.last || books.last.duration_since(now) > SET_BACK {
+        let ahead = now.duration_since(books.last);
+        if ahead.is_positive() || ahead < -SET_BACK {
             books.last = now;
         }
-        let last = books.last;
-        books.all.retain_mut(|book| !book.turn(last) || book.planned);
+        let (last, reservations, jumped) = (books.last, books.reservations, ahead.abs() > SET_BACK);
+        books.all.retain_mut(|book| !book.turn(last, jumped, reservations) || book.planned);
         books
     }
 }
@@ -162,7 +191,7 @@ impl Books {
     /// Whether every budget that covers the profile has room. `unrecorded`: spending cannot be recorded.
     fn check(&self, profile: &Arc<str>, most: Amounts, unrecorded: bool) -> Result<(), Exhausted> {
         let mut covering = self.all.iter().filter(|book| book.planned && book.covers(profile));
-        covering.try_for_each(|book| book.check(most, unrecorded, self.last))
+        covering.try_for_each(|book| book.check(most, self.is_known, unrecorded, self.last))
     }
 }
 
@@ -183,7 +212,7 @@ impl Ledger for BudgetLedger {
         books.asked.granted(pair);
         let mut counted = false;
         for book in books.all.iter_mut().filter(|book| book.covers(profile)) {
-            book.spent = book.spent.plus(reserved);
+            book.periods.spend(reserved);
             counted = true;
         }
         let hold = |number| Hold { profile: Arc::clone(profile), reserved: most + margin, at, number };
@@ -222,9 +251,9 @@ impl Ledger for BudgetLedger {
         let mut books = self.books();
         let Ok(at) = Timestamp::from_second(hold.at) else { return };
         for book in books.all.iter_mut().filter(|book| book.covers(&hold.profile)) {
-            // A reservation from an earlier period ended with that period.
-            if hold.at > book.after && book.budget.period_start(at) == book.period {
-                book.spent = book.spent.minus(reserved).plus(actual);
+            // A reservation from an earlier period is settled in that one.
+            if hold.at > book.after {
+                book.periods.settle(book.budget.period_start(at), hold.number, reserved, actual);
             }
         }
         let counted = !books.all.is_empty();
@@ -236,27 +265,41 @@ impl Ledger for BudgetLedger {
 
     fn uses(&self) -> Vec<BudgetUse> {
         let books = self.books();
-        books.all.iter().filter(|book| book.planned).flat_map(|book| book.uses(books.last)).collect()
+        let shown = books.all.iter().filter(|book| book.planned && books.is_known);
+        shown.flat_map(|book| book.uses(books.last)).collect()
     }
 }
 
 impl Book {
     fn open(scope: BudgetScope, part: BudgetPart, now: Timestamp, after: i64) -> Self {
         let BudgetPart { budget, of: shards } = part;
-        let period = budget.period_start(now);
-        Self { scope, budget, shards, period, spent: Amounts::default(), after, planned: true }
+        let periods = BudgetPeriods::begin(budget.period_start(now));
+        Self { scope, budget, shards, periods, after, planned: true }
     }
 
-    /// Restores a saved budget, if its period is not over.
-    fn restored(saved: SavedBudget, now: Timestamp) -> Option<Self> {
-        let SavedBudget { scope, period, timezone, start, spent, shards } = saved;
+    /// Restores saved budgets. None of them is in the plan yet.
+    fn all_restored(saved: Vec<SavedBudget>, now: Timestamp) -> Vec<Self> {
+        let mut scopes: BTreeMap<BudgetScope, Vec<SavedBudget>> = BTreeMap::new();
+        for saved in saved {
+            scopes.entry(saved.scope.clone()).or_default().push(saved);
+        }
+        scopes.into_iter().filter_map(|(scope, saved)| Self::restored(scope, saved, now)).collect()
+    }
+
+    /// Restores the periods of a budget. How the clock got from the last one to the present is not known.
+    fn restored(scope: BudgetScope, saved: Vec<SavedBudget>, now: Timestamp) -> Option<Self> {
+        let SavedBudget { period, timezone, shards, .. } = saved.last()?.clone();
         let budget = Budget { period, timezone, requests: None, tokens: None, cost: None };
-        let present = budget.period_start(now);
-        // If the clock was set back, it shows an earlier period; what was spent in a later one must not
-        // become available again.
-        let stands = start >= present;
-        let book = Self { scope, budget, shards, period: start, spent, after: i64::MIN, planned: false };
-        stands.then_some(book)
+        let same_kind = saved.into_iter().filter(|it| it.period == period && it.timezone == budget.timezone);
+        let periods = same_kind.map(|it| PeriodSpend::new(it.start, it.spent, it.beside)).collect();
+        let mut periods = BudgetPeriods::from_saved(periods)?;
+        periods.show(budget.period_start(now), true, 0);
+        Some(Self { scope, budget, shards, periods, after: i64::MIN, planned: false })
+    }
+
+    /// Whether it is in the plan, or would be missed if it came back.
+    fn counts(&self) -> bool {
+        self.planned || self.periods.spent() != Amounts::default()
     }
 
     /// Adopts other limits. If there are fewer parts than before, this one is larger, and takes its part of what the
@@ -265,9 +308,11 @@ impl Book {
         let BudgetPart { budget, of } = part;
         if of < self.shards {
             let (before, now) = (u128::from(self.shards), u128::from(of.max(1)));
-            self.spent = self.spent.map(|amount| amount.saturating_mul(before).div_ceil(now));
+            self.periods.map(|amount| amount.saturating_mul(before).div_ceil(now));
         }
-        self.period = budget.period_start(now);
+        if (budget.period, &budget.timezone) != (self.budget.period, &self.budget.timezone) {
+            self.periods.convert(budget.period_start(now));
+        }
         (self.budget, self.shards) = (budget, of);
         self.planned = true;
     }
@@ -279,16 +324,9 @@ impl Book {
         }
     }
 
-    /// Starts a new period if one has begun. Returns whether it did.
-    fn turn(&mut self, now: Timestamp) -> bool {
-        let period = self.budget.period_start(now);
-        let turned = period > self.period;
-        if turned {
-            self.spent = Amounts::default();
-        }
-        // If the clock was set back far, what was spent in the later period does not become available again.
-        self.period = period;
-        turned
+    /// Follows the clock into another period. Returns whether nothing was spent in it yet, and it is later.
+    fn turn(&mut self, now: Timestamp, jumped: bool, reservations: u64) -> bool {
+        self.periods.show(self.budget.period_start(now), jumped, reservations)
     }
 
     /// The configured limits.
@@ -305,14 +343,25 @@ impl Book {
         self.budget.period_end(now).to_zoned_datetime(self.budget.timezone.clone())
     }
 
-    /// `unrecorded`: spent money cannot be recorded, so no money may be spent.
-    fn check(&self, most: Amounts, unrecorded: bool, now: Timestamp) -> Result<(), Exhausted> {
+    /// `is_known`: without what was spent before, nothing may be spent. `unrecorded`: spent money cannot be recorded, so
+    /// no money may be spent.
+    fn check(
+        &self,
+        most: Amounts,
+        is_known: bool,
+        unrecorded: bool,
+        now: Timestamp,
+    ) -> Result<(), Exhausted> {
         let refused =
             |unit, why| Err(Exhausted { scope: self.scope.clone(), unit, why, until: self.until(now) });
+        let limited = |(unit, limit): (BudgetUnit, Option<u128>)| limit.map(|_| unit);
+        if !is_known && let Some(unit) = self.limits().into_iter().find_map(limited) {
+            return refused(unit, BudgetRefusal::Unknown);
+        }
         if unrecorded && self.budget.cost.is_some() {
             return refused(BudgetUnit::Cost, BudgetRefusal::Unrecorded);
         }
-        let after = self.spent.plus(most);
+        let after = self.periods.spent().plus(most);
         let over =
             |(unit, limit): &(BudgetUnit, Option<u128>)| limit.is_some_and(|limit| after.get(*unit) > limit);
         match self.limits().into_iter().find(over) {
@@ -324,12 +373,13 @@ impl Book {
     fn uses(&self, now: Timestamp) -> Vec<BudgetUse> {
         let plain =
             |unit, amount: u128| if unit == BudgetUnit::Cost { amount as f64 / PICO } else { amount as f64 };
+        let spent = self.periods.spent();
         let limits = self.limits().into_iter().filter_map(|(unit, limit)| Some((unit, limit?)));
         limits
             .map(|(unit, limit)| BudgetUse {
                 scope: self.scope.clone(),
                 unit,
-                spent: plain(unit, self.spent.get(unit)),
+                spent: plain(unit, spent.get(unit)),
                 limit: plain(unit, limit),
                 until: self.until(now),
             })

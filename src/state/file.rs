@@ -6,7 +6,9 @@
 //! corrupt the file.
 
 mod budgets;
+mod look;
 mod models;
+mod place;
 mod runs;
 mod schema;
 mod series;
@@ -23,6 +25,7 @@ use super::budget::SavedBudget;
 use super::timeline::{EarlierEvents, TimelineEvent, WantedEvents};
 use crate::event::RunAccount;
 use crate::fact::WatchedRun;
+use place::FilePlace;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -138,12 +141,20 @@ pub(super) struct StateFile {
     path: PathBuf,
     db: Connection,
     kept: RetentionLimits,
+    place: FilePlace,
 }
 
 /// The path of the state file for the config's `agent.state`: the path itself, or a file in it if it is a
 /// directory.
 fn file_of(path: &Path) -> PathBuf {
     if path.is_dir() { path.join(NAME) } else { path.to_owned() }
+}
+
+/// The write-ahead log of a database.
+fn wal_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-wal");
+    name.into()
 }
 
 impl StateFile {
@@ -165,13 +176,27 @@ impl StateFile {
         // Before the first access, so that no other process gets in between and no shared memory is needed.
         db.pragma_update(None, "locking_mode", "EXCLUSIVE").map_err(fail)?;
         schema::prepare(&mut db, &path)?;
-        Ok(Self { path, db, kept })
+        let place = FilePlace::of(&path)
+            .map_err(|error| StateError::Unwritable { path: path.clone(), what: error.to_string() })?;
+        Ok(Self { path, db, kept, place })
     }
 
-    /// Reads the budgets of a file that cannot be written, as far as possible.
+    /// Reads the budgets of a file that cannot be written; none if there is no file. `None` if they cannot be read: what
+    /// is unknown is not zero.
     pub(super) fn look(path: &Path) -> Option<Vec<SavedBudget>> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        budgets::load(&Connection::open_with_flags(file_of(path), flags).ok()?).ok()
+        look::budgets(&file_of(path))
+    }
+
+    /// Fails if the path no longer names the open file.
+    pub(super) fn check_place(&self) -> Result<(), StateError> {
+        self.place.check().map_err(|what| StateError::Unwritable { path: self.path.clone(), what })
+    }
+
+    /// Closes a file that is not in its place, so that the path can be opened again.
+    pub(super) fn abandon(self) {
+        let Self { db, place, .. } = self;
+        drop(db);
+        place.clear();
     }
 
     /// The budgets as last written.

@@ -1,6 +1,7 @@
 //! The keeper of the state file: a dedicated thread writes budgets, runs and the series of the status page,
 //! so that neither traffic nor a slow disk waits for the other. All its queues are bounded.
 
+mod counted;
 mod queue;
 
 use super::budget::{BudgetLedger, BudgetSnapshot, SavedBudget};
@@ -11,6 +12,7 @@ use super::timeline::{EarlierEvents, TimelineEvent, WantedEvents};
 use crate::event::WallClock;
 use crate::fact::{Fact, Sink};
 use crate::tally::RunTally;
+use counted::CountedBudgets;
 use jiff::Timestamp;
 use queue::{PendingRead, WriteQueue};
 use std::path::{Path, PathBuf};
@@ -42,8 +44,8 @@ const RESTORED_RUNS: usize = 200;
 /// What the state file contained when the process started.
 #[derive(Debug)]
 pub struct Restored {
-    /// Budgets with what was spent.
-    pub budgets: Vec<SavedBudget>,
+    /// Budgets with what was spent. `None` if there is a file and it cannot be read.
+    pub budgets: Option<Vec<SavedBudget>>,
     /// The runs that ended most recently, newest first.
     pub runs: Vec<SavedRun>,
     /// The last minutes of the series, oldest first.
@@ -85,7 +87,8 @@ struct KeeperShared {
 
 impl Restored {
     /// Opens or creates the file and reads it. A file that cannot be written is not an error: the keeper
-    /// keeps trying, and until it succeeds everything is kept in memory and no money is spent. Blocks.
+    /// keeps trying, and until it succeeds everything is kept in memory and no money is spent; nor anything else that a
+    /// budget limits, if it cannot even be read. Blocks.
     pub fn open(path: &Path, kept: RetentionLimits, now: Timestamp) -> Result<Self, StateError> {
         let opened = StateFile::open(path, kept);
         let from = minute(now.as_second()).saturating_sub(RESTORED_MINUTES - 1);
@@ -93,12 +96,14 @@ impl Restored {
         let watches = opened.as_ref().ok().map(StateFile::watches).transpose()?.unwrap_or_default();
         let events = opened.as_ref().ok().map(StateFile::earlier_events).transpose()?.unwrap_or_default();
         let (budgets, runs, minutes, models) = match &opened {
-            Ok(file) => (file.budgets()?, file.runs(RESTORED_RUNS)?, file.minutes(&wanted)?, file.models()?),
-            // Reading what is there is better than nothing.
-            Err(error) if error.is_unwritable() => {
-                (StateFile::look(path).unwrap_or_default(), Vec::new(), Vec::new(), Vec::new())
+            Ok(file) => {
+                (Some(file.budgets()?), file.runs(RESTORED_RUNS)?, file.minutes(&wanted)?, file.models()?)
             }
-            Err(_) => (Vec::new(), Vec::new(), Vec::new(), Vec::new()),
+            // What was spent must be known; all else can wait.
+            Err(error) if error.is_unwritable() => {
+                (StateFile::look(path), Vec::new(), Vec::new(), Vec::new())
+            }
+            Err(_) => (None, Vec::new(), Vec::new(), Vec::new()),
         };
         let file = match opened {
             Err(error) if !error.is_unwritable() => return Err(error),
@@ -117,7 +122,8 @@ impl StateKeeper {
         wall: WallClock,
         report: impl Fn(WriteResult) + Send + 'static,
     ) -> std::io::Result<Arc<Self>> {
-        let Restored { path, kept, file, .. } = restored;
+        let Restored { path, kept, file, budgets, .. } = restored;
+        let counted = CountedBudgets::at_start(file.is_ok(), budgets);
         let shared = Arc::new(KeeperShared::default());
         let (tell, ended) = mpsc::channel();
         let woken = Arc::new(OnceLock::<Thread>::new());
@@ -127,6 +133,7 @@ impl StateKeeper {
             path,
             kept,
             file: None,
+            counted,
             shared: Arc::clone(&shared),
             ledger,
             wall: Arc::clone(&wall),
@@ -259,6 +266,7 @@ struct Writer {
     kept: RetentionLimits,
     /// Absent while it cannot be opened.
     file: Option<StateFile>,
+    counted: CountedBudgets,
     shared: Arc<KeeperShared>,
     ledger: Arc<BudgetLedger>,
     wall: WallClock,
@@ -305,10 +313,14 @@ impl Writer {
     }
 
     fn turn(&mut self, stop: bool) -> Result<(), StateError> {
+        if let Some(error) = self.file.as_ref().and_then(|file| file.check_place().err()) {
+            self.failed(&error);
+            if let Some(file) = self.file.take() {
+                file.abandon();
+            }
+        }
         if self.file.is_none() {
-            let mut file = StateFile::open(&self.path, self.kept)?;
-            file.close_events()?;
-            self.file = Some(file);
+            self.open().inspect_err(|_| self.counted.look(&self.path, &self.ledger))?;
         }
         // Those who spend money wait for a write: for one read at the most, however many readers come again.
         for _ in 0..READERS {
@@ -322,6 +334,14 @@ impl Writer {
             self.next_prune = Instant::now() + PRUNE_EVERY;
             self.prune(stop)?;
         }
+        Ok(())
+    }
+
+    fn open(&mut self) -> Result<(), StateError> {
+        let mut file = StateFile::open(&self.path, self.kept)?;
+        file.close_events()?;
+        self.counted.opened(file.budgets()?, &self.ledger);
+        self.file = Some(file);
         Ok(())
     }
 
@@ -390,7 +410,15 @@ impl Writer {
         self.ledger.recording_failed();
         // Readers need not wait until the problem is fixed.
         self.shared.queue().readers.clear();
-        if !std::mem::replace(&mut self.failing, true) {
+        if std::mem::replace(&mut self.failing, true) {
+            return;
+        }
+        if self.counted.is_unknown() {
+            tracing::error!(
+                %error,
+                "what was spent is in a state file that cannot be read; until it can, no budget spends anything"
+            );
+        } else {
             tracing::error!(
                 %error,
                 "the state is kept in memory until the file can be written; until then, budgets of money spend nothing"

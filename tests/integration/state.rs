@@ -241,6 +241,44 @@ async fn a_disk_that_is_full_stops_money_until_there_is_room_again() {
     assert!(minutes >= 2, "each of both has at least one: {minutes}");
 }
 
+/// After a kill the write-ahead log is left, and after a regular end there is none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_on_a_full_disk_forgets_nothing_that_was_spent() {
+    for end in ["KILL", "TERM"] {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state.db");
+        let simulator = Simulator::start();
+        let config = config(&simulator, &state).replace("requests: 1000000", "requests: 12");
+        let start = |limit: &str| {
+            let script = format!("trap '' XFSZ; {limit} exec \"$0\" serve --config.file tokenbeat.yaml");
+            let arguments = ["-c", &script, env!("CARGO_BIN_EXE_tokenbeat")];
+            Process::start_program("/bin/sh", Stdio::null(), process::folder(&config), &arguments, &[])
+        };
+        let mut first = start("");
+        let address = first.says("listening address=").await.parse().unwrap();
+        // A request that has ended is recorded.
+        until("all requests", async || {
+            let scrape = Scrape::read(&get(address, "/metrics").await.ok());
+            (scrape.metric("tokenbeat_requests_total").label("outcome", "ok").sum() >= 12.0).then_some(())
+        })
+        .await;
+        first.signal(end).await;
+        until("its end", async || (!first.is_running()).then_some(())).await;
+        for limit in ["ulimit -f 0;", ""] {
+            let next = start(limit);
+            let address = next.says("listening address=").await.parse().unwrap();
+            next.says("is spent until").await;
+            let scrape = Scrape::read(&get(address, "/metrics").await.ok());
+            let ratio = scrape.metric("tokenbeat_budget_spent_ratio").label("unit", "requests").sum();
+            assert!((ratio - 1.0).abs() < 1e-9, "{ratio}");
+            assert_eq!(scrape.metric("tokenbeat_state_writes_failed_total").sum() > 0.0, !limit.is_empty());
+            next.signal("TERM").await;
+            let _ended = next.ended().await;
+        }
+        assert_eq!((arrived(&simulator, 0).await.len(), spent(&state).0), (12, 12), "{end}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_charts_of_the_page_go_on_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();

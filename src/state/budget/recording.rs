@@ -14,7 +14,8 @@ use tokio::sync::watch;
 /// and requests end without it.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A budget in the state file.
+/// What was spent of a budget in one period, as in the state file. Those of one budget are in the order in which the
+/// clock showed them, the present one last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SavedBudget {
     pub(in crate::state) scope: BudgetScope,
@@ -22,7 +23,10 @@ pub struct SavedBudget {
     pub(in crate::state) timezone: TimeZone,
     /// When the period began.
     pub(in crate::state) start: Timestamp,
+    /// What was spent while the clock showed this period.
     pub(in crate::state) spent: Amounts,
+    /// What was spent while it showed another one and this one was remembered.
+    pub(in crate::state) beside: Amounts,
     /// The number of parts that the budget is divided into, of which this is one.
     pub(in crate::state) shards: u32,
 }
@@ -95,21 +99,27 @@ impl BudgetLedger {
     }
 
     /// Returns what has to be recorded, if anything has changed since the last snapshot or if that one was
-    /// not recorded.
+    /// not recorded. Nothing, as long as it is not known what was spent before.
     pub(in crate::state) fn unrecorded(&self) -> Option<BudgetSnapshot> {
         let keeper = self.recording.keeper.get()?;
+        if !self.books().is_known {
+            return None;
+        }
         keeper.dirty.swap(false, Ordering::AcqRel).then(|| self.snapshot())
     }
 
     pub(super) fn snapshot(&self) -> BudgetSnapshot {
         let books = self.books();
-        let budgets = books.all.iter().map(|book| SavedBudget {
-            scope: book.scope.clone(),
-            period: book.budget.period,
-            timezone: book.budget.timezone.clone(),
-            start: book.period,
-            spent: book.spent,
-            shards: book.shards,
+        let budgets = books.all.iter().flat_map(|book| {
+            book.periods.saved().map(|period| SavedBudget {
+                scope: book.scope.clone(),
+                period: book.budget.period,
+                timezone: book.budget.timezone.clone(),
+                start: period.start,
+                spent: period.own,
+                beside: period.beside,
+                shards: book.shards,
+            })
         });
         BudgetSnapshot { budgets: budgets.collect(), reservations: books.reservations }
     }

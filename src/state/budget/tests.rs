@@ -161,7 +161,121 @@ fn what_was_spent_in_a_later_period_is_not_available_in_an_earlier_one() {
     hands.set("2026-11-20T12:00:00Z");
     assert!(reserve(&ledger, spend(1, 0, 0.0)).is_err());
     hands.set("2026-11-21T12:00:00Z");
+    assert!(reserve(&ledger, spend(1, 0, 0.0)).is_err(), "it is the same day as before");
+    hands.set("2026-11-22T00:00:00Z");
     let _next = reserve(&ledger, spend(1, 0, 0.0)).unwrap();
+}
+
+/// Reserves and settles one request after the other, at most 20, until the budget is spent.
+fn drain(ledger: &BudgetLedger, most: usize) -> usize {
+    (0..most)
+        .take_while(|_| {
+            reserve(ledger, spend(1, 0, 0.0)).map(|hold| ledger.settle(hold, spend(1, 0, 0.0))).is_ok()
+        })
+        .count()
+}
+
+#[test]
+fn a_clock_that_goes_back_and_returns_gives_no_budget_twice() {
+    let hands = Hands::at("2026-11-21T09:00:00Z");
+    let ledger = ledger(None, Some(budget(Some(10), None, None)), &hands);
+    assert_eq!(drain(&ledger, 5), 5);
+    // However often: what is spent meanwhile may belong to either day.
+    for expected in [3, 2, 0] {
+        hands.set("2026-11-20T09:00:00Z");
+        assert_eq!(drain(&ledger, 3), expected);
+        hands.set("2026-11-21T09:01:00Z");
+        assert_eq!(drain(&ledger, 0), 0);
+    }
+    assert_eq!(spent(&ledger), ["profile/chat requests 10/10"]);
+}
+
+#[test]
+fn a_clock_that_goes_forward_and_returns_loses_nothing_of_either_period() {
+    let hands = Hands::at("2026-11-20T09:00:00Z");
+    let ledger = ledger(None, Some(budget(Some(10), None, None)), &hands);
+    assert_eq!(drain(&ledger, 3), 3);
+    hands.set("2026-11-21T09:00:00Z");
+    assert_eq!(drain(&ledger, 4), 4);
+    hands.set("2026-11-20T09:01:00Z");
+    assert_eq!(spent(&ledger), ["profile/chat requests 7/10"]);
+    assert_eq!(drain(&ledger, 20), 3);
+    // The day that the clock showed too early begins with what was spent in it, and the one after it with nothing.
+    for (at, expected) in [
+        ("2026-11-20T23:30:00Z", 0),
+        ("2026-11-21T00:00:00Z", 6),
+        ("2026-11-21T23:30:00Z", 0),
+        ("2026-11-22T00:00:00Z", 10),
+    ] {
+        hands.set(at);
+        assert_eq!(drain(&ledger, 20), expected, "{at}");
+    }
+    // A year far away has no effect for long.
+    hands.set("2099-01-01T00:00:00Z");
+    assert_eq!(drain(&ledger, 20), 10);
+    hands.set("2026-11-22T00:01:00Z");
+    assert_eq!(drain(&ledger, 20), 0);
+    hands.set("2026-11-22T23:59:00Z");
+    assert_eq!(drain(&ledger, 20), 0);
+    hands.set("2026-11-23T00:00:00Z");
+    assert_eq!(drain(&ledger, 20), 10);
+}
+
+/// The next process, with the same plan.
+fn restarted(ledger: &BudgetLedger, hands: &Hands) -> BudgetLedger {
+    let limits = Some(budget(Some(10), None, None));
+    BudgetLedger::restored(&plan(None, limits), Some(ledger.snapshot().budgets), hands.wall())
+}
+
+#[test]
+fn a_boot_without_a_clock_forgets_nothing() {
+    let hands = Hands::at("2026-11-20T09:00:00Z");
+    let first = ledger(None, Some(budget(Some(10), None, None)), &hands);
+    assert_eq!(drain(&first, 5), 5);
+    hands.set("1970-01-01T00:00:10Z");
+    let second = restarted(&first, &hands);
+    assert_eq!(spent(&second), ["profile/chat requests 5/10"]);
+    change_plan(&second, plan(None, Some(budget(Some(10), None, None))));
+    assert_eq!(drain(&second, 2), 2);
+    let third = restarted(&second, &hands);
+    assert_eq!(spent(&third), ["profile/chat requests 7/10"]);
+    hands.set("2026-11-20T09:05:00Z");
+    assert_eq!(spent(&third), ["profile/chat requests 7/10"]);
+    assert_eq!(drain(&third, 20), 3);
+    // One that ran ahead over a restart.
+    hands.set("2026-12-20T09:00:00Z");
+    let ahead = restarted(&third, &hands);
+    assert_eq!(drain(&ahead, 20), 10);
+    hands.set("2026-11-20T09:06:00Z");
+    assert_eq!(drain(&restarted(&ahead, &hands), 20), 0);
+    hands.set("2026-12-20T09:01:00Z");
+    assert_eq!(drain(&restarted(&ahead, &hands), 20), 0);
+}
+
+#[test]
+fn what_is_not_known_holds_every_budget_back_until_it_is_added() {
+    let hands = Hands::at("2026-11-20T09:00:00Z");
+    let limits = || plan(None, Some(budget(Some(10), None, None)));
+    let first = BudgetLedger::new(&limits(), hands.wall());
+    assert_eq!(drain(&first, 8), 8);
+    let ledger = BudgetLedger::restored(&limits(), None, hands.wall());
+    let refused = reserve(&ledger, spend(1, 0, 0.0)).unwrap_err();
+    assert_eq!((refused.unit, refused.why), (BudgetUnit::Requests, BudgetRefusal::Unknown));
+    assert!(refused.to_string().contains("what was spent is not known"), "{refused}");
+    assert_eq!(ledger.held_back(&pair("chat")).map(|it| it.why), Some(BudgetRefusal::Unknown));
+    assert!(ledger.affords(&pair("chat"), spend(1, 0, 0.0)).is_err());
+    assert_eq!(spent(&ledger), [""; 0], "unknown is not zero");
+    // A profile without a budget is not concerned.
+    let _other = ledger.reserve(&pair("rag"), spend(1, 0, 0.0), Spend::default()).unwrap();
+    ledger.learn(first.snapshot().budgets);
+    assert_eq!(spent(&ledger), ["profile/chat requests 8/10"]);
+    assert_eq!(drain(&ledger, 1), 1);
+    // What is found later is added.
+    ledger.learn(vec![SavedBudget {
+        spent: Amounts { requests: 1, ..Amounts::default() },
+        ..first.snapshot().budgets.remove(0)
+    }]);
+    assert_eq!(spent(&ledger), ["profile/chat requests 10/10"]);
 }
 
 #[test]
@@ -325,7 +439,7 @@ proptest! {
         let tokens: u64 = settled.iter().map(|spend| spend.tokens).sum();
         let cost: u128 = settled.iter().map(|spend| pico(spend.cost)).sum();
         for book in &ledger.books().all {
-            prop_assert_eq!(book.spent, Amounts { requests: requests.into(), tokens: tokens.into(), cost });
+            prop_assert_eq!(book.periods.spent(), Amounts { requests: requests.into(), tokens: tokens.into(), cost });
         }
     }
 }
@@ -388,7 +502,7 @@ fn what_is_spent_is_neither_forgotten_nor_doubled_with_another_number_of_shards(
     drop(reserve(&first, spend(50, 0, 0.0)).unwrap());
     let saved = first.snapshot().budgets;
     let of = |text: &str| {
-        let uses = BudgetLedger::restored(&sharded(&whole, text), saved.clone(), hands.wall()).uses();
+        let uses = BudgetLedger::restored(&sharded(&whole, text), Some(saved.clone()), hands.wall()).uses();
         (uses[0].spent, uses[0].limit)
     };
     assert_eq!(of("1/3"), (50.0, 100.0), "the same shard, or another of as many");

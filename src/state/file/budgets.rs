@@ -11,7 +11,7 @@ use rusqlite::{Connection, Row, Transaction, params};
 const AGENT: &str = "agent";
 
 pub(super) fn load(db: &Connection) -> rusqlite::Result<Vec<SavedBudget>> {
-    let mut statement = db.prepare("SELECT * FROM budgets ORDER BY scope")?;
+    let mut statement = db.prepare("SELECT * FROM budgets ORDER BY scope, rowid")?;
     let rows = statement.query_map([], |row| Ok(budget(row)))?;
     // An unreadable row must have been edited by hand; the others still count.
     rows.filter_map(|row| row.and_then(|row| row).transpose()).collect()
@@ -35,17 +35,20 @@ fn budget(row: &Row<'_>) -> rusqlite::Result<Option<SavedBudget>> {
     else {
         return Ok(None);
     };
-    // A file of an earlier version that cannot be written has no such column.
+    // A file of an earlier version that cannot be written has no such columns.
     let (spent, shards) = (Amounts { requests, tokens, cost }, row.get(7).unwrap_or(1));
-    Ok(Some(SavedBudget { scope, period, timezone, start, spent, shards }))
+    let rest = |column: usize| amount(column).ok().flatten().unwrap_or(0);
+    let beside = Amounts { requests: rest(8), tokens: rest(9), cost: rest(10) };
+    Ok(Some(SavedBudget { scope, period, timezone, start, spent, beside, shards }))
 }
 
 /// Writes all budgets and removes any others.
 pub(super) fn save(transaction: &Transaction<'_>, budgets: &[SavedBudget]) -> rusqlite::Result<()> {
     transaction.execute("DELETE FROM budgets", [])?;
-    let mut statement = transaction.prepare_cached("INSERT INTO budgets VALUES (?, ?, ?, ?, ?, ?, ?, ?)")?;
+    let mut statement =
+        transaction.prepare_cached("INSERT INTO budgets VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?;
     for budget in budgets {
-        let SavedBudget { scope, period, timezone, start, spent, shards } = budget;
+        let SavedBudget { scope, period, timezone, start, spent, beside, shards } = budget;
         statement.execute(params![
             scope.label(),
             period.name(),
@@ -55,6 +58,9 @@ pub(super) fn save(transaction: &Transaction<'_>, budgets: &[SavedBudget]) -> ru
             spent.tokens.to_string(),
             spent.cost.to_string(),
             shards,
+            beside.requests.to_string(),
+            beside.tokens.to_string(),
+            beside.cost.to_string(),
         ])?;
     }
     Ok(())

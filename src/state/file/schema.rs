@@ -102,10 +102,29 @@ pub(super) const MIGRATIONS: &[&str] = &["
     ALTER TABLE runs ADD COLUMN server TEXT;
 ","
     ALTER TABLE budgets ADD COLUMN shards INTEGER NOT NULL DEFAULT 1;
+","
+    ALTER TABLE budgets RENAME TO present_budgets;
+    CREATE TABLE budgets (
+        scope TEXT NOT NULL,
+        period TEXT NOT NULL,
+        timezone TEXT NOT NULL,
+        period_start INTEGER NOT NULL,
+        requests TEXT NOT NULL,
+        tokens TEXT NOT NULL,
+        cost_pico TEXT NOT NULL,
+        shards INTEGER NOT NULL,
+        beside_requests TEXT NOT NULL,
+        beside_tokens TEXT NOT NULL,
+        beside_cost_pico TEXT NOT NULL,
+        PRIMARY KEY (scope, period_start)
+    );
+    INSERT INTO budgets SELECT
+        scope, period, timezone, period_start, requests, tokens, cost_pico, shards, '0', '0', '0' FROM present_budgets;
+    DROP TABLE present_budgets;
 "];
 
 /// The schema version that this program writes.
-pub(super) const VERSION: i64 = 8;
+pub(super) const VERSION: i64 = 9;
 
 /// Checks that the database is ours and intact, and brings its schema up to date.
 pub(super) fn prepare(db: &mut Connection, path: &Path) -> Result<(), StateError> {

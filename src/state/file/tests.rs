@@ -6,6 +6,7 @@ use crate::state::TimelineKind;
 use crate::state::budget::Amounts;
 use crate::tally::RunTally;
 use crate::vocabulary::{Period, Quantity};
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ fn budget(scope: BudgetScope, cost: u128) -> SavedBudget {
         timezone: TimeZone::get("Europe/Berlin").unwrap(),
         start: "2026-11-19T23:00:00Z".parse().unwrap(),
         spent: Amounts { requests: 3, tokens: 4_000, cost },
+        beside: Amounts { requests: 1, tokens: 0, cost: 7 },
         shards: 3,
     }
 }
@@ -146,6 +148,76 @@ fn parts_of_a_minute_are_added_up_and_budgets_that_are_gone_go() {
     assert_eq!(file.budgets().unwrap(), one);
     let minutes = file.minutes(&from(0)).unwrap();
     assert_eq!((minutes.len(), minutes[0].tally.offered.measured), (1, 2));
+}
+
+#[test]
+fn a_budget_has_a_row_for_each_period_in_the_order_of_the_clock() {
+    let dir = tempfile::tempdir().unwrap();
+    let later =
+        SavedBudget { start: "2026-11-20T23:00:00Z".parse().unwrap(), ..budget(BudgetScope::Agent, 1) };
+    let both = vec![later, budget(BudgetScope::Agent, 2)];
+    write(dir.path(), &WriteBatch { budgets: Some(both.clone()), ..WriteBatch::default() });
+    assert_eq!(StateFile::open(dir.path(), KEPT).unwrap().budgets().unwrap(), both);
+}
+
+#[test]
+fn an_earlier_version_had_one_period_of_each_budget() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("old.db");
+    let db = Connection::open(&path).unwrap();
+    for migration in &schema::MIGRATIONS[..8] {
+        db.execute_batch(migration).unwrap();
+    }
+    db.pragma_update(None, "application_id", 0x746b_6274).unwrap();
+    db.pragma_update(None, "user_version", 8).unwrap();
+    db.execute(
+        "INSERT INTO budgets VALUES ('agent', 'day', 'Europe/Berlin', 1795042800, '3', '4000', '5', 3)",
+        [],
+    )
+    .unwrap();
+    let found = SavedBudget {
+        start: Timestamp::from_second(1_795_042_800).unwrap(),
+        beside: Amounts::default(),
+        ..budget(BudgetScope::Agent, 5)
+    };
+    drop(db);
+    assert_eq!(StateFile::look(&path).unwrap(), [found.clone()]);
+    assert_eq!(StateFile::open(&path, KEPT).unwrap().budgets().unwrap(), [found]);
+}
+
+/// Names, sizes and contents of the files in a folder.
+fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    files.map(|path| (path.clone(), std::fs::read(&path).unwrap())).collect()
+}
+
+#[test]
+fn budgets_are_read_without_a_write_with_and_without_a_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("with space, ?#% and ü");
+    let path = folder.join("state.db");
+    let budgets = vec![budget(BudgetScope::Agent, 9)];
+    let batch = WriteBatch { budgets: Some(budgets.clone()), ..WriteBatch::default() };
+    assert_eq!(StateFile::look(&path), Some(Vec::new()), "there is no file yet");
+    let mut file = StateFile::open(&path, KEPT).unwrap();
+    file.write(&batch).unwrap();
+    // As after a kill: nothing is in the database itself yet.
+    let killed = dir.path().join("killed");
+    std::fs::create_dir(&killed).unwrap();
+    for (name, bytes) in contents(&folder) {
+        std::fs::write(killed.join(name.file_name().unwrap()), bytes).unwrap();
+    }
+    drop(file);
+    assert_eq!((contents(&killed).len(), contents(&folder).len()), (2, 1));
+    for folder in [&killed, &folder] {
+        let before = contents(folder);
+        assert_eq!(StateFile::look(&folder.join("state.db")), Some(budgets.clone()));
+        assert_eq!(contents(folder), before);
+    }
+    std::fs::write(&path, vec![7; 8_192]).unwrap();
+    assert_eq!(StateFile::look(&path), None, "what is unknown is not zero");
+    std::fs::write(&path, "").unwrap();
+    assert_eq!(StateFile::look(&path), Some(Vec::new()), "nothing was ever written");
 }
 
 #[test]

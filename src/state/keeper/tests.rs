@@ -170,6 +170,120 @@ async fn a_file_that_cannot_be_written_stops_money_and_nothing_else() {
     assert!(!path.exists());
 }
 
+/// Spends a request in a process of its own.
+async fn spend_one(path: &Path) {
+    let process = Process::start(path);
+    let hold = process.ledger.reserve(&chat(), REQUEST, Spend::default()).unwrap();
+    process.ledger.recorded(&hold).await;
+    process.stop();
+    // The thread closes the file after it has said that all is written.
+    until("closing the file", || !path.with_extension("db-wal").exists()).await;
+}
+
+/// Waits until a condition holds.
+async fn until(what: &str, condition: impl Fn() -> bool) {
+    for _ in 0..2_000 {
+        if condition() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{what} did not happen");
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_read_holds_all_budgets_back_and_is_counted_before_it_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.db");
+    spend_one(&path).await;
+    // A directory in place of the write-ahead log: SQLite can neither read nor write.
+    let log = dir.path().join("state.db-wal");
+    std::fs::create_dir(&log).unwrap();
+    std::fs::write(log.join("file"), "").unwrap();
+    let process = Process::start(&path);
+    let free = Spend { cost: 0.0, ..REQUEST };
+    let refused = process.ledger.reserve(&chat(), free, Spend::default()).unwrap_err();
+    assert_eq!(refused.why, BudgetRefusal::Unknown);
+    assert_eq!(process.spent(), [0.0; 0]);
+    std::fs::remove_dir_all(&log).unwrap();
+    until("reading the file", || !process.spent().is_empty()).await;
+    assert_eq!(process.spent(), [0.25, 1.0]);
+    let hold = process.ledger.reserve(&chat(), REQUEST, Spend::default()).unwrap();
+    process.ledger.recorded(&hold).await;
+    process.stop();
+    let next = Process::start(&path);
+    assert_eq!(next.spent(), [0.5, 2.0]);
+    next.stop();
+}
+
+#[tokio::test]
+async fn a_file_that_appears_later_is_added_to_what_was_spent_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.db");
+    spend_one(&path).await;
+    let volume = dir.path().join("volume");
+    std::fs::write(&volume, "").unwrap();
+    let process = Process::start(&volume.join("state.db"));
+    // Not even the folder is there: a new file, and so nothing is spent.
+    assert_eq!(process.spent(), [0.0, 0.0]);
+    let mounted = dir.path().join("mounted");
+    std::fs::create_dir(&mounted).unwrap();
+    std::fs::rename(&path, mounted.join("state.db")).unwrap();
+    std::fs::remove_file(&volume).unwrap();
+    std::fs::rename(&mounted, &volume).unwrap();
+    until("opening the file", || process.spent() == [0.25, 1.0]).await;
+    process.stop();
+    let next = Process::start(&volume.join("state.db"));
+    assert_eq!(next.spent(), [0.25, 1.0]);
+    next.stop();
+}
+
+#[tokio::test]
+async fn a_file_that_is_removed_or_replaced_is_written_anew_from_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.db");
+    let log = dir.path().join("state.db-wal");
+    spend_one(&path).await;
+    let backup = dir.path().join("backup.db");
+    std::fs::copy(&path, &backup).unwrap();
+    let remove = |path: &Path| std::fs::remove_file(path).unwrap();
+    let cases: [(&str, &dyn Fn()); 4] = [
+        ("removed", &|| remove(&path)),
+        ("removed with its log", &|| [&path, &log].into_iter().for_each(|path| remove(path))),
+        ("without its log", &|| remove(&log)),
+        ("replaced", &|| {
+            std::fs::copy(&backup, dir.path().join("copy")).unwrap();
+            std::fs::rename(dir.path().join("copy"), &path).unwrap();
+        }),
+    ];
+    let mut requests = 1.0;
+    for (what, harm) in cases {
+        let process = Process::start(&path);
+        assert_eq!(process.spent()[1], requests, "{what}");
+        let cheap = Spend { cost: 0.01, ..REQUEST };
+        let hold = process.ledger.reserve(&chat(), cheap, Spend::default()).unwrap();
+        process.ledger.recorded(&hold).await;
+        harm();
+        let hold = process.ledger.reserve(&chat(), cheap, Spend::default()).unwrap();
+        process.ledger.recorded(&hold).await;
+        let failed = process.written.try_iter().filter(|it| *it == WriteResult::Failed).count();
+        assert_eq!(failed, 1, "{what}");
+        let _open = loop {
+            // Money is held back until the new file is written.
+            match process.ledger.reserve(&chat(), cheap, Spend::default()) {
+                Ok(hold) => break hold,
+                Err(refused) => assert_eq!(refused.why, BudgetRefusal::Unrecorded),
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        };
+        requests += 3.0;
+        process.stop();
+    }
+    let next = Process::start(&path);
+    assert_eq!(next.spent()[1], requests);
+    next.stop();
+}
+
 #[test]
 fn without_a_budget_there_is_nothing_to_wait_for() {
     let dir = tempfile::tempdir().unwrap();
@@ -217,6 +331,7 @@ fn it_writes_between_any_two_readers() {
         path: dir.path().to_owned(),
         kept: KEPT,
         file: None,
+        counted: CountedBudgets::All,
         shared,
         ledger: Arc::new(BudgetLedger::new(&plan(), wall())),
         wall: clock,
