@@ -181,7 +181,7 @@ fn an_earlier_version_had_one_period_of_each_budget() {
         ..budget(BudgetScope::Agent, 5)
     };
     drop(db);
-    assert_eq!(StateFile::look(&path).unwrap(), [found.clone()]);
+    assert_eq!(StateFile::look(&path).unwrap(), std::slice::from_ref(&found));
     assert_eq!(StateFile::open(&path, KEPT).unwrap().budgets().unwrap(), [found]);
 }
 
