@@ -1,7 +1,7 @@
 //! When the bytes of a TCP socket arrived at this machine. The kernel notes the time of each segment (`SO_TIMESTAMPNS`,
 //! socket(7)), so that nothing is late because it was read late. Where the kernel has merged segments before they are
 //! read, their time is that of the last one; and so is that of a read that goes over several of them, so a late reader reads
-//! in [small steps](steps). On other systems than Linux, bytes arrive when they are read.
+//! in small steps. On other systems than Linux, bytes arrive when they are read.
 //!
 //! Knows neither what is read nor how its reader waits for it.
 
