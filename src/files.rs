@@ -269,8 +269,7 @@ fn names(folder: &Path) -> io::Result<Vec<OsString>> {
         let suffix = path.extension().is_some_and(|e| e == "yaml" || e == "yml" || e == "toml");
         // Kubernetes keeps its own files in mounted folders, under names that start with a dot.
         let hidden = name.to_string_lossy().starts_with('.');
-        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        if suffix && !hidden && !is_folder {
+        if suffix && !hidden && !path.is_dir() {
             names.push(name);
         }
     }

@@ -14,6 +14,8 @@ use search::Search;
 
 /// Maximum length of a detail in characters.
 pub const MAX_DETAIL: usize = 300;
+/// How much of a text is read for a detail, in bytes: a server may say much more, and reading it takes time.
+const MAX_READ: usize = 16 << 10;
 /// Maximum length of an excerpt of an answer in characters.
 const MAX_EXCERPT: usize = 2000;
 /// Minimum length of a secret to search for, in bytes: shorter ones would match within ordinary words.
@@ -63,7 +65,7 @@ impl Redactor {
     }
 
     fn add_part(&mut self, part: &str) {
-        if part.len() >= MIN_PART {
+        if secret::trimmed(part).len() >= MIN_PART {
             self.0.push(Exposed::new(part));
         }
     }
@@ -80,7 +82,8 @@ impl Redactor {
 
     /// A detail that is safe to show: on one line, without secrets, truncated.
     pub fn clean(&self, detail: &str) -> String {
-        shorten(&self.mask(detail), MAX_DETAIL)
+        let most = detail.floor_char_boundary(MAX_READ);
+        shorten(&self.mask(detail.get(..most).unwrap_or_default()), MAX_DETAIL)
     }
 
     /// The beginning of an answer, treated in the same way.

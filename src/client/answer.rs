@@ -379,7 +379,13 @@ impl EndedAnswer {
         let cut = self.finish.as_deref().map(FinishReason::of) == Some(FinishReason::Length);
         let usage = &self.evidence.usage;
         // Servers round what was reasoning, leave it out, or count nothing at all.
-        let hidden = usage.reasoning.is_some_and(|n| n > 0) || usage.output.is_none_or(|n| n >= allowed);
+        let hidden = match (usage.output, usage.reasoning) {
+            (None, _) => true,
+            (Some(output), reasoning) => {
+                let reasoning = reasoning.unwrap_or(0);
+                output >= allowed || (reasoning > 0 && reasoning >= output - output / 4)
+            }
+        };
         if self.outcome == Outcome::Failed(Failure::Empty) && cut && hidden {
             self.outcome = Outcome::Failed(Failure::Exhausted);
             self.detail = Some(format!(

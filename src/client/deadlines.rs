@@ -8,6 +8,7 @@ use super::classify::CallError;
 use crate::event::Failure;
 use crate::plan::Timeouts;
 use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -112,6 +113,9 @@ impl Extension {
 pub(super) struct Deadlines {
     pub(super) timeouts: Timeouts,
     pub(super) cancel: CancellationToken,
+    /// How much later than it would be the answer may come, in nanoseconds: the longest extension of a wait before it, for
+    /// one deadline covers all steps of a request.
+    given: AtomicU64,
 }
 
 impl Deadlines {
@@ -126,7 +130,19 @@ impl Deadlines {
                 total,
             },
         };
-        Self { timeouts, cancel }
+        Self { timeouts, cancel, given: AtomicU64::new(0) }
+    }
+
+    /// Gives the peer time that this process took from it, in what follows, too.
+    fn give(&self, by: Duration) {
+        self.given.fetch_max(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// A deadline of the whole request, with the time that its peer was given.
+    fn since_sent(&self, sent: Instant, allowed: Duration, failure: Failure) -> Deadline {
+        let deadline = Deadline::new(sent, allowed, failure);
+        let given = Duration::from_nanos(self.given.load(Ordering::Relaxed));
+        Deadline { at: deadline.at.checked_add(given).unwrap_or(deadline.at), ..deadline }
     }
 
     /// The deadline of a connection whose set-up began at `from`. A cold request counts as sent at that time, so its
@@ -146,16 +162,16 @@ impl Deadlines {
 
     /// The deadline of the first content, or of the whole answer if it is not streamed.
     pub(super) fn content(&self, sent: Instant, stream: bool) -> Deadline {
-        let total = Deadline::new(sent, self.timeouts.total, Failure::TotalTimeout);
+        let total = self.since_sent(sent, self.timeouts.total, Failure::TotalTimeout);
         if !stream {
             return total;
         }
-        earlier(Deadline::new(sent, self.timeouts.first_token, Failure::FirstTokenTimeout), total)
+        earlier(self.since_sent(sent, self.timeouts.first_token, Failure::FirstTokenTimeout), total)
     }
 
     /// The deadline of the next progress; see [`super::body_decoder::BodyDecoder::progress`].
     pub(super) fn more(&self, sent: Instant, progress: Option<Instant>) -> Deadline {
-        let total = Deadline::new(sent, self.timeouts.total, Failure::TotalTimeout);
+        let total = self.since_sent(sent, self.timeouts.total, Failure::TotalTimeout);
         match progress {
             Some(last) => earlier(Deadline::new(last, self.timeouts.stall, Failure::StallTimeout), total),
             None => total,
@@ -184,13 +200,17 @@ impl Deadlines {
                 () = tokio::time::sleep_until(look) => {}
             }
             let now = Instant::now();
-            let is_extended = extension.extend(now.saturating_duration_since(look), now - ran);
+            // A look that was due before this wait began is not late.
+            let due = look.max(ran);
+            let late = now.saturating_duration_since(due);
+            let is_extended = extension.extend(late, late + late.min(due.saturating_duration_since(ran)));
             if !is_extended
                 && now >= extended.at
                 && let Some(broken) = extension.judge(extended, now)
             {
                 return Err(broken);
             }
+            self.give(extension.by);
             ran = now;
         }
     }
@@ -211,10 +231,7 @@ mod tests {
 
     fn deadlines() -> Deadlines {
         let [connect, first_token, stall, total] = [1, 10, 5, 20].map(Duration::from_secs);
-        Deadlines {
-            timeouts: Timeouts { connect, first_token, stall, total },
-            cancel: CancellationToken::new(),
-        }
+        Deadlines::new(Timeouts { connect, first_token, stall, total }, None, CancellationToken::new())
     }
 
     #[tokio::test(start_paused = true)]
@@ -299,6 +316,32 @@ mod tests {
             detail.starts_with("no generated content within 10s, and this agent itself was late"),
             "{detail}"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_steps_of_a_request_share_what_its_peer_was_given() {
+        let (deadlines, t0) = (deadlines(), Instant::now());
+        let dial = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            tokio::time::advance(Duration::from_secs(8)).await;
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        };
+        assert_eq!(deadlines.wait(deadlines.content(t0, true), dial).await, Ok(()));
+        let late = deadlines.wait(deadlines.content(t0, true), std::future::pending::<()>()).await;
+        assert_eq!(late.unwrap_err().failure, Failure::FirstTokenTimeout);
+        assert_eq!(t0.elapsed().as_secs(), 19);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_short_pause_gives_no_more_than_twice_its_time() {
+        let (deadlines, t0) = (deadlines(), Instant::now());
+        let pausing = async {
+            tokio::time::sleep(Duration::from_millis(2490)).await;
+            tokio::time::advance(Duration::from_millis(80)).await;
+            std::future::pending::<()>().await;
+        };
+        let late = deadlines.wait(deadlines.content(t0, true), pausing).await.unwrap_err();
+        assert_eq!((late.failure, t0.elapsed()), (Failure::FirstTokenTimeout, Duration::from_millis(10_140)));
     }
 
     #[test]

@@ -41,7 +41,14 @@ impl HeldPieces {
     /// where a chunk contains an empty line.
     pub(super) fn push(&mut self, piece: &[u8], arrival: BytesArrival) -> bool {
         self.bytes.extend_from_slice(piece);
-        self.pieces.push_back(HeldPiece { length: piece.len(), arrival });
+        match self.pieces.back_mut().filter(|last| last.arrival.at == arrival.at) {
+            // A segment that was read in small steps.
+            Some(last) => {
+                last.length += piece.len();
+                last.arrival.lag = last.arrival.lag.max(arrival.lag);
+            }
+            None => self.pieces.push_back(HeldPiece { length: piece.len(), arrival }),
+        }
         let new = piece.len().min(self.tail.len());
         self.tail.rotate_left(new);
         for (tail, byte) in self.tail.iter_mut().rev().zip(piece.iter().rev()) {
@@ -170,7 +177,8 @@ mod tests {
         let (base, mut held) = (Instant::now(), HeldPieces::default());
         let mut count = 0;
         while !held.is_full() {
-            held.push(b"a piece", at(base, 0));
+            held.push(b"a piece", at(base, count as u64));
+            held.push(b", and its rest", at(base, count as u64));
             count += 1;
             assert_eq!(held.is_enough(), count >= ENOUGH);
         }

@@ -163,11 +163,12 @@ pub(super) fn counts(usage: Usage) -> Reported {
             let written = usage.cache_creation_input_tokens.0.unwrap_or(0);
             let is_cached =
                 cached.is_some_and(|n| n > 0 && (missing == n || missing == n.saturating_add(written)));
+            let is_reasoning = reasoning.is_none_or(|n| n == 0 || n == missing);
             if is_cached && reasoning != Some(missing) {
                 input = input.map(|n| n.saturating_add(missing));
-            } else {
+            } else if is_reasoning {
                 output = Some(n.saturating_add(missing));
-                reasoning = reasoning.filter(|n| *n > 0).or(Some(missing));
+                reasoning = Some(missing);
             }
         }
         _ => {}

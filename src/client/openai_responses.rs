@@ -113,6 +113,7 @@ impl Decoder for OpenAiResponses {
             }
             // The arguments of a call, the code of an interpreter, the transcript of what is spoken; but not the audio.
             other => match other.strip_suffix(".delta") {
+                Some(kind) if kind.contains("reasoning") => generated(Content::Reasoning),
                 Some(kind) if kind.ends_with("transcript") => generated(Content::Text),
                 Some(kind) if !kind.contains("audio") => tool_call(None, chunk.delta.0),
                 // Progress events, and events that repeat a part once it is complete.
@@ -260,6 +261,7 @@ mod tests {
         {
             assert_eq!(of(&format!("response.{kind}.delta")), [Content::ToolCall("x = 1".into())], "{kind}");
         }
+        assert_eq!(of("response.reasoning.delta"), [Content::Reasoning("x = 1".into())]);
         for kind in ["response.audio.transcript.delta", "response.output_audio_transcript.delta"] {
             assert_eq!(of(kind), [Content::Text("x = 1".into())], "{kind}");
         }

@@ -46,14 +46,18 @@ pub(super) fn detached(headers: HeaderMap) -> HeaderMap {
     detached
 }
 
-/// The codings with which a body is compressed; `None` if it is sent as it is. Some servers say that it is with
-/// `none` or an empty value, in place of `identity` or no header at all.
+/// The codings with which a body is compressed, as they are written; `None` if it is sent as it is. Some servers say that
+/// it is with `none` or an empty value, in place of `identity` or no header at all.
 pub(super) fn compression(headers: &HeaderMap) -> Option<String> {
     let values = headers.get_all(header::CONTENT_ENCODING).iter().filter_map(|value| value.to_str().ok());
-    let codings = values.flat_map(|value| value.split(',')).map(|coding| coding.trim().to_ascii_lowercase());
-    let codings: Vec<_> =
-        codings.filter(|coding| !matches!(coding.as_str(), "" | "identity" | "none")).collect();
-    (!codings.is_empty()).then(|| codings.join(", "))
+    // Nothing is taken out of a value or changed in it: a secret that a server puts there would not be recognized.
+    let values: Vec<_> = values.collect();
+    let is_none = |coding: &str| {
+        let coding = coding.trim();
+        ["", "identity", "none"].iter().any(|none| coding.eq_ignore_ascii_case(none))
+    };
+    let is_plain = values.iter().flat_map(|value| value.split(',')).all(is_none);
+    (!is_plain).then(|| values.join(", "))
 }
 
 /// Rejects a compressed body: no compression is requested, and none is decoded.
@@ -165,7 +169,7 @@ mod tests {
         }
         let mut twice = headers(&[("content-encoding", "identity, GZip")]);
         twice.append(header::CONTENT_ENCODING, HeaderValue::from_static("br"));
-        assert_eq!(compression(&twice).as_deref(), Some("gzip, br"));
+        assert_eq!(compression(&twice).as_deref(), Some("identity, GZip, br"));
     }
 
     #[test]

@@ -215,7 +215,7 @@ impl EventSizes {
 
     /// The number of tokens in each event, in order. `all` tokens are divided in proportion to the bytes and rounded
     /// such that the first event with bytes has one, except that it has the number of tokens `first` if that is known. If
-    /// `all` is unknown, each event counts as one token.
+    /// `all` is unknown, each event with bytes counts as one token.
     pub fn tokens(&self, all: Option<u64>, first: Option<u64>) -> impl Iterator<Item = u64> + '_ {
         let first = first.zip(all).map(|(first, all)| first.min(all));
         let (at, first_bytes) = self.each.iter().enumerate().find(|(_, bytes)| *bytes > 0).unwrap_or((0, 0));
@@ -225,7 +225,7 @@ impl EventSizes {
         let (mut bytes_so_far, mut tokens_so_far) = (0_u64, 0_u64);
         self.each.iter().enumerate().map(move |(index, size)| {
             if all.is_none() {
-                return 1;
+                return u64::from(size > 0);
             }
             if let Some(first) = first.filter(|_| index == at) {
                 return first;

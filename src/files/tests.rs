@@ -85,7 +85,7 @@ fn a_folder_lists_what_cannot_be_read() {
     make_pipe(&at("pipe.toml"));
     let mut files = Files::default();
     let list = files.list(folder.path()).unwrap();
-    let names = ["a.yaml", "dangling.yaml", "link to folder.yml", "loop.yaml", "pipe.toml"];
+    let names = ["a.yaml", "dangling.yaml", "loop.yaml", "pipe.toml"];
     assert_eq!(list, names.map(at));
     for path in &list[1..] {
         files.read(path).unwrap_err();

@@ -18,7 +18,7 @@ const CONTINUATION: RangeInclusive<u8> = 0x80..=0xbf;
 /// and of HTML (`&amp;`, `&#233;`, `&#xe9;`). Each part of an escape may be escaped itself (`%252F`, `\\u00e9`,
 /// `\u0026amp;`). Where an escape begins, the character itself may be meant all the same, so both are offered.
 #[derive(Debug)]
-pub(super) struct Readings<'a> {
+pub(super) struct TextReadings<'a> {
     text: &'a str,
     /// The escapes, the last one first.
     escapes: Vec<Escape>,
@@ -31,7 +31,7 @@ struct Escape {
     meant: char,
 }
 
-impl<'a> Readings<'a> {
+impl<'a> TextReadings<'a> {
     /// Reads a text.
     pub(super) fn new(text: &'a str) -> Self {
         let mut readings = Self { text, escapes: Vec::new() };
@@ -206,7 +206,7 @@ mod tests {
 
     /// What may be meant by a whole text.
     fn meant(text: &str) -> Vec<char> {
-        let readings = Readings::new(text);
+        let readings = TextReadings::new(text);
         readings.at(0).filter(|(_, end)| *end == text.len()).map(|(c, _)| c).collect()
     }
 
@@ -262,7 +262,7 @@ mod tests {
             "\\", "\\q", "\\u12", "\\u+123", "\\ud83d", "%", "%4", "%zz", "%C3", "%C3A9", "&", "&amp",
             "&no;", "&#;",
         ] {
-            let readings = Readings::new(text);
+            let readings = TextReadings::new(text);
             assert_eq!(readings.at(0).collect::<Vec<_>>(), [(text.chars().next().unwrap(), 1)], "{text}");
         }
     }
@@ -284,16 +284,16 @@ mod tests {
             "&#x2",
             "\u{fffd}",
         ] {
-            assert!(Readings::new(text).is_cut(0), "{text}");
+            assert!(TextReadings::new(text).is_cut(0), "{text}");
         }
         for text in ["a", "\\n", "%41", "&amp; ", "% of", "\\n\\", "& more", "\u{fffd}a"] {
-            assert!(!Readings::new(text).is_cut(0), "{text}");
+            assert!(!TextReadings::new(text).is_cut(0), "{text}");
         }
     }
 
     #[test]
     fn a_long_run_of_backslashes_is_read_quickly() {
-        let readings_of = |length: usize| Readings::new(&"\\".repeat(length)).escapes.len();
+        let readings_of = |length: usize| TextReadings::new(&"\\".repeat(length)).escapes.len();
         assert!(readings_of(1 << 14) <= MAX_READINGS << 14);
     }
 }

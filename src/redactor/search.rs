@@ -1,6 +1,6 @@
 //! Finds values in a text, however their characters are escaped, and replaces them.
 
-use super::readings::Readings;
+use super::readings::TextReadings;
 use super::{MASK, MIN_SECRET};
 
 /// Maximum number of characters that are compared for each byte of a text. Only values and texts that were made for it
@@ -9,7 +9,7 @@ const MAX_COMPARED: usize = 256;
 
 /// A search in one text.
 pub(super) struct Search<'a> {
-    readings: Readings<'a>,
+    readings: TextReadings<'a>,
     /// What to look for, sorted.
     values: &'a [String],
     /// The bytes at which a value may begin.
@@ -42,7 +42,7 @@ impl<'a> Search<'a> {
                 *begin = true;
             }
         }
-        let (readings, open, next) = (Readings::new(text), Vec::new(), Vec::new());
+        let (readings, open, next) = (TextReadings::new(text), Vec::new(), Vec::new());
         Self { readings, values, begins, open, next, compared: 0 }
     }
 

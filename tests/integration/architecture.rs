@@ -154,7 +154,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("discover", &["event", "files", "log_throttle", "plan", "secret", "unmeasured"]),
     ("backend", &["event", "fact", "plan", "tally", "unmeasured"]),
     ("sim", &["framing", "receive_time"]),
-    ("top", &["report", "tls", "unmeasured"]),
+    ("top", &["report", "tls", "unmeasured", "vocabulary"]),
 ];
 
 fn sources(folder: &Path, into: &mut Vec<PathBuf>) {

@@ -123,7 +123,7 @@ async fn an_answer_that_is_looked_for_at_the_wrong_place_says_where_and_what_cam
     assert_eq!(ended.code, 1, "{ended:?}");
     assert!(ended.out.contains("app, login: an answer without text"), "no token: {}", ended.out);
     assert!(ended.out.contains("looked at `$.delta` in "), "{}", ended.out);
-    assert!(ended.out.contains("events; the last was {\"text\":\""), "{}", ended.out);
+    assert!(ended.out.contains("events; the last was {\"type\":\"delta\",\"text\":\""), "{}", ended.out);
     let found = config.replace("$.delta", "$.text");
     let ended = probed(crate::process::folder(&found)).await;
     assert_eq!(ended.code, 0, "{ended:?}");

@@ -267,7 +267,7 @@ async fn a_restart_on_a_full_disk_forgets_nothing_that_was_spent() {
         for limit in ["ulimit -f 0;", ""] {
             let next = start(limit);
             let address = next.says("listening address=").await.parse().unwrap();
-            next.says("is spent until").await;
+            next.says("a run is skipped").await;
             let scrape = Scrape::read(&get(address, "/metrics").await.ok());
             let ratio = scrape.metric("tokenbeat_budget_spent_ratio").label("unit", "requests").sum();
             assert!((ratio - 1.0).abs() < 1e-9, "{ratio}");

@@ -6,6 +6,8 @@ use serde::de::IgnoredAny;
 /// The media type of AWS' event stream.
 pub(in crate::client) const EVENT_STREAM: &str = "application/vnd.amazon.eventstream";
 
+/// A first line of so many bytes without an end is taken for a document.
+const MAX_FIRST_LINE: usize = 64 << 10;
 /// Number of characters at the start of a body that are quoted.
 const MAX_START: usize = 200;
 
@@ -77,8 +79,11 @@ impl Expected {
             Detected::Object if *asked && (lines || (*stream == Mode::Ndjson && !json)) => Mode::Ndjson,
             // Lines of JSON by the name of a single document: the first line shows which it is.
             Detected::Object if *asked && *stream == Mode::Ndjson => {
-                let end = memchr::memchr(b'\n', bytes)?;
-                let line = bytes.get(..end).unwrap_or_default();
+                let line = match memchr::memchr(b'\n', bytes) {
+                    Some(end) => bytes.get(..end).unwrap_or_default(),
+                    None if bytes.len() < MAX_FIRST_LINE => return None,
+                    None => &[],
+                };
                 let is_line = serde_json::from_slice::<IgnoredAny>(line).is_ok();
                 if is_line { Mode::Ndjson } else { Mode::Whole }
             }
@@ -148,6 +153,8 @@ mod tests {
         assert_eq!(of(Mode::Ndjson, "application/json", b"{\"a\":"), None);
         assert_eq!(of(Mode::Ndjson, "application/json", b"{\"a\":1}\r\n"), Some(Ok(Mode::Ndjson)));
         assert_eq!(of(Mode::Ndjson, "application/json", b"{\n  \"a\": 1"), Some(Ok(Mode::Whole)));
+        let long = format!("{{\"a\":\"{}", "x".repeat(MAX_FIRST_LINE));
+        assert_eq!(of(Mode::Ndjson, "application/json", long.as_bytes()), Some(Ok(Mode::Whole)));
         assert_eq!(of(Mode::JsonArray, "application/json", b"["), Some(Ok(Mode::JsonArray)));
         assert_eq!(of(Mode::JsonArray, "application/json", b"{"), Some(Ok(Mode::Whole)));
         for (media_type, bytes) in [("", &b"\0\0"[..]), (EVENT_STREAM, b"\0\0"), (EVENT_STREAM, b"oops")] {

@@ -13,7 +13,7 @@ const LONGEST: usize = 63;
 /// for agents; and the labels of a scrape in Kubernetes, which our rules leave out so that a restarted pod continues its
 /// series: agents that differ only in one of these would be taken for one. The labels that tokenbeat sets itself are in the
 /// catalogue.
-const RESERVED: [&str; 21] = [
+const RESERVED: [&str; 23] = [
     "agent",
     "alertname",
     "alertstate",
@@ -26,6 +26,7 @@ const RESERVED: [&str; 21] = [
     "job",
     "le",
     "location",
+    "long",
     "node",
     "otel_scope_name",
     "otel_scope_version",
@@ -34,6 +35,7 @@ const RESERVED: [&str; 21] = [
     "quantity",
     "service_instance_id",
     "severity",
+    "short",
     "window",
 ];
 

@@ -64,7 +64,10 @@ impl ScheduleMachine {
         }
         self.again = now.monotonic + MAX_SLEEP;
         // The next cycle may have been decided already, a little ahead of its time.
-        let cycle = self.table.current(now.wall).filter(|cycle| cycle.open && cycle.at == self.decided);
+        let cycle = self
+            .table
+            .current(now.wall)
+            .filter(|cycle| cycle.open && cycle.at <= self.decided && self.decided <= now.wall);
         if let Some(cycle) = cycle {
             self.join(cycle, true, now, actions);
         }

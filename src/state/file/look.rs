@@ -28,7 +28,10 @@ pub(super) fn budgets(path: &Path) -> Option<Vec<SavedBudget>> {
         Err(_) => return None,
     };
     let db = if has_log { with_log(path) } else { alone(path) };
-    budgets::load(&db.ok()?).ok()
+    let db = db.ok()?;
+    // A file that was only begun has no tables yet.
+    let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).ok()?;
+    if tables == 0 { Some(Vec::new()) } else { budgets::load(&db).ok() }
 }
 
 /// Opens a database whose write-ahead log is left, as after a kill. It can be read without shared memory by a

@@ -114,7 +114,9 @@ impl IncidentTracker {
             let Some(why) = why_untold(&plan, &subject.subject()) else { return true };
             if has_webhook && subject.is_told_as_trouble() {
                 let end = end_of_unwatched(&subject.subject(), why, at);
-                ends.push(WebhookIncident { previous: Arc::clone(&subject.present), ..end });
+                // The state that the receiver knows: another one may be held back.
+                let known = subject.told.as_ref().map_or(&subject.present, |(told, _)| told);
+                ends.push(WebhookIncident { previous: Arc::clone(known), ..end });
             }
             false
         });
