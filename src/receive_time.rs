@@ -111,15 +111,14 @@ impl TimedReader {
             if read == 0 {
                 return Ok(TimedRead { arrived: None, emptied: false });
             }
-            let now = Instant::now();
-            let (at, is_same) = self.understand(stamp, now);
+            let (at, is_same) = self.understand(stamp);
             take(landing.get(..read).unwrap_or_default(), at);
             let emptied = read < room;
             self.earliest = Some(if emptied { at.max(began) } else { at });
             if emptied {
                 self.note_empty(began);
             } else if let Some(steps) = &mut self.steps {
-                steps.read(read, now - at, is_same);
+                steps.read(read, at.elapsed(), is_same);
             }
             Ok(TimedRead { arrived: Some(at), emptied })
         })
@@ -132,11 +131,13 @@ impl TimedReader {
     }
 
     /// The instant that the kernel means, and whether it is that of the bytes before.
-    fn understand(&mut self, stamp: Option<SystemTime>, now: Instant) -> (Instant, bool) {
+    fn understand(&mut self, stamp: Option<SystemTime>) -> (Instant, bool) {
         if let Some((_, at)) = self.last.filter(|(last, _)| Some(*last) == stamp) {
             return (at, true);
         }
+        // The wall clock is read first: what comes between the two readings makes an arrival later, never earlier than it was.
         let age = stamp.and_then(|at| SystemTime::now().duration_since(at).ok());
+        let now = Instant::now();
         let at = age.and_then(|age| now.checked_sub(age)).unwrap_or(now);
         let at = self.earliest.map_or(at, |earliest| at.max(earliest)).min(now);
         self.last = stamp.map(|stamp| (stamp, at));
