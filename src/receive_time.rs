@@ -84,6 +84,13 @@ impl TimedReader {
         Self { steps: Some(ReadSteps::new(Instant::now())), ..Self::new(earliest) }
     }
 
+    /// Says whether small segments are expected, apart from each other: only these are worth small steps.
+    pub fn expect_small(&mut self, small: bool) {
+        if let Some(steps) = &mut self.steps {
+            steps.expect_small(small);
+        }
+    }
+
     /// Reads what is there, as far as there is room for it. Fails as the socket does.
     pub fn read(&mut self, socket: &impl ReadNow, buf: &mut ReadBuf<'_>) -> io::Result<TimedRead> {
         self.read_to(socket, buf.remaining(), |bytes, _| buf.put_slice(bytes))

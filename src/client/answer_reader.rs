@@ -90,6 +90,7 @@ impl AnswerReader {
 
     /// Reads what is there. Returns whether that was all.
     pub(super) fn read(&mut self, stream: &TcpStream, buf: &mut ReadBuf<'_>) -> io::Result<bool> {
+        self.timed.expect_small(self.pace.is_spaced());
         let read = self.timed.read(stream, buf)?;
         if let Some(at) = read.arrived {
             self.arrival.set(BytesArrival { at, lag: at.elapsed() });
@@ -104,6 +105,7 @@ impl AnswerReader {
         while !self.held.is_full() {
             let Self { timed, held, pace, .. } = self;
             let room = held.room();
+            timed.expect_small(pace.is_spaced());
             let read = timed.read_to(stream, room, |bytes, at| {
                 pace.arrived(at);
                 is_last |= held.push(bytes, BytesArrival { at, lag: at.elapsed() });

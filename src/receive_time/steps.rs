@@ -32,19 +32,21 @@ pub(super) struct ReadSteps {
     is_late: bool,
     /// How many bytes with the same time were read.
     same: usize,
+    /// Whether what comes is small segments, apart from each other.
+    is_small: bool,
 }
 
 impl ReadSteps {
     /// For a socket that is empty.
     pub(super) fn new(now: Instant) -> Self {
-        Self { emptied: Some(now), left: MAX_STEPS, is_late: false, same: 0 }
+        Self { emptied: Some(now), left: MAX_STEPS, is_late: false, same: 0, is_small: true }
     }
 
     /// The maximum number of bytes of a read that begins now.
     pub(super) fn next(&self, now: Instant) -> usize {
         match self.emptied {
             Some(emptied) if now.saturating_duration_since(emptied) > LATE => FIRST,
-            _ if self.is_late && self.left > 0 => STEP,
+            _ if self.is_small && self.is_late && self.left > 0 => STEP,
             _ => MAX_READ,
         }
     }
@@ -62,7 +64,13 @@ impl ReadSteps {
 
     /// Notes that the socket was empty then.
     pub(super) fn emptied(&mut self, then: Instant) {
-        *self = Self::new(then);
+        *self = Self { is_small: self.is_small, ..Self::new(then) };
+    }
+
+    /// Notes whether small segments are expected, apart from each other. A stream at full speed is read late on a busy
+    /// processor, and small steps would cost it a quarter more.
+    pub(super) fn expect_small(&mut self, small: bool) {
+        self.is_small = small;
     }
 }
 
@@ -103,6 +111,18 @@ mod tests {
         assert_eq!(steps.next(late), STEP);
         steps.read(STEP, MS, false);
         assert_eq!(steps.next(late), MAX_READ, "it is no longer late");
+    }
+
+    #[test]
+    fn a_stream_at_full_speed_is_not_read_in_small_steps() {
+        let t0 = Instant::now();
+        let mut steps = ReadSteps::new(t0);
+        steps.expect_small(false);
+        assert_eq!(steps.next(t0 + 20 * MS), FIRST, "the first token keeps its time");
+        steps.read(FIRST, 10 * MS, false);
+        assert_eq!(steps.next(t0 + 20 * MS), MAX_READ);
+        steps.expect_small(true);
+        assert_eq!(steps.next(t0 + 20 * MS), STEP);
     }
 
     #[test]
