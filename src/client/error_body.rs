@@ -7,6 +7,7 @@ use memchr::memmem;
 use serde::Deserialize;
 use serde_json::Value;
 use std::slice;
+use std::sync::LazyLock;
 
 /// Errors nested deeper than this are described as JSON.
 const MAX_DEPTH: u8 = 4;
@@ -52,13 +53,16 @@ pub(super) fn of_success(json: &[u8]) -> Option<String> {
 /// The message of an error that is told beside the fields of an answer; `None` if there is none. Cheap where no field has
 /// that name, which is nearly always.
 pub(super) fn beside(json: &[u8]) -> Option<String> {
+    /// Built once: that takes as long as a search through an event.
+    static NAME: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(br#""error""#));
+
     #[derive(Default, Deserialize)]
     #[serde(default)]
     struct MayFail {
         error: Told,
     }
 
-    memmem::find(json, br#""error""#)?;
+    NAME.find(json)?;
     let items: List<Object<MayFail>> = wire::parse("the answer", json).ok()?;
     let fails = items.objects().any(|it| it.error.0);
     let value = wire::parse_value("the answer", json).ok().filter(|_| fails)?;
