@@ -63,12 +63,21 @@ pub struct TimedReader {
     steps: Option<ReadSteps>,
 }
 
+/// When bytes arrived at this machine.
+#[derive(Clone, Copy, Debug)]
+pub struct BytesArrival {
+    /// The instant.
+    pub at: Instant,
+    /// How long after that they were read.
+    pub lag: Duration,
+}
+
 /// What was read.
 #[derive(Clone, Copy, Debug)]
 pub struct TimedRead {
     /// When the last of the bytes arrived; `None` at the end, which has no time of its own: it may be read together with
     /// what came before it.
-    pub arrived: Option<Instant>,
+    pub arrived: Option<BytesArrival>,
     /// Whether there was no more to read.
     pub emptied: bool,
 }
@@ -84,13 +93,6 @@ impl TimedReader {
         Self { steps: Some(ReadSteps::new(Instant::now())), ..Self::new(earliest) }
     }
 
-    /// Says whether small segments are expected, apart from each other: only these are worth small steps.
-    pub fn expect_small(&mut self, small: bool) {
-        if let Some(steps) = &mut self.steps {
-            steps.expect_small(small);
-        }
-    }
-
     /// Reads what is there, as far as there is room for it. Fails as the socket does.
     pub fn read(&mut self, socket: &impl ReadNow, buf: &mut ReadBuf<'_>) -> io::Result<TimedRead> {
         self.read_to(socket, buf.remaining(), |bytes, _| buf.put_slice(bytes))
@@ -102,10 +104,10 @@ impl TimedReader {
         &mut self,
         socket: &impl ReadNow,
         room: usize,
-        take: impl FnOnce(&[u8], Instant),
+        take: impl FnOnce(&[u8], BytesArrival),
     ) -> io::Result<TimedRead> {
         let began = Instant::now();
-        let room = room.min(self.steps.as_ref().map_or(MAX_READ, |steps| steps.next(began)));
+        let room = room.min(self.steps.as_mut().map_or(MAX_READ, |steps| steps.next(began)));
         LANDING.with_borrow_mut(|Landing { bytes, control }| {
             let landing = bytes.get_mut(..room).unwrap_or_default();
             let (read, stamp) = match receive(socket, landing, control) {
@@ -118,16 +120,16 @@ impl TimedReader {
             if read == 0 {
                 return Ok(TimedRead { arrived: None, emptied: false });
             }
-            let (at, is_same) = self.understand(stamp);
-            take(landing.get(..read).unwrap_or_default(), at);
+            let arrival = self.understand(stamp);
+            take(landing.get(..read).unwrap_or_default(), arrival);
             let emptied = read < room;
-            self.earliest = Some(if emptied { at.max(began) } else { at });
+            self.earliest = Some(if emptied { arrival.at.max(began) } else { arrival.at });
             if emptied {
                 self.note_empty(began);
             } else if let Some(steps) = &mut self.steps {
-                steps.read(read, at.elapsed(), is_same);
+                steps.read(arrival.lag);
             }
-            Ok(TimedRead { arrived: Some(at), emptied })
+            Ok(TimedRead { arrived: Some(arrival), emptied })
         })
     }
 
@@ -137,10 +139,10 @@ impl TimedReader {
         }
     }
 
-    /// The instant that the kernel means, and whether it is that of the bytes before.
-    fn understand(&mut self, stamp: Option<SystemTime>) -> (Instant, bool) {
+    /// What the kernel means, of bytes that were read just now.
+    fn understand(&mut self, stamp: Option<SystemTime>) -> BytesArrival {
         if let Some((_, at)) = self.last.filter(|(last, _)| Some(*last) == stamp) {
-            return (at, true);
+            return BytesArrival { at, lag: at.elapsed() };
         }
         // The wall clock is read first: what comes between the two readings makes an arrival later, never earlier than it was.
         let age = stamp.and_then(|at| SystemTime::now().duration_since(at).ok());
@@ -148,7 +150,7 @@ impl TimedReader {
         let at = age.and_then(|age| now.checked_sub(age)).unwrap_or(now);
         let at = self.earliest.map_or(at, |earliest| at.max(earliest)).min(now);
         self.last = stamp.map(|stamp| (stamp, at));
-        (at, false)
+        BytesArrival { at, lag: now.saturating_duration_since(at) }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The socket that answers are read from, whoever waits for them.
 
-use super::arrival::{BytesArrival, LastArrival};
+use super::arrival::LastArrival;
 use super::gather::StreamPace;
 use super::held::HeldPieces;
 use crate::receive_time::TimedReader;
@@ -90,11 +90,10 @@ impl AnswerReader {
 
     /// Reads what is there. Returns whether that was all.
     pub(super) fn read(&mut self, stream: &TcpStream, buf: &mut ReadBuf<'_>) -> io::Result<bool> {
-        self.timed.expect_small(self.pace.is_spaced());
         let read = self.timed.read(stream, buf)?;
-        if let Some(at) = read.arrived {
-            self.arrival.set(BytesArrival { at, lag: at.elapsed() });
-            self.pace.arrived(at);
+        if let Some(arrival) = read.arrived {
+            self.arrival.set(arrival);
+            self.pace.arrived(arrival.at);
         }
         Ok(read.emptied)
     }
@@ -105,10 +104,9 @@ impl AnswerReader {
         while !self.held.is_full() {
             let Self { timed, held, pace, .. } = self;
             let room = held.room();
-            timed.expect_small(pace.is_spaced());
-            let read = timed.read_to(stream, room, |bytes, at| {
-                pace.arrived(at);
-                is_last |= held.push(bytes, BytesArrival { at, lag: at.elapsed() });
+            let read = timed.read_to(stream, room, |bytes, arrival| {
+                pace.arrived(arrival.at);
+                is_last |= held.push(bytes, arrival);
             });
             match read {
                 Ok(read) if read.arrived.is_none() => self.held.end(Ok(())),

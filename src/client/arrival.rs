@@ -3,7 +3,7 @@
 
 use super::answer_reader::AnswerSocket;
 use super::gather::{GatheredStream, Gatherer, StreamPace};
-use crate::receive_time;
+use crate::receive_time::{self, BytesArrival};
 use std::io::{self, IoSlice, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::pin::Pin;
@@ -15,14 +15,6 @@ use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
-
-/// When bytes arrived at this machine.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct BytesArrival {
-    pub(super) at: Instant,
-    /// How long after that they were read.
-    pub(super) lag: Duration,
-}
 
 /// When the bytes that were taken last arrived.
 pub(super) struct LastArrival {

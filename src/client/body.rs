@@ -1,11 +1,11 @@
 //! Reads the body of an answer from its connection: takes timestamps, enforces the deadlines, drains the rest.
 
-use super::arrival::BytesArrival;
 use super::body_decoder::BodyDecoder;
 use super::classify::{self, CallError};
 use super::connection::{Connection, ProgressMarker};
 use super::deadlines::{Deadlines, Extension, cancelled};
 use crate::event::Failure;
+use crate::receive_time::BytesArrival;
 use bytes::Bytes;
 use http::response::Parts;
 use http::{HeaderMap, Response, StatusCode, Version, header};

@@ -1,12 +1,13 @@
 //! One HTTP connection, ready to carry a request. Knows neither how it was established nor what it carries.
 
-use super::arrival::{BytesArrival, LastArrival};
+use super::arrival::LastArrival;
 use super::classify::{self, CallError};
 use super::flood::FloodGuard;
 use super::http1::Http1Driver;
 use super::observed::{ObservedStream, StreamStats};
 use super::pool::{ConnectionPool, Lease};
 use crate::event::Failure;
+use crate::receive_time::BytesArrival;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;

@@ -1,6 +1,6 @@
 //! Pieces of a stream that were read and are kept until its reader takes them, each with the time of its arrival.
 
-use super::arrival::BytesArrival;
+use crate::receive_time::BytesArrival;
 use std::collections::VecDeque;
 use std::io;
 use tokio::io::ReadBuf;

@@ -184,7 +184,10 @@ impl RunningStage {
             // What it may have cost by its bounds stays spent, because the target may charge for it.
             let most = asked.beyond(admitted.open.known).most.spend(plan.target.price.as_ref());
             self.run.runtime.shared.ledger.settle(admitted.hold, Spend { requests: 1, ..most });
-            return Err(self.ended(offered, |request| request.outcome = Outcome::Failed(Failure::Cancelled)));
+            return Err(self.ended(offered, |request| {
+                (request.asked_stream, request.asked_output_tokens) = (streams, asked_output);
+                request.outcome = Outcome::Failed(Failure::Cancelled);
+            }));
         };
         let (answer, recording) = received(answer, queued);
         let asked_with_excess = asked.beyond(admitted.open.known);
@@ -219,7 +222,7 @@ impl RunningStage {
         let Answered { offered, asked_output, streams, answer, recording: _, recorded } = answered;
         let plan = &self.run.runtime.plan;
         self.ended(offered, |request| {
-            request.asked_output_tokens = asked_output;
+            (request.asked_stream, request.asked_output_tokens) = (streams, asked_output);
             request.recorded = recorded;
             fill(request, Arc::unwrap_or_clone(answer), judged, plan);
             let fluidity = plan.profile.fluidity.filter(|_| streams);

@@ -210,6 +210,8 @@ pub struct Request {
     pub stalls: u64,
     /// How it kept up with its reader; absent unless the profile says how fast its readers read.
     pub token_deadlines: Option<TokenDeadlines>,
+    /// Whether a stream was asked for; what came is in [`Observed::streamed`].
+    pub asked_stream: bool,
     /// Number of output tokens requested, if a limit was sent.
     pub asked_output_tokens: Option<u64>,
     /// Its cost in the agent's currency, as far as its tokens are known; `None` without a price.

@@ -108,6 +108,7 @@ impl UnsettledRequest {
             observed: Observed::nothing(Marks::begin(self.due, now)),
             stalls: 0,
             token_deadlines: None,
+            asked_stream: false,
             asked_output_tokens: None,
             cost: None,
             text_chars: 0,

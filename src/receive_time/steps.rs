@@ -2,8 +2,8 @@
 //! segments of a long time, would make all of them as late as the last. It reads them in small steps: each has a time of
 //! its own then, as far as the kernel has kept them apart.
 //!
-//! Small steps cost a system call each, so they are bounded: what is read in time is read at once, and so is what does not
-//! come in small segments.
+//! Small steps cost a system call each, so their rate is limited: a stream at full speed, which a busy processor reads
+//! late all the time, would cost several times as much.
 
 use super::MAX_READ;
 use std::time::Duration;
@@ -16,61 +16,58 @@ const LATE: Duration = Duration::from_millis(5);
 const FIRST: usize = 1 << 10;
 /// A small step is about as long as a token, or shorter.
 const STEP: usize = 256;
-/// Small steps until the socket was seen empty again.
+/// Small steps without a pause between them, as after the process was stopped: about as many tokens.
 const MAX_STEPS: u32 = 1024;
-/// From here on, bytes with the same time are those of a large segment. The kernel merges at most 17 small ones.
-const MAX_SAME: usize = 24 << 10;
+/// After so long, another step may be small: 256 of them per second, which is more than what is paced needs.
+const STEP_INTERVAL: Duration = Duration::from_micros(3906);
 
 /// How much the next read may take.
 #[derive(Debug)]
 pub(super) struct ReadSteps {
     /// When the socket was last seen empty, if nothing was read since.
     emptied: Option<Instant>,
-    /// Small steps that are left until it is seen empty again.
-    left: u32,
     /// Whether the last bytes were read late.
     is_late: bool,
-    /// How many bytes with the same time were read.
-    same: usize,
-    /// Whether what comes is small segments, apart from each other.
-    is_small: bool,
+    /// When no small step will count any more: each counts for [`STEP_INTERVAL`] after those before it. (The generic cell
+    /// rate algorithm, ITU-T I.371.)
+    spent_until: Instant,
 }
 
 impl ReadSteps {
     /// For a socket that is empty.
     pub(super) fn new(now: Instant) -> Self {
-        Self { emptied: Some(now), left: MAX_STEPS, is_late: false, same: 0, is_small: true }
+        Self { emptied: Some(now), is_late: false, spent_until: now }
     }
 
     /// The maximum number of bytes of a read that begins now.
-    pub(super) fn next(&self, now: Instant) -> usize {
-        match self.emptied {
-            Some(emptied) if now.saturating_duration_since(emptied) > LATE => FIRST,
-            _ if self.is_small && self.is_late && self.left > 0 => STEP,
-            _ => MAX_READ,
+    pub(super) fn next(&mut self, now: Instant) -> usize {
+        if self.emptied.is_some_and(|emptied| now.saturating_duration_since(emptied) > LATE) {
+            FIRST
+        } else if self.is_late && self.may_step(now) {
+            STEP
+        } else {
+            MAX_READ
         }
     }
 
-    /// Notes a read that did not empty the socket: its bytes, how long ago they arrived, and whether that was when the
-    /// bytes before them did.
-    pub(super) fn read(&mut self, bytes: usize, lag: Duration, is_same: bool) {
-        self.emptied = None;
-        self.same = if is_same { self.same + bytes } else { bytes };
-        self.is_late = lag > LATE;
-        if self.is_late {
-            self.left = if self.same < MAX_SAME { self.left.saturating_sub(1) } else { 0 };
+    fn may_step(&mut self, now: Instant) -> bool {
+        let after = self.spent_until.max(now) + STEP_INTERVAL;
+        let may = after.saturating_duration_since(now) <= STEP_INTERVAL * MAX_STEPS;
+        if may {
+            self.spent_until = after;
         }
+        may
+    }
+
+    /// Notes a read that did not empty the socket, and how long ago its bytes arrived.
+    pub(super) fn read(&mut self, lag: Duration) {
+        self.emptied = None;
+        self.is_late = lag > LATE;
     }
 
     /// Notes that the socket was empty then.
     pub(super) fn emptied(&mut self, then: Instant) {
-        *self = Self { is_small: self.is_small, ..Self::new(then) };
-    }
-
-    /// Notes whether small segments are expected, apart from each other. A stream at full speed is read late on a busy
-    /// processor, and small steps would cost it a quarter more.
-    pub(super) fn expect_small(&mut self, small: bool) {
-        self.is_small = small;
+        (self.emptied, self.is_late) = (Some(then), false);
     }
 }
 
@@ -80,6 +77,17 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
+    /// How many small steps are made of what was read late, until everything is read at once.
+    fn small_steps(steps: &mut ReadSteps, now: Instant) -> u32 {
+        steps.read(900 * MS);
+        let mut count = 0;
+        while steps.next(now) == STEP {
+            steps.read(800 * MS);
+            count += 1;
+        }
+        count
+    }
+
     #[test]
     fn what_is_read_in_time_is_read_at_once() {
         let t0 = Instant::now();
@@ -87,7 +95,7 @@ mod tests {
         assert_eq!(steps.next(t0 + MS), MAX_READ);
         assert_eq!(steps.next(t0 + 20 * MS), FIRST);
         for _ in 0..10 {
-            steps.read(FIRST, MS, false);
+            steps.read(MS);
             assert_eq!(steps.next(t0 + 20 * MS), MAX_READ);
         }
         steps.emptied(t0 + 20 * MS);
@@ -99,45 +107,47 @@ mod tests {
         let t0 = Instant::now();
         let late = t0 + 1000 * MS;
         let mut steps = ReadSteps::new(t0);
-        steps.read(FIRST, 900 * MS, false);
-        let mut count = 0;
-        while steps.next(late) == STEP {
-            steps.read(STEP, 800 * MS, count % 20 != 0);
-            count += 1;
-        }
-        assert_eq!((count, steps.next(late)), (MAX_STEPS - 1, MAX_READ), "not without an end");
+        assert_eq!(
+            (steps.next(late), small_steps(&mut steps, late)),
+            (FIRST, MAX_STEPS),
+            "not without an end"
+        );
         steps.emptied(late);
-        steps.read(FIRST, 6 * MS, false);
-        assert_eq!(steps.next(late), STEP);
-        steps.read(STEP, MS, false);
-        assert_eq!(steps.next(late), MAX_READ, "it is no longer late");
+        let later = late + 60_000 * MS;
+        steps.read(6 * MS);
+        assert_eq!(steps.next(later), STEP);
+        steps.read(MS);
+        assert_eq!(steps.next(later), MAX_READ, "it is no longer late");
     }
 
     #[test]
-    fn a_stream_at_full_speed_is_not_read_in_small_steps() {
-        let t0 = Instant::now();
-        let mut steps = ReadSteps::new(t0);
-        steps.expect_small(false);
-        assert_eq!(steps.next(t0 + 20 * MS), FIRST, "the first token keeps its time");
-        steps.read(FIRST, 10 * MS, false);
-        assert_eq!(steps.next(t0 + 20 * MS), MAX_READ);
-        steps.expect_small(true);
-        assert_eq!(steps.next(t0 + 20 * MS), STEP);
-    }
-
-    #[test]
-    fn a_large_segment_is_not_read_in_small_steps() {
-        let t0 = Instant::now();
-        let mut steps = ReadSteps::new(t0);
-        steps.read(FIRST, 100 * MS, false);
-        let mut count = 0;
-        while steps.next(t0) == STEP {
-            steps.read(STEP, 100 * MS, true);
-            count += 1;
+    fn a_stream_at_full_speed_is_read_in_few_small_steps() {
+        let mut now = Instant::now();
+        let mut steps = ReadSteps::new(now);
+        let began = now;
+        let mut small = 0;
+        for _ in 0..10_000 {
+            now += MS;
+            small += small_steps(&mut steps, now);
+            steps.emptied(now);
         }
-        assert_eq!(count, (MAX_SAME - FIRST) / STEP);
-        assert_eq!(steps.next(t0), MAX_READ);
-        steps.read(MAX_READ, 90 * MS, false);
-        assert_eq!(steps.next(t0), MAX_READ);
+        let most = MAX_STEPS + 1 + ((now - began).as_micros() / STEP_INTERVAL.as_micros()) as u32;
+        assert!((most - 5..=most).contains(&small), "{small} of {most}");
+    }
+
+    #[test]
+    fn tokens_that_come_each_10_ms_have_steps_enough_however_late_they_are_read() {
+        let mut now = Instant::now();
+        let mut steps = ReadSteps::new(now);
+        for _ in 0..10_000 {
+            // Two tokens, each longer than a step.
+            now += 20 * MS;
+            steps.read(20 * MS);
+            for _ in 0..4 {
+                assert_eq!(steps.next(now), STEP);
+                steps.read(10 * MS);
+            }
+            steps.emptied(now);
+        }
     }
 }

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::receive_time::{self, TimedReader};
+use crate::receive_time::{self, BytesArrival, TimedReader};
 
 /// How long bytes may have waited for their connection to be accepted.
 const BEFORE_ACCEPT: Duration = Duration::from_secs(5);
@@ -68,7 +68,7 @@ impl AsyncRead for TimedTcp {
                 if read.emptied { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
             });
             if let Some(read) = done {
-                if let Some(at) = read.arrived {
+                if let Some(BytesArrival { at, .. }) = read.arrived {
                     arrival.set(at);
                 }
                 return Poll::Ready(Ok(()));

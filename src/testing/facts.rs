@@ -78,6 +78,7 @@ pub(crate) fn answer(request: &mut Request) {
     request.observed.tokens.input = Some(Count { n: 20, source: CountSource::Usage });
     request.observed.tokens.output = Some(Count { n: 11, source: CountSource::Usage });
     request.observed.tokens.cached_input = Some(5);
+    request.asked_stream = true;
     request.asked_output_tokens = Some(128);
     request.cost = Some(0.25);
 }

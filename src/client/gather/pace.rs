@@ -10,8 +10,6 @@ use tokio::time::Instant;
 pub(super) const MIN_GAP: Duration = Duration::from_millis(4);
 /// A stream is paced from this score on. Each piece that keeps [`MIN_GAP`] adds one.
 pub(super) const PACED: u32 = 8;
-/// A stream of so many pieces in a row that came too soon comes as fast as it can be sent.
-const FULL_SPEED: u32 = 32;
 /// The highest score.
 const MAX_SCORE: u32 = 16;
 /// What a piece takes off that comes too soon after the one before.
@@ -22,8 +20,6 @@ pub(in crate::client) struct StreamPace {
     gatherer: Option<Arc<Gatherer>>,
     score: u32,
     last: Option<Instant>,
-    /// How many pieces in a row came too soon after the one before.
-    soon: u32,
     /// Whether it is counted as paced.
     counted: bool,
 }
@@ -31,7 +27,7 @@ pub(in crate::client) struct StreamPace {
 impl StreamPace {
     /// A stream that may be read together with others of `gatherer`.
     pub(in crate::client) fn new(gatherer: Option<Arc<Gatherer>>) -> Self {
-        Self { gatherer, score: 0, last: None, soon: 0, counted: false }
+        Self { gatherer, score: 0, last: None, counted: false }
     }
 
     /// Whether what comes is one stream at a time, so that each of its pieces is taken with its own time.
@@ -46,7 +42,6 @@ impl StreamPace {
             return;
         }
         let gap = self.last.replace(at).map_or(Duration::ZERO, |last| at.saturating_duration_since(last));
-        self.soon = if gap >= MIN_GAP { 0 } else { self.soon.saturating_add(1) };
         self.score = if gap >= MIN_GAP {
             (self.score + 1).min(MAX_SCORE)
         } else {
@@ -64,7 +59,6 @@ impl StreamPace {
     pub(in crate::client) fn begin(&mut self) {
         self.score = 0;
         self.last = None;
-        self.soon = 0;
         self.leave();
     }
 
@@ -72,11 +66,6 @@ impl StreamPace {
         if let Some(gatherer) = self.gatherer.as_ref().filter(|_| std::mem::take(&mut self.counted)) {
             gatherer.paced.fetch_sub(1, Ordering::Relaxed);
         }
-    }
-
-    /// Whether its pieces come apart, as tokens do, or nothing says that they do not.
-    pub(in crate::client) fn is_spaced(&self) -> bool {
-        self.soon < FULL_SPEED
     }
 
     /// Whether it may be read together with others.

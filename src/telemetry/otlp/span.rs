@@ -146,7 +146,7 @@ fn operation_attributes(request: &Request, endpoint: Option<&GenAiTarget>) -> Ve
     if !request.place.model.is_empty() {
         all.push(text("gen_ai.request.model", &request.place.model));
     }
-    if request.observed.streamed {
+    if request.asked_stream {
         all.push(flag("gen_ai.request.stream", true));
     }
     all.extend(request.asked_output_tokens.map(|n| int("gen_ai.request.max_tokens", n)));

@@ -108,6 +108,7 @@ fn a_failure_is_an_error_with_its_reason_though_it_was_not_sampled() {
     let failed = request(Outcome::Failed(Failure::RateLimited), |request| {
         request.detail = Some("429 from the gateway".to_owned());
         request.observed.status = Some(429);
+        request.observed.streamed = false;
         request.ids = TraceIds { sampled: false, ..request.ids };
         request.failed_checks = vec!["a".into(), "b".into()];
     });
@@ -118,6 +119,8 @@ fn a_failure_is_an_error_with_its_reason_though_it_was_not_sampled() {
         (said(&span, "error.type"), said(&span, "tokenbeat.failed_checks")),
         ("rate_limited".into(), "2".into())
     );
+    // A stream was asked for, though the answer was none.
+    assert_eq!(said(&span, "gen_ai.request.stream"), "true");
     // The flags are those of the `traceparent` that the backend received.
     assert_eq!(span.flags, 0x100);
 }
