@@ -79,8 +79,7 @@ pub fn main(cli: Cli) -> Exit {
     })
 }
 
-/// Prints a result. A closed pipe (`
-/// head`) is not an error.
+/// Prints a result. A closed pipe, as of `| head`, is not an error.
 fn print(text: &str) -> anyhow::Result<Exit> {
     use std::io::Write as _;
     match std::io::stdout().write_all(text.as_bytes()) {

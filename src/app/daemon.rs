@@ -3,7 +3,7 @@
 use super::assembly::{self, Clients, Memory};
 use super::commands;
 use super::reload::{ConfigOrigin, Parts, Reloader, Replicas, Started};
-use super::signals::ProcessSignals;
+use super::signals::{ProcessSignals, WIND_UP};
 use super::{open_files, spare_memory};
 use crate::backend::{AccountReader, AccountTask, HealthPoller};
 use crate::comparison::Comparisons;
@@ -35,11 +35,17 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinError;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 /// Time for the last flush of the export, the webhook and the state file.
 const FLUSH: Duration = Duration::from_secs(5);
+/// What is left of the time to wind up when the last flush has ended: to close the server.
+const CLOSING: Duration = Duration::from_millis(1500);
+/// What each of those that flush has when everything is to stop at once.
+const AT_ONCE: Duration = Duration::from_millis(500);
 
 /// How long the start waits for the sources of replicas, because the port is not bound before. Enough for a name server
 /// that is asked again after two seconds, and too short for an orchestrator to give up the process. A source that takes longer
@@ -252,7 +258,7 @@ impl Daemon {
             grace,
         } = self;
         let (export, work) = export.unzip();
-        let exporting = work.map(|work| tokio::spawn(work.run()));
+        let exporting = work.map(|work| AbortOnDropHandle::new(tokio::spawn(work.run())));
         let telling = AbortOnDropHandle::new(tokio::spawn(telling.run()));
         let readiness = views.readiness.clone();
         let ended = CancellationToken::new();
@@ -263,7 +269,8 @@ impl Daemon {
         let polling = tokio::spawn(health.run(Arc::<TargetStates>::clone(&states), ended.clone()));
         let accounted = CancellationToken::new();
         let _accounted = accounted.clone().drop_guard();
-        let accounting = tokio::spawn(accounts.run(Arc::<TargetStates>::clone(&states), accounted.clone()));
+        let accounting = accounts.run(Arc::<TargetStates>::clone(&states), accounted.clone());
+        let accounting = AbortOnDropHandle::new(tokio::spawn(accounting));
         let silence = tokio::spawn(states.watch_silence(ended.clone()));
         let compared = CancellationToken::new();
         let _compared = compared.clone().drop_guard();
@@ -293,21 +300,24 @@ impl Daemon {
         reloading.await.context("the reloads of the config died")?;
         let stragglers = engine.shutdown(grace, &stop.now).await;
         tracing::info!(cancelled_runs = stragglers.len(), "drained");
+        // Whoever hangs, together they leave time to close the server.
+        let flushed = Instant::now() + WIND_UP.saturating_sub(CLOSING);
         // After the last run, and before the state file is closed.
         accounted.cancel();
-        accounting.await.context("the reader of the servers' metrics died")?;
+        ended_or_now(accounting, &stop).await.context("the reader of the servers' metrics died")?;
         compared.cancel();
         comparing.await.context("the comparison of runs died")?;
         if let Some(keeper) = keeper {
             close(keeper).await;
         }
         // Last, so that the flushes include everything; the server still exposes their counters.
-        webhook.shutdown(FLUSH);
+        let flush = FLUSH.min(flushed.saturating_duration_since(Instant::now()));
+        webhook.shutdown(flush);
         if let (Some(export), Some(exporting)) = (export, exporting) {
-            export.shutdown(FLUSH);
-            exporting.await.context("the export died")?;
+            export.shutdown(flush);
+            ended_or_now(exporting, &stop).await.context("the export died")?;
         }
-        telling.await.context("the webhook died")?;
+        ended_or_now(telling, &stop).await.context("the webhook died")?;
         ended.cancel();
         serving.await.context("the http server died")?;
         commands.await.context("the commands died")?;
@@ -315,6 +325,19 @@ impl Daemon {
         polling.await.context("the poller of server health died")?;
         silence.await.context("the watch over silent targets died")?;
         Ok(())
+    }
+}
+
+/// Waits until a task has ended; a moment, when everything is to stop at once.
+async fn ended_or_now(task: AbortOnDropHandle<()>, stop: &ProcessSignals) -> Result<(), JoinError> {
+    let given_up = async {
+        stop.now.cancelled().await;
+        tokio::time::sleep(AT_ONCE).await;
+    };
+    tokio::select! {
+        biased;
+        ended = task => ended,
+        () = given_up => Ok(()),
     }
 }
 

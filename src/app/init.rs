@@ -18,7 +18,7 @@ use crate::identify::{
 use crate::plan::{self, LoadedPlan, forecast};
 use crate::redactor::Redactor;
 use crate::secret::{Exposed, Secret, SecretOrigin};
-use crate::server::{Introduction, Notice};
+use crate::server::{BoundServer, Introduction, Notice};
 use crate::telemetry::otlp::LogTap;
 use crate::vocabulary::TrafficPriority;
 use anyhow::{anyhow, bail};
@@ -126,6 +126,8 @@ fn serve_findings(options: &WatchOptions, tap: &LogTap) -> anyhow::Result<Exit> 
         let stop = ProcessSignals::default();
         let signals = Signals::install()?.watch(stop.clone());
         let watching = async {
+            // Before anything is spent. Nobody else takes the port meanwhile, or else that is told then.
+            drop(BoundServer::bind(options.listen).await?);
             let findings = tokio::select! {
                 findings = learn(&options.endpoint, traffic.clone()) => findings?,
                 () = stop.drain.cancelled() => bail!("stopped before anything was served"),

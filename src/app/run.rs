@@ -81,13 +81,16 @@ pub(super) fn run(options: &RunOptions) -> anyhow::Result<Exit> {
         let engine = assembly::engine(Arc::clone(&plan), sink, ledger, callers, cpu_pool, traffic, OVERRUN)?;
         let stop = ProcessSignals::default();
         let signals = Signals::install()?.watch(stop.clone());
-        let reading = backends.start().await;
-        let ended = tokio::select! {
-            ended = play(&engine, &pairs, (options.time, &replay), &progress, &stop) => ended,
-            never = signals => match never {},
+        let played = async {
+            let reading = backends.start(&stop.drain).await;
+            let ended = play(&engine, &pairs, (options.time, &replay), &progress, &stop).await;
+            reading.finish(&stop.now).await;
+            ended
         };
-        reading.finish().await;
-        ended
+        tokio::select! {
+            ended = played => ended,
+            never = signals => match never {},
+        }
     })?;
     if let Some(keeper) = keeper
         && !keeper.stop(GRACE)
@@ -207,6 +210,9 @@ async fn play(
     // Both sides of a comparison are played together.
     let is_played = |pair: &&Arc<PairPlan>| pair.compared.as_ref().is_none_or(|it| !it.is_treatment);
     for pair in pairs.iter().filter(is_played) {
+        if stop.drain.is_cancelled() {
+            break;
+        }
         let shown = progress.show(pair, time);
         let draws = replay.draws(&pair.profile);
         let running = engine.run_together(&pair.pair, Once { draws, time });
@@ -220,9 +226,6 @@ async fn play(
         };
         shown.finish(&summaries);
         ended.extend(summaries);
-        if stop.drain.is_cancelled() {
-            break;
-        }
     }
     Ok(ended)
 }

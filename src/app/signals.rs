@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Time that a process has beyond the grace period of its open requests: to cancel them, flush the export and close the
 /// server. With the default grace period, it ends within the 40 s that a pod or a systemd unit allows.
-const WIND_UP: Duration = Duration::from_millis(9500);
+pub(super) const WIND_UP: Duration = Duration::from_millis(9500);
 /// Time to write the last lines of the log. The log drops lines that it cannot write; stderr might hang.
 const LAST_LINES: Duration = Duration::from_millis(100);
 

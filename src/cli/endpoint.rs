@@ -1,6 +1,6 @@
 //! The options of `init` and `watch`, which identify an endpoint.
 
-use super::values::{address, dialect, interval};
+use super::values::{address, dialect, interval, probe_interval};
 use crate::vocabulary::Api;
 use clap::Args;
 use std::net::SocketAddr;
@@ -32,7 +32,7 @@ pub struct EndpointOptions {
     #[arg(long, value_name = "NUMBER", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=200))]
     pub requests: u64,
     /// Interval of the probe in the config [default: 1m for `init`, 15s for `watch`]
-    #[arg(long, value_name = "DURATION", value_parser = interval)]
+    #[arg(long, value_name = "DURATION", value_parser = probe_interval)]
     pub every: Option<Duration>,
     /// Timeout of each free request; a request to the model may take six times as long
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = interval)]

@@ -1,6 +1,7 @@
 //! Values of options, and how each is read.
 
 use crate::config::ListenAddress;
+use crate::limits;
 use crate::vocabulary::{Api, TraceFormat};
 use jiff::Timestamp;
 use std::net::SocketAddr;
@@ -18,6 +19,13 @@ pub(super) fn interval(text: &str) -> Result<Duration, String> {
     let time = duration(text)?;
     let bounded = (Duration::from_millis(1)..=Duration::from_hours(24)).contains(&time);
     if bounded { Ok(time) } else { Err("write a duration of 1ms to 24h".to_owned()) }
+}
+
+/// The interval of a probe, within the bounds of the config.
+pub(super) fn probe_interval(text: &str) -> Result<Duration, String> {
+    let time = duration(text)?;
+    let bounded = (limits::SHORTEST_INTERVAL..=Duration::from_hours(24)).contains(&time);
+    if bounded { Ok(time) } else { Err("write a duration of 100ms to 24h".to_owned()) }
 }
 
 /// A dialect that has a model call, by its name in the config.
@@ -64,6 +72,8 @@ mod tests {
         assert_eq!(dialect("anthropic"), Ok(Api::Anthropic));
         assert!(dialect("http").unwrap_err().starts_with("there are openai-chat, "));
         assert!(interval("0s").is_err() && interval("25h").is_err());
+        assert!(probe_interval("99ms").is_err() && probe_interval("25h").is_err());
+        assert_eq!(probe_interval("100ms"), Ok(Duration::from_millis(100)));
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub struct Schedule {
     /// What happens to a run that is due while the previous run still offers load. Default: skip.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overlap: Option<Overlap>,
-    /// Maximum random delay of each run of `every` and `cron`. Default: 0s.
+    /// Maximum random delay of each run of `every` and `cron`: shorter than `every`, and at most 24h. Default: 0s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jitter: Option<Length>,
     /// With `every`, whether an additional run starts when the daemon starts. Default: false, so that a restart does

@@ -125,13 +125,11 @@ impl Lateness {
 }
 
 fn failed(tally: &RunTally, slos: &[Objective]) -> Option<String> {
-    let skipped = |reason| tally.skipped[reason].total();
     if tally.offered.total() > 0 && tally.offered == tally.all_skipped() {
-        let budget = skipped(SkipReason::Budget);
-        let in_flight = skipped(SkipReason::InFlight) + skipped(SkipReason::StageInFlight);
-        return Some(format!(
-            "nothing was sent: {budget} for the budget, {in_flight} for the in-flight limit"
-        ));
+        let skipped = SkipReason::ALL.iter().map(|reason| (*reason, tally.skipped[*reason].total()));
+        let reasons: Vec<String> =
+            skipped.filter(|(_, n)| *n > 0).map(|(reason, n)| format!("{n} {}", reason.label())).collect();
+        return Some(format!("nothing was sent: skipped requests: {}", reasons.join(", ")));
     }
     if tally.offered.measured == 0 {
         return None;

@@ -98,20 +98,17 @@ fn since(result: &SavedResult, pair: &ResultPair) -> String {
 }
 
 fn failures(out: &mut String, result: &SavedResult) {
-    let mut lines = Vec::new();
+    let (mut lines, mut doubts) = (Vec::new(), Vec::new());
     for pair in &result.pairs {
         lines.extend(pair.reasons.iter().map(|why| format!("{}: {why}", pair.name())));
         let late = pair.runs.iter().filter_map(|run| run.degraded.as_ref());
-        lines.extend(
-            late.map(|why| {
-                format!("{}: the prober was late, take its numbers with care: {why}", pair.name())
-            }),
-        );
+        doubts.extend(late.map(|why| format!("{}: the prober was late: {why}", pair.name())));
     }
     let worse = result.baseline.iter().flat_map(|it| &it.diff.changes);
     let worse = worse.filter(|it| it.verdict == ChangeVerdict::Worse);
     lines.extend(worse.map(|it| format!("{}: {}", it.name(), it.sentence())));
     list(out, "What failed", &lines);
+    list(out, "Numbers to take with care", &doubts);
 }
 
 fn comparisons(out: &mut String, result: &SavedResult) {

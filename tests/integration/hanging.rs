@@ -101,6 +101,53 @@ async fn a_secret_that_never_answers_stops_its_target_alone() {
     drop(writer);
 }
 
+/// A port whose connections are accepted by the system, and never answered.
+fn silent() -> std::net::TcpListener {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap()
+}
+
+/// A config whose server does not tell its metrics, and whose receiver of OTLP and of incidents does not answer.
+fn surrounded_by_silence(server: SocketAddr, silent: SocketAddr) -> String {
+    format!(
+        "server: {{ listen: 127.0.0.1:0 }}\n\
+         telemetry:\n  \
+           otlp: {{ endpoint: 'http://{silent}', protocol: http, interval: 1s }}\n  \
+           webhook: {{ url: 'http://{silent}/incidents' }}\n\
+         targets:\n  \
+           good: {{ api: openai-chat, base_url: 'http://{server}/v1', model: m, backend: {{ metrics: 'http://{silent}/metrics' }} }}\n\
+         profiles:\n  \
+           good: {{ targets: [good], schedule: {{ every: 8760h, at_start: true }}, load: [{{ for: 8760h, rate: 20/s }}], \
+                   workload: {{ prompts: [x], output_tokens: 2 }} }}\n"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_does_not_answer_at_the_end_is_waited_for_within_the_time_to_stop() {
+    let (simulator, silent) = (Simulator::start(), silent());
+    let config = surrounded_by_silence(simulator.address, silent.local_addr().unwrap());
+    for signals in [1, 2] {
+        let process = Process::start(folder(&config), &SERVE, &[]);
+        let address = process.says("listening address=").await.parse().unwrap();
+        more(address, "good", "ok").await;
+        process.signal("TERM").await;
+        let told = Instant::now();
+        if signals == 2 {
+            process.says("asked to stop").await;
+            process.signal("TERM").await;
+        }
+        let ended = process.ended().await;
+        assert_eq!(ended.code, 0, "{signals}: {}", ended.err);
+        assert!(ended.err.contains("drained") && !ended.err.contains("hangs"), "{signals}: {}", ended.err);
+        // An exchange with the server, and a flush, may take 5 seconds each.
+        assert!(
+            signals == 1 || told.elapsed() < Duration::from_secs(5),
+            "{:?}: {}",
+            told.elapsed(),
+            ended.err
+        );
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_config_that_is_no_file_is_an_error_and_no_hang() {
     let folder = tempfile::tempdir().unwrap();

@@ -38,10 +38,10 @@ impl Backends {
         Arc::new(Fanout::new(vec![Arc::clone(&self.report), reader]))
     }
 
-    /// Starts to read: once now, before anything is played. Must be called on a runtime.
-    pub(super) async fn start(self) -> BackendReading {
+    /// Starts to read: once now, before anything is played, unless it is to be stopped. Must be called on a runtime.
+    pub(super) async fn start(self, drain: &CancellationToken) -> BackendReading {
         let Self { health, mut accounts, report, .. } = self;
-        accounts.prepare().await;
+        drain.run_until_cancelled(accounts.prepare()).await;
         let stop = CancellationToken::new();
         let polling = tokio::spawn(Arc::clone(&health).run(Arc::clone(&report), stop.clone()));
         let accounting = tokio::spawn(accounts.run(Arc::clone(&report), stop.clone()));
@@ -51,10 +51,13 @@ impl Backends {
 }
 
 impl BackendReading {
-    /// Reads everything once more, for the runs that have just ended.
-    pub(super) async fn finish(self) {
+    /// Reads everything once more, for the runs that have just ended, unless everything is to stop `now`.
+    pub(super) async fn finish(self, now: &CancellationToken) {
         self.stop.cancel();
-        // Neither task panics; if one did, there would be no account, and the measurement would be as good.
-        let _ = tokio::join!(self.polling, self.accounting, self.health.ask_once(&*self.report));
+        let last = async {
+            // Neither task panics; if one did, there would be no account, and the measurement would be as good.
+            let _ = tokio::join!(self.polling, self.accounting, self.health.ask_once(&*self.report));
+        };
+        now.run_until_cancelled(last).await;
     }
 }

@@ -28,6 +28,10 @@ pub(super) fn compile(
     let trigger = if let Some(every) = written.every {
         every_trigger(every.0, jitter, written.at_start.unwrap_or(false), stages, path, findings)?
     } else if let Some(cron) = &written.cron {
+        if jitter > LONGEST_CRON_JITTER {
+            let message = format!("must be at most {}", show_duration(LONGEST_CRON_JITTER));
+            findings.error(&path.key("jitter"), message);
+        }
         cron_trigger(cron, path, findings)?
     } else if written.continuous.is_some() {
         if stages.iter().any(|stage| stage.shape.bounds().time.is_none()) {
@@ -112,6 +116,10 @@ fn every_trigger(
     }
     Some(Trigger::Every { period, at_start })
 }
+
+/// The times of a cron expression may be uneven, so there is no period that would bound its jitter; and each look-up goes
+/// through as many of them as fit into it.
+const LONGEST_CRON_JITTER: Duration = Duration::from_hours(24);
 
 /// The shortest time that counts as idle.
 const SHORTEST_IDLE: Duration = Duration::from_secs(1);
