@@ -134,11 +134,13 @@ fn failed(tally: &RunTally, slos: &[Objective]) -> Option<String> {
     if tally.offered.measured == 0 {
         return None;
     }
+    let says_nothing = || "no request says anything about the target".to_owned();
     if slos.is_empty() {
-        return failures(tally);
+        let own = tally.not_judged() > tally.ended[Outcome::Failed(Failure::Cancelled)].measured;
+        return failures(tally).or_else(|| (own && tally.ok() == 0).then(says_nothing));
     }
     if tally.judged.is_empty() {
-        return Some("no request says anything about the target".to_owned());
+        return Some(says_nothing());
     }
     let missed: Vec<String> = slos.iter().filter_map(|slo| missed(tally, slo)).collect();
     if missed.is_empty() {
@@ -153,15 +155,11 @@ fn unreached(tally: &RunTally, slos: &[Objective]) -> Option<String> {
     Some(format!("{} judged no request; {}", slo.name, failures(tally)?))
 }
 
+/// What failed, as far as it says something about the target.
 fn failures(tally: &RunTally) -> Option<String> {
-    let failed = |(outcome, n): (Outcome, u64)| match outcome {
-        Outcome::Failed(failure) if n > 0 && failure != Failure::Cancelled => {
-            Some(format!("{n} {}", failure.label()))
-        }
-        Outcome::Ok | Outcome::Failed(_) => None,
-    };
     let ended = tally.ended.iter().map(|(outcome, n)| (outcome, n.measured));
-    let failures: Vec<String> = ended.filter_map(failed).collect();
+    let failed = ended.filter(|(outcome, n)| *n > 0 && outcome.judges_target() && *outcome != Outcome::Ok);
+    let failures: Vec<String> = failed.map(|(outcome, n)| format!("{n} {}", outcome.label())).collect();
     (!failures.is_empty()).then(|| format!("failed requests: {}", failures.join(", ")))
 }
 

@@ -138,6 +138,8 @@ pub(in crate::app) fn reasons(
     }
     let mut reasons: Vec<String> =
         pair.objectives.iter().filter_map(|objective| missed(objective, plan)).collect();
+    let answered = total.requests.get("ok").copied().unwrap_or(0);
+    reasons.extend(pair.objectives.iter().filter_map(|it| judged_nothing(it, plan?, answered)));
     if total.has_failed_checks() {
         let checks: Vec<String> =
             total.missed_checks().iter().map(|(check, n)| format!("{n} {check}")).collect();
@@ -150,6 +152,15 @@ pub(in crate::app) fn reasons(
         reasons.push(format!("{judging} of {ended} requests failed: {}", counts(&failed)));
     }
     reasons
+}
+
+/// What was asked for and not measured was not met: `objective ttft judged none of 30 answers`, as where streams are
+/// answered as a whole. A step may have been left out by the journeys, and journeys may not have ended.
+fn judged_nothing(result: &ObjectiveResult, plan: &PairPlan, answered: u64) -> Option<String> {
+    let known = plan.profile.slos.iter().find(|it| it.name == result.name)?;
+    let expected = known.step.is_none() && !known.metric.is_of_journeys() && answered > 0;
+    (expected && result.events == 0)
+        .then(|| format!("objective {} judged none of {answered} answers", result.name))
 }
 
 const NOT_DUE: &str = "no request was due";

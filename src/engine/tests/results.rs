@@ -49,6 +49,17 @@ async fn without_objectives_one_failure_fails_the_run() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_says_nothing_about_the_target_fails_no_run() {
+    let one = |n| Script {
+        outcome: if n == 0 { Outcome::Failed(Failure::Exhausted) } else { Outcome::Ok },
+        ..Script::default()
+    };
+    assert_eq!(run(twenty(), one).await, ("ok", String::new()));
+    let said = "no request says anything about the target";
+    assert_eq!(run(twenty(), fails(Failure::Exhausted)).await, ("failed", said.into()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn with_objectives_their_shares_decide() {
     // 19 of 20 are good.
     let lenient = Build { slos: availability(0.95), ..twenty() };

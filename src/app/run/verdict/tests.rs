@@ -62,8 +62,20 @@ fn a_prober_that_failed_by_itself_has_met_no_objective() {
     for own in Outcome::all().filter(|outcome| !outcome.judges_target()) {
         let label = own.label();
         assert_eq!(reasons(&[own, own]), [format!("no request says anything about the target: 2 {label}")]);
-        assert_eq!(reasons(&[own, Outcome::Ok]), [""; 0], "{label}");
+        let judged = [("ttft", true), ("pace", true), ("availability", true)];
+        let fixture = Fixture::new(small_plan()).plays(own, &[]).plays(Outcome::Ok, &judged);
+        assert_eq!(fixture.verdict(None).1, [""; 0], "{label}");
     }
+}
+
+#[test]
+fn an_objective_that_judged_no_answer_is_not_met() {
+    let fixture = Fixture::new(small_plan());
+    let fixture = fixture.plays(Outcome::Ok, &[("pace", true), ("availability", true)]);
+    assert_eq!(
+        fixture.verdict(None),
+        (Exit::Missed, vec!["objective ttft judged none of 1 answers".to_owned()])
+    );
 }
 
 #[test]
