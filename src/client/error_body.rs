@@ -153,14 +153,15 @@ fn first(value: &Value) -> &Value {
     }
 }
 
-/// Whether a field is null, false, zero or empty: some servers send `error` in every event.
+/// Whether a field is null, false, zero or empty, or contains nothing else: some servers send `error` in every event, or
+/// an error object without values in every answer. The same as [`Told`], of a value.
 pub(super) fn is_nothing(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => true,
         Value::String(text) => text.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        Value::Object(fields) => fields.is_empty(),
-        Value::Number(number) => number.as_i64() == Some(0),
+        Value::Array(items) => items.iter().all(is_nothing),
+        Value::Object(fields) => fields.values().all(is_nothing),
+        Value::Number(number) => number.as_f64() == Some(0.0),
         Value::Bool(true) => false,
     }
 }
@@ -243,6 +244,7 @@ mod tests {
         for json in [
             r#"{"error":null,"done":true}"#,
             r#"{"error":{},"message":{"content":"\"error\" is a word"}}"#,
+            r#"{"error":{"message":"","type":"","param":"","code":null},"done":true}"#,
             r#"{"status":"error","code":500}"#,
             r#"{"kind":"error"}"#,
             r#"{"inner":{"error":"boom"}}"#,
@@ -259,6 +261,7 @@ mod tests {
             r#"{"type":"ping"}"#,
             r#"{"error":null,"choices":[]}"#,
             r#"{"error":{},"message":"working on it"}"#,
+            r#"{"error":{"message":"","type":"","param":"","code":null}}"#,
             r#"{"message":"working on it"}"#,
             r#"{"message":"working on it","status":"processing","code":200}"#,
             r#"{"object":"chat.completion.chunk","choices":[{}],"code":500,"message":"x"}"#,

@@ -55,7 +55,7 @@ pub(super) struct Count(pub(super) Option<u64>);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Text(pub(super) Option<String>);
 
-/// Whether a field is present and neither null, false, zero nor empty.
+/// Whether a field is present and neither null, false, zero nor empty, nor contains nothing else.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Told(pub(super) bool);
 
@@ -206,16 +206,16 @@ impl<'de> Deserialize<'de> for Told {
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Told, A::Error> {
                 let mut told = Told(false);
-                while seq.next_element::<IgnoredAny>()?.is_some() {
-                    told = Told(true);
+                while let Some(Told(item)) = seq.next_element()? {
+                    told.0 |= item;
                 }
                 Ok(told)
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Told, A::Error> {
                 let mut told = Told(false);
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {
-                    told = Told(true);
+                while let Some((_, Told(value))) = map.next_entry::<IgnoredAny, Told>()? {
+                    told.0 |= value;
                 }
                 Ok(told)
             }
@@ -311,6 +311,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::error_body;
 
     fn read<T: DeserializeOwned>(json: &str) -> T {
         parse("it", json.as_bytes()).unwrap()
@@ -340,11 +341,27 @@ mod tests {
         assert_eq!(read::<List<Text>>("[1,null,\"a\"]").0.len(), 3);
         assert_eq!(read::<List<Object<IgnoredAny>>>("{\"a\":1}").objects().count(), 1);
         assert!(read::<List<Text>>("7").0.is_empty());
-        for json in ["{}", "[]", "0", "null", "\"\"", "false"] {
-            assert_eq!(read::<Told>(json), Told(false), "{json}");
+    }
+
+    /// Both ways to read a field agree.
+    #[test]
+    fn what_contains_nothing_is_nothing() {
+        let nothing = |json: &str| (!read::<Told>(json).0, error_body::is_nothing(&read(json)));
+        for json in [
+            "{}",
+            "[]",
+            "0",
+            "0.0",
+            "null",
+            "\"\"",
+            "false",
+            "[0]",
+            r#"{"message":"","code":null,"in":[{"a":0}]}"#,
+        ] {
+            assert_eq!(nothing(json), (true, true), "{json}");
         }
-        for json in ["{\"a\":1}", "[0]", "-1", "true", "\"a\""] {
-            assert_eq!(read::<Told>(json), Told(true), "{json}");
+        for json in ["{\"a\":1}", "[0,1]", "-1", "0.5", "true", "\"a\"", r#"{"message":"","code":500}"#] {
+            assert_eq!(nothing(json), (false, false), "{json}");
         }
     }
 

@@ -258,6 +258,7 @@ fn trap_25_odd_types_of_what_measures_nothing_fail_no_answer() {
         r#"{"choices":[null,7,{"index":null,"delta":{"content":["a"]}}],"usage":"12"}"#,
         r#"{"choices":[{"delta":{"content":{"type":"text","text":"a"}}}],"usage":[]}"#,
         r#"{"choices":[{"delta":{"content":"a"},"finish_reason":"null"}],"error":{},"usage":-1}"#,
+        r#"{"choices":[{"delta":{"content":"a"},"error":{"code":0}}],"error":{"message":"","type":"","param":"","code":null}}"#,
     ] {
         let expected = Delta { content: vec![Content::Text("a".into())], ..Delta::default() };
         assert_eq!(event(data).unwrap(), expected, "{data}");
