@@ -106,7 +106,6 @@ fn delta(answer: wire::Answer, streamed: bool, json: &[u8]) -> Delta {
         failed |= choice.error.0;
         out.finish = choice.finish_reason.0;
         out.logprobs = choice.logprobs.0.map_or(0, |logprobs| logprobs.tokens());
-        out.content.extend(choice.text.0.map(Content::Text));
         match (choice.delta.0, choice.message.0) {
             // Some servers repeat the whole message in the last chunk.
             (delta, Some(message)) if streamed => {
@@ -118,6 +117,11 @@ fn delta(answer: wire::Answer, streamed: bool, json: &[u8]) -> Delta {
                 let message = message.or(delta).unwrap_or_default();
                 out.hidden = message_content(*message, &mut out.content, &mut out.tool_calls);
             }
+        }
+        // Some servers repeat the text of a message here.
+        let says = |content: &[Content]| content.iter().any(|it| !matches!(it, Content::ToolCall(_)));
+        if !says(&out.content) && !says(&out.repeated) {
+            out.content.extend(choice.text.0.map(Content::Text));
         }
     }
     out.error = failed.then(|| error_in(json));

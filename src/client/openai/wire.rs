@@ -50,7 +50,7 @@ pub(super) struct Choice {
     index: Count,
     pub(super) delta: Object<Message>,
     pub(super) message: Object<Message>,
-    /// The text of a completion.
+    /// The text of a completion. Together AI has it in chat completions, too, beside the same text in `delta`.
     pub(super) text: Text,
     pub(super) finish_reason: Finish,
     pub(super) logprobs: Object<Logprobs>,

@@ -180,6 +180,18 @@ fn every_kind_of_content() {
 }
 
 #[test]
+fn a_text_beside_a_message_is_not_counted_twice() {
+    let said = [Content::Text("a".into())];
+    assert_eq!(content_of(r#"{"choices":[{"index":0,"text":"a","delta":{"content":"a"}}]}"#), said);
+    assert_eq!(content_of(r#"{"choices":[{"index":0,"text":"a","delta":{"content":""}}]}"#), said);
+    assert_eq!(content_of(r#"{"choices":[{"index":0,"text":"a"}]}"#), said);
+    let whole = br#"{"choices":[{"text":"a","message":{"content":"a"},"finish_reason":"stop"}]}"#;
+    assert_eq!(OpenAiChat.decode_whole(whole).unwrap().content, said);
+    let call = r#"{"choices":[{"text":"a","delta":{"tool_calls":[{"index":0,"function":{"name":"f"}}]}}]}"#;
+    assert_eq!(content_of(call), [Content::ToolCall("f".into()), Content::Text("a".into())]);
+}
+
+#[test]
 fn the_first_choice_is_the_one_with_index_0() {
     let data = r#"{"choices":[{"index":1,"delta":{"content":"b"}},{"index":0,"delta":{"content":"a"}}]}"#;
     assert_eq!(content_of(data), [Content::Text("a".into())]);
