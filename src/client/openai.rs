@@ -165,8 +165,8 @@ pub(super) fn counts(usage: Usage) -> Reported {
         (Some(missing), Some(n)) if missing > n => {
             let missing = missing - n;
             let written = usage.cache_creation_input_tokens.0.unwrap_or(0);
-            let is_cached =
-                cached.is_some_and(|n| n > 0 && (missing == n || missing == n.saturating_add(written)));
+            let read = cached.unwrap_or(0);
+            let is_cached = [read, written, read.saturating_add(written)].contains(&missing);
             let is_reasoning = reasoning.is_none_or(|n| n == 0 || n == missing);
             if is_cached && reasoning != Some(missing) {
                 input = input.map(|n| n.saturating_add(missing));

@@ -315,6 +315,24 @@ fn trap_26_counts_under_the_names_of_vendors() {
 }
 
 #[test]
+fn what_is_written_to_the_cache_beside_the_prompt_is_input() {
+    let usage = |cache: &str, total: u64| {
+        let data = format!(
+            r#"{{"choices":[],"usage":{{"prompt_tokens":10,"completion_tokens":2,"total_tokens":{total},{cache}}}}}"#
+        );
+        let usage = event(&data).unwrap().usage.unwrap();
+        (usage.input, usage.output, usage.cached_input, usage.reasoning)
+    };
+    let written = r#""cache_creation_input_tokens":1000"#;
+    let both = |read| format!(r#"{written},"cache_read_input_tokens":{read}"#);
+    assert_eq!(usage(written, 1012), (Some(1010), Some(2), None, None));
+    assert_eq!(usage(&both(0), 1012), (Some(1010), Some(2), Some(0), None));
+    assert_eq!(usage(&both(8), 1020), (Some(1018), Some(2), Some(8), None));
+    // As much as neither of them is hidden output.
+    assert_eq!(usage(&both(0), 512), (Some(10), Some(502), Some(0), Some(500)));
+}
+
+#[test]
 fn trap_24_an_error_in_a_choice() {
     let data = r#"{"choices":[{"index":0,"delta":{},"finish_reason":"error","error":{"code":502,"message":"upstream"}}]}"#;
     assert_eq!(event(data).unwrap().error.as_deref(), Some("502: upstream"));
