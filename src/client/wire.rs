@@ -8,6 +8,7 @@ use crate::json_size;
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -17,12 +18,23 @@ const MAX_QUOTED: usize = 16 << 10;
 
 /// Parses an event or a document.
 pub(super) fn parse<T: DeserializeOwned>(what: &'static str, json: &[u8]) -> Result<T, Malformed> {
-    answer_json::parse(json).map_err(|source| malformed(what, json, source))
+    answer_json::parse(json)
+        .or_else(|source| with_repeated_keys(json).ok_or_else(|| malformed(what, json, source)))
 }
 
 /// Parses an event or a document that is known to be text: like [`parse`], for less.
 pub(super) fn parse_text<T: DeserializeOwned>(what: &'static str, json: &str) -> Result<T, Malformed> {
-    answer_json::parse_text(json).map_err(|source| malformed(what, json.as_bytes(), source))
+    let bytes = json.as_bytes();
+    answer_json::parse_text(json)
+        .or_else(|source| with_repeated_keys(bytes).ok_or_else(|| malformed(what, bytes, source)))
+}
+
+/// Parses what has a key twice in an object, of which the last one counts, as in most parsers. What is no JSON, or of
+/// another type, fails here once more. Values take more memory than their text, so a document may be too large.
+#[cold]
+fn with_repeated_keys<T: DeserializeOwned>(json: &[u8]) -> Option<T> {
+    let value: Value = json_size::fits(json).then(|| answer_json::parse(json).ok())??;
+    T::deserialize(value).ok()
 }
 
 #[cold]
@@ -31,7 +43,7 @@ fn malformed(what: &'static str, json: &[u8], source: serde_json::Error) -> Malf
 }
 
 /// Parses into values of unknown structure, which take much more memory than their text.
-pub(super) fn parse_value(what: &'static str, json: &[u8]) -> Result<serde_json::Value, Malformed> {
+pub(super) fn parse_value(what: &'static str, json: &[u8]) -> Result<Value, Malformed> {
     if !json_size::fits(json) {
         return Err(Malformed::TooLarge { what });
     }
@@ -373,6 +385,30 @@ mod tests {
         let long = format!("\"{}", "x".repeat(20_000));
         let error = parse::<Count>("an event", long.as_bytes()).unwrap_err().to_string();
         assert!(error.ends_with("; it has 20001 bytes"), "{error}");
+    }
+
+    #[test]
+    fn the_last_of_repeated_keys_counts() {
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct It {
+            a: Text,
+            of: List<Object<It>>,
+        }
+        for json in [
+            r#"{"a":"x","a":"y","of":[]}"#,
+            r#"{"of":[{"a":"y","a":"y"}],"a":"x","a":"y"}"#,
+            r#"{"b":NaN,"a":"x","a":"y"}"#,
+            "\u{feff}{\"a\":null,\"a\":\"y\"}",
+        ] {
+            assert_eq!(read::<It>(json).a.0.as_deref(), Some("y"), "{json}");
+            assert_eq!(parse_text::<It>("it", json).unwrap().a.0.as_deref(), Some("y"), "{json}");
+        }
+        for json in [r#"{"a":"x","a":"#, r#"{"a":"x","a":}"#, r#""a""#] {
+            assert!(parse::<It>("it", json.as_bytes()).is_err(), "{json}");
+        }
+        let large = format!(r#"{{"a":"x","a":"y","of":[{}{{}}]}}"#, "{},".repeat(200_000));
+        assert!(parse::<It>("it", large.as_bytes()).is_err());
     }
 
     #[test]

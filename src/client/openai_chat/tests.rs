@@ -163,6 +163,16 @@ fn trap_02_reasoning_under_either_name() {
 }
 
 #[test]
+fn a_key_that_comes_twice_is_no_failure() {
+    let twice =
+        r#"{"choices":[{"delta":{"reasoning_content":"hm","reasoning_content":"hm","content":null}}]}"#;
+    assert_eq!(content_of(twice), [Content::Reasoning("hm".into())]);
+    let whole = br#"{"choices":[{"message":{"content":"a","content":"a"}}],"usage":null,"usage":{"prompt_tokens":5}}"#;
+    let whole = OpenAiChat.decode_whole(whole).unwrap();
+    assert_eq!((whole.content, whole.usage.unwrap().input), (vec![Content::Text("a".into())], Some(5)));
+}
+
+#[test]
 fn every_kind_of_content() {
     let data = r#"{"choices":[{"delta":{"content":"a\n","refusal":"no","tool_calls":[
         {"index":0,"function":{"name":"f","arguments":"{\"x\""}},{"index":1},{"function":{"arguments":":1}"}}]}}]}"#;
