@@ -209,11 +209,17 @@ fn message_content(
         message.thinking,
         message.reasoning_details,
     ];
-    let hidden = by_name.iter().map(wire::Parts::hidden).max().unwrap_or_default();
+    let mut hidden = by_name.iter().map(wire::Parts::hidden).max().unwrap_or_default();
     let named = by_name.into_iter().filter(|parts| !parts.0.is_empty());
     let reasoning = named.map(wire::Parts::reasoning).find(|text| !text.is_empty());
     add(Content::Reasoning, reasoning.unwrap_or_default());
     for part in message.content.0 {
+        if part.is_reasoning() {
+            let parts = wire::Parts(vec![part]);
+            hidden = hidden.max(parts.hidden());
+            add(Content::Reasoning, parts.reasoning());
+            continue;
+        }
         add(Content::Reasoning, part.thinking.reasoning());
         add(Content::Text, part.text.0.unwrap_or_default());
         add(Content::Refusal, part.refusal.0.unwrap_or_default());

@@ -163,30 +163,29 @@ pub(super) struct Finish(pub(super) Option<String>);
 #[derive(Default)]
 pub(super) struct Parts(pub(super) Vec<Part>);
 
-/// One part of content that is an array. Mistral's reasoning models put theirs under `thinking`.
+/// One part of content that is an array. Reasoning is under `thinking` (Mistral), or the type says that it is some.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Part {
+    r#type: Text,
     pub(super) text: Text,
-    pub(super) summary: Text,
+    /// Databricks has a list of parts here.
+    summary: Parts,
     pub(super) refusal: Text,
     pub(super) thinking: Parts,
+    reasoning: Parts,
     /// Of reasoning, in `OpenRouter`'s details: what it is signed with, or all of it, encrypted.
     signature: Text,
     data: Text,
 }
 
 impl Parts {
-    /// The visible text of the parts.
-    pub(super) fn visible(self) -> String {
-        self.0.into_iter().filter_map(|part| part.text.0).collect()
-    }
-
     /// What the parts of a reasoning field say about reasoning that they do not show.
     pub(super) fn hidden(&self) -> HiddenReasoning {
-        let of = |part: &Part| match (&part.summary.0, &part.data.0, &part.signature.0) {
-            (None, None, None) => HiddenReasoning::Untold,
-            (None, None, Some(_)) => HiddenReasoning::Possible,
+        let of = |part: &Part| match (&part.data.0, &part.signature.0) {
+            _ if !part.summary.0.is_empty() => HiddenReasoning::Certain,
+            (None, None) => HiddenReasoning::Untold,
+            (None, Some(_)) => HiddenReasoning::Possible,
             _ => HiddenReasoning::Certain,
         };
         self.0.iter().map(of).max().unwrap_or_default()
@@ -194,11 +193,21 @@ impl Parts {
 
     /// The reasoning in the parts of a reasoning field.
     pub(super) fn reasoning(self) -> String {
-        let text = |part: Part| match part.text.0.or(part.summary.0) {
-            Some(text) => text,
-            None => part.thinking.visible(),
+        let nested = |part: Part| {
+            let mut texts = [part.summary, part.reasoning, part.thinking].into_iter().map(Self::reasoning);
+            texts.find(|text| !text.is_empty())
         };
-        self.0.into_iter().map(text).collect()
+        let text = |mut part: Part| part.text.0.take().or_else(|| nested(part));
+        self.0.into_iter().filter_map(text).collect()
+    }
+}
+
+impl Part {
+    /// Whether this part of content is reasoning, so that its text is not visible.
+    pub(super) fn is_reasoning(&self) -> bool {
+        let kind = self.r#type.0.as_deref().unwrap_or_default();
+        let named = ["reasoning", "thinking"].iter().any(|name| kind.contains(name));
+        named || !self.summary.0.is_empty() || !self.reasoning.0.is_empty()
     }
 }
 

@@ -1,7 +1,7 @@
 use super::*;
 use crate::client::json_call;
 use crate::client::testing::target;
-use crate::exchange::{Content, Message, Usage};
+use crate::exchange::{Content, HiddenReasoning, Message, Usage};
 use bytes::Bytes;
 use http::header;
 use std::sync::Arc;
@@ -187,6 +187,25 @@ fn every_kind_of_content() {
     let parts = r#"{"choices":[{"delta":{"content":[
         {"type":"thinking","thinking":[{"type":"text","text":"hm"}]},{"type":"text","text":"a"},{"type":"image"}]}}]}"#;
     assert_eq!(content_of(parts), [Content::Reasoning("hm".into()), Content::Text("a".into())]);
+}
+
+#[test]
+fn trap_02_reasoning_among_the_parts_of_content() {
+    use HiddenReasoning::{Certain, Possible, Untold};
+    for (part, hidden) in [
+        (r#"{"type":"reasoning","summary":[{"type":"summary_text","text":"h"},{"text":"m"}]}"#, Certain),
+        (r#"{"type":"reasoning","summary":"hm"}"#, Certain),
+        (r#"{"type":"reasoning","text":"hm"}"#, Untold),
+        (r#"{"type":"reasoning","reasoning":"hm"}"#, Untold),
+        (r#"{"type":"thinking","thinking":"hm","signature":"s"}"#, Possible),
+        (r#"{"thinking":[{"type":"text","text":"hm"}]}"#, Untold),
+    ] {
+        let data =
+            format!(r#"{{"choices":[{{"delta":{{"content":[{part},{{"type":"text","text":"a"}}]}}}}]}}"#);
+        let delta = event(&data).unwrap();
+        assert_eq!(delta.content, [Content::Reasoning("hm".into()), Content::Text("a".into())], "{part}");
+        assert_eq!(delta.hidden, hidden, "{part}");
+    }
 }
 
 #[test]
