@@ -15,11 +15,13 @@ use serde_json::{Map, Value};
 
 /// The data of the terminal event of a stream of choices.
 const DONE: &str = "[DONE]";
+/// Names of events that are errors, in any case.
+const ERRORS: [&str; 2] = ["error", "exception"];
 
 /// Handles events that are the same in all APIs; `None` if the event is not one of them.
 pub(super) fn common_event(event: Event<'_>) -> Option<Delta> {
     let data = event.data.trim();
-    if event.name == Some("error") {
+    if event.name.is_some_and(|name| ERRORS.iter().any(|it| name.eq_ignore_ascii_case(it))) {
         return Some(Delta { error: Some(error_event(data)), ..Delta::default() });
     }
     // Some gateways send empty events to keep a connection alive, and `[DONE]` at the end of every stream: also of one

@@ -278,6 +278,10 @@ fn trap_08_error_objects_of_every_shape() {
     };
     assert_eq!(named(r#"{"message":"boom","code":"c"}"#).as_deref(), Some("c: boom"));
     assert_eq!(named("overloaded").as_deref(), Some("overloaded"));
+    for name in ["Error", "exception", "EXCEPTION"] {
+        let event = Event { name: Some(name), data: r#"{"message":"boom"}"#, ..Event::default() };
+        assert_eq!(OpenAiChat.decode_event(event).unwrap().error.as_deref(), Some("boom"), "{name}");
+    }
     let none = r#"{"error":null,"object":"chat.completion.chunk","choices":[{"delta":{"content":"a"}}]}"#;
     assert_eq!(event(none).unwrap().error, None);
 }
