@@ -144,6 +144,14 @@ fn error_in(json: &[u8]) -> String {
     .unwrap_or_else(|| "an error without a message".into())
 }
 
+/// The counts in the usage of an answer for which nothing is generated: the total is the input, where it stands alone.
+pub(super) fn input_counts(mut usage: Usage) -> Reported {
+    if usage.prompt_tokens.0.max(usage.input_tokens.0).unwrap_or(0) == 0 && usage.total_tokens.0.is_some() {
+        usage.prompt_tokens = usage.total_tokens;
+    }
+    counts(usage)
+}
+
 /// The counts in a usage object of any of these APIs.
 pub(super) fn counts(usage: Usage) -> Reported {
     let input_details = usage.prompt_tokens_details.0.or(usage.input_tokens_details.0).unwrap_or_default();

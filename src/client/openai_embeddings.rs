@@ -43,7 +43,7 @@ impl Decoder for OpenAiEmbeddings {
             return Err(Malformed::Missing("the answer's embedding"));
         }
         Ok(Delta {
-            usage: answer.usage.0.map(|usage| openai::counts(*usage)),
+            usage: answer.usage.0.map(|usage| openai::input_counts(*usage)),
             terminal: true,
             ..Delta::default()
         })
@@ -116,6 +116,18 @@ mod tests {
                 r#"{{"object":"list","data":[{{"index":0,"embedding":{embedding}}}],"usage":{{"prompt_tokens":5,"total_tokens":5}}}}"#
             );
             assert_eq!(OpenAiEmbeddings.decode_whole(body.as_bytes()).unwrap(), expected);
+        }
+        for (usage, input) in [
+            (r#"{"total_tokens":10}"#, Some(10)),
+            (r#"{"prompt_tokens":0,"total_tokens":10}"#, Some(10)),
+            (r#"{"prompt_tokens":null,"total_tokens":10.0}"#, Some(10)),
+            (r#"{"prompt_tokens":7}"#, Some(7)),
+            (r#"{"prompt_tokens":0}"#, Some(0)),
+            (r#"{}"#, None),
+        ] {
+            let body = format!(r#"{{"data":[{{"embedding":[1]}}],"usage":{usage}}}"#);
+            let read = OpenAiEmbeddings.decode_whole(body.as_bytes()).unwrap().usage.unwrap();
+            assert_eq!(read, Usage { input, ..Usage::default() }, "{usage}");
         }
         for body in [r#"{"data":[]}"#, r#"{"data":[{"embedding":[]}]}"#, "{}"] {
             let error = OpenAiEmbeddings.decode_whole(body.as_bytes()).unwrap_err().to_string();
