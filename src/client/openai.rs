@@ -7,7 +7,7 @@ pub(super) use wire::Usage;
 
 use super::dialect::Malformed;
 use super::mapped::error_event;
-use super::wire::{parse, parse_text, parse_value};
+use super::wire::{Count, Object, parse, parse_text, parse_value};
 use super::{error_body, fingerprint, json_call};
 use crate::exchange::{Call, Content, Delta, HiddenReasoning, ToolCallPiece, Usage as Reported};
 use crate::framing::Event;
@@ -154,20 +154,24 @@ pub(super) fn input_counts(mut usage: Usage) -> Reported {
 
 /// The counts in a usage object of any of these APIs.
 pub(super) fn counts(usage: Usage) -> Reported {
-    let input_details = usage.prompt_tokens_details.0.or(usage.input_tokens_details.0).unwrap_or_default();
-    let output_details =
-        usage.completion_tokens_details.0.or(usage.output_tokens_details.0).unwrap_or_default();
-    let mut input = usage.prompt_tokens.0.or(usage.input_tokens.0);
-    let mut output = usage.completion_tokens.0.or(usage.output_tokens.0);
-    let mut reasoning = output_details.reasoning_tokens.0.or(usage.reasoning_tokens.0);
-    let cached = [
-        input_details.cached_tokens,
+    // A zero under one name may be a default, next to the real count under another.
+    let most = |counts: &[Count]| counts.iter().filter_map(|count| count.0).max();
+    let cached = |details: Object<wire::InputDetails>| details.0.unwrap_or_default().cached_tokens;
+    let reasoned = |details: Object<wire::OutputDetails>| details.0.unwrap_or_default().reasoning_tokens;
+    let mut input = most(&[usage.prompt_tokens, usage.input_tokens]);
+    let mut output = most(&[usage.completion_tokens, usage.output_tokens]);
+    let mut reasoning = most(&[
+        reasoned(usage.completion_tokens_details),
+        reasoned(usage.output_tokens_details),
+        usage.reasoning_tokens,
+    ]);
+    let cached = most(&[
+        cached(usage.prompt_tokens_details),
+        cached(usage.input_tokens_details),
         usage.cached_tokens,
         usage.prompt_cache_hit_tokens,
         usage.cache_read_input_tokens,
-    ];
-    // A zero under one name may be a default, next to the real count under another.
-    let cached = cached.iter().filter_map(|count| count.0).max();
+    ]);
     // What some providers leave out of the prompt or of the output, the total shows.
     let missing = usage.total_tokens.0.zip(input).and_then(|(total, input)| total.checked_sub(input));
     match (missing.filter(|n| *n > 0), output) {

@@ -331,6 +331,7 @@ fn trap_26_counts_under_the_names_of_vendors() {
         ("zero beside it", format!(r#""prompt_tokens":10,"completion_tokens":5,"cached_tokens":8,"prompt_tokens_details":{{"cached_tokens":0}},{details}"#)),
         ("input and output", r#""input_tokens":10,"output_tokens":5,"input_tokens_details":{"cached_tokens":8},"output_tokens_details":{"reasoning_tokens":2}"#.to_owned()),
         ("Anthropic behind a gateway", format!(r#""prompt_tokens":10,"completion_tokens":5,"cache_read_input_tokens":8,{details}"#)),
+        ("zeros under the other names", r#""prompt_tokens":0,"completion_tokens":0,"input_tokens":10,"output_tokens":5,"total_tokens":15,"prompt_tokens_details":{"cached_tokens":0},"input_tokens_details":{"cached_tokens":8},"completion_tokens_details":{"reasoning_tokens":0},"output_tokens_details":{"reasoning_tokens":2}"#.to_owned()),
         ("xAI, reasoning beside output", r#""prompt_tokens":10,"completion_tokens":3,"total_tokens":15,"prompt_tokens_details":{"cached_tokens":8},"completion_tokens_details":{"reasoning_tokens":2}"#.to_owned()),
         ("no output, but a total", r#""prompt_tokens":10,"total_tokens":15,"cached_tokens":8,"reasoning_tokens":2"#.to_owned()),
     ] {
