@@ -7,7 +7,7 @@
 
 use super::body_decoder::Mode;
 use super::dialect::{Decoder, Dialect, Malformed};
-use super::wire::{self, Count, List, Object, Text};
+use super::wire::{self, Count, List, Object, Text, missing};
 use super::{fingerprint, json_call, openai};
 use crate::exchange::{Ask, Call, Content, CountedApart, Delta, HiddenReasoning, Role, ToolCallPiece, Usage};
 use crate::framing::Event;
@@ -190,7 +190,7 @@ impl Decoder for Gemini {
     fn decode_whole(&self, body: &[u8]) -> Result<Delta, Malformed> {
         let answers = parse("the answer", body)?;
         if answers.iter().all(|answer| answer.candidates.is_none() && answer.prompt_feedback.0.is_none()) {
-            return Err(Malformed::Missing("the answer's `candidates`"));
+            return Err(missing("the answer's `candidates`", body));
         }
         let mut all = Delta { terminal: true, ..Delta::default() };
         for delta in answers.into_iter().map(delta) {

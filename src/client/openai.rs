@@ -7,7 +7,7 @@ pub(super) use wire::Usage;
 
 use super::dialect::Malformed;
 use super::mapped::error_event;
-use super::wire::{Count, Object, parse, parse_text, parse_value};
+use super::wire::{Count, Object, missing, parse, parse_text, parse_value};
 use super::{error_body, fingerprint, json_call};
 use crate::exchange::{Call, Content, Delta, HiddenReasoning, ToolCallPiece, Usage as Reported};
 use crate::framing::Event;
@@ -49,7 +49,7 @@ pub(super) fn decode_whole(body: &[u8]) -> Result<Delta, Malformed> {
     let choices = answer.choices.is_some();
     let mut delta = delta(answer, false, body);
     if delta.error.is_none() && !choices {
-        return Err(Malformed::Missing("the answer's first choice"));
+        return Err(missing("the answer's first choice", body));
     }
     delta.terminal = true;
     Ok(delta)

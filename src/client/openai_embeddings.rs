@@ -4,7 +4,7 @@
 use super::body_decoder::MAX_BODY;
 use super::dialect::{Decoder, Demands, Dialect, Malformed};
 use super::openai;
-use super::wire::{List, Object, any_value, parse, reads_as_nothing};
+use super::wire::{List, Object, any_value, missing, parse, reads_as_nothing};
 use crate::exchange::{Ask, Call, Delta, Role};
 use crate::framing::Event;
 use crate::plan::{Target, apply_patch};
@@ -90,7 +90,7 @@ impl Decoder for OpenAiEmbeddings {
         let items = &answer.data.0;
         let is_vector = |item: &Object<EmbeddingsItem>| item.0.as_ref().is_some_and(|it| it.embedding.0);
         if items.is_empty() || !items.iter().all(is_vector) {
-            return Err(Malformed::Missing("the answer's embedding"));
+            return Err(missing("the answer's embedding", body));
         }
         Ok(Delta {
             usage: answer.usage.0.map(|usage| openai::input_counts(*usage)),
@@ -190,7 +190,7 @@ mod tests {
             "{}",
         ] {
             let error = OpenAiEmbeddings.decode_whole(body.as_bytes()).unwrap_err().to_string();
-            assert_eq!(error, "the answer's embedding is missing");
+            assert_eq!(error, format!("the answer's embedding is missing; it is `{body}`"));
         }
     }
 }

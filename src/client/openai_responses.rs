@@ -2,7 +2,7 @@
 
 use super::dialect::{Decoder, Dialect, Malformed};
 use super::openai_chat::role;
-use super::wire::{Count, List, Object, Text, parse, parse_text, parse_value};
+use super::wire::{Count, List, Object, Text, missing, parse, parse_text, parse_value};
 use super::{error_body, fingerprint, openai};
 use crate::exchange::{Ask, Call, Content, Delta, HiddenReasoning, ToolCallPiece};
 use crate::framing::Event;
@@ -128,7 +128,7 @@ impl Decoder for OpenAiResponses {
             return Ok(Delta { error: Some(error_in(body, "")), ..Delta::default() });
         }
         if response.status.0.is_none() && response.output.0.is_empty() {
-            return Err(Malformed::Missing("the answer's output"));
+            return Err(missing("the answer's output", body));
         }
         Ok(Delta {
             finish: finish(&response),

@@ -42,6 +42,12 @@ fn malformed(what: &'static str, json: &[u8], source: serde_json::Error) -> Malf
     Malformed::Json { what: what.into(), source, came: quoted(answer_json::without_bom(json)) }
 }
 
+/// The error that a document has not what its dialect requires.
+#[cold]
+pub(super) fn missing(what: &'static str, json: &[u8]) -> Malformed {
+    Malformed::Missing { what, came: quoted(answer_json::without_bom(json)) }
+}
+
 /// Parses into values of unknown structure, which take much more memory than their text.
 pub(super) fn parse_value(what: &'static str, json: &[u8]) -> Result<Value, Malformed> {
     if !json_size::fits(json) {

@@ -443,7 +443,7 @@ fn a_whole_answer_that_is_cut_or_has_no_choices() {
     let missing = OpenAiChat.decode_whole(br#"{"id":"x"}"#).unwrap_err();
     assert_eq!(
         (missing.to_string().as_str(), missing.is_cut()),
-        ("the answer's first choice is missing", false)
+        ("the answer's first choice is missing; it is `{\"id\":\"x\"}`", false)
     );
 }
 
