@@ -38,6 +38,7 @@ struct Candidate {
     index: Count,
     content: Object<GeminiContent>,
     finish_reason: Text,
+    finish_message: Text,
     logprobs_result: Object<LogprobsResult>,
 }
 
@@ -151,11 +152,12 @@ fn parse(what: &'static str, json: &[u8]) -> Result<Vec<GeminiAnswer>, Malformed
 fn delta(answer: GeminiAnswer) -> Delta {
     let candidates = answer.candidates.into_iter().flat_map(List::objects);
     let first = candidates.into_iter().find(|candidate| candidate.index.0.unwrap_or(0) == 0);
-    let Candidate { content, finish_reason, logprobs_result, .. } = first.unwrap_or_default();
+    let Candidate { content, finish_reason, finish_message, logprobs_result, .. } = first.unwrap_or_default();
     // A blocked prompt has no candidates: the block reason takes the place of the finish reason.
     let blocked = answer.prompt_feedback.0.and_then(|feedback| feedback.block_reason.0);
     let mut delta = Delta {
         finish: finish_reason.0.filter(|reason| reason != UNSPECIFIED).or(blocked),
+        finish_message: finish_message.0,
         logprobs: logprobs_result.0.map_or(0, |result| result.chosen_candidates.0.len() as u64),
         usage: answer.usage_metadata.0.map(|counts| counts.usage()),
         ..Delta::default()
@@ -199,6 +201,7 @@ impl Decoder for Gemini {
             all.logprobs += delta.logprobs;
             all.hidden = all.hidden.max(delta.hidden);
             all.finish = delta.finish.or(all.finish);
+            all.finish_message = delta.finish_message.or(all.finish_message);
             if let Some(usage) = delta.usage {
                 all.usage.get_or_insert_default().update(usage);
             }

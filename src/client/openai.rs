@@ -106,7 +106,8 @@ fn delta(answer: wire::Answer, streamed: bool, json: &[u8]) -> Delta {
     if let Some(choice) = answer.choices.and_then(|choices| choices.0) {
         usage = usage.or(choice.usage.0);
         failed |= choice.error.0;
-        out.finish = choice.finish_reason.0;
+        out.finish = choice.finish_reason.reason;
+        out.finish_message = choice.finish_reason.message;
         out.logprobs = choice.logprobs.0.map_or(0, |logprobs| logprobs.tokens());
         match (choice.delta.0, choice.message.0) {
             // Some servers repeat the whole message in the last chunk.

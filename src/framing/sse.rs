@@ -2,8 +2,8 @@
 //!
 //! It deviates from the standard because of existing servers. [`SseDecoder::finish`] delivers a last event that was not
 //! ended by a blank line. An event with a name but without data is delivered. JSON without `data:`, which is how some
-//! servers send an error, is an event, and the field `error` (llama.cpp) is the data of an event of that name. The size of
-//! an event is limited. `id` and `retry` are meant for browsers that reconnect; they are ignored.
+//! servers send an error, is an event, and the field `error` (llama.cpp) is the data of an event of that name. Comments in an
+//! event named `error` (NVIDIA Dynamo) are its data, if it has no other. The size of an event is limited. `id` and `retry` are meant for browsers that reconnect; they are ignored.
 
 use super::{Error, Event};
 
@@ -114,6 +114,7 @@ impl SseDecoder {
                 self.line.clear();
             } else if let Some(data) = self.lone_data(line, rest) {
                 self.deliver(data, each)?;
+                self.data.clear();
                 self.name.clear();
                 rest = self.line_end(rest);
             } else {
@@ -231,6 +232,8 @@ impl SseDecoder {
                 }
                 if self.has_data {
                     self.data.push(b'\n');
+                } else {
+                    self.data.clear();
                 }
                 self.data.extend_from_slice(value);
                 self.has_data = true;
@@ -239,7 +242,14 @@ impl SseDecoder {
                 self.name.clear();
                 self.name.extend_from_slice(value);
             }
-            // A comment (no name), `id` or `retry`.
+            // A comment, as which some servers (NVIDIA Dynamo) write what the error is.
+            b"" if self.name == b"error" && !self.has_data => {
+                if !self.data.is_empty() {
+                    self.data.push(b'\n');
+                }
+                self.data.extend_from_slice(value);
+            }
+            // Another comment, `id` or `retry`.
             _ => {}
         }
     }
@@ -366,6 +376,24 @@ mod tests {
         assert_eq!(decode([&b"error:boom\n\ndata: a\n\n"[..]], 64).0.len(), 2);
         for text in ["error\n\n", "error: \n\n", "errors: a\n\n"] {
             assert_eq!(decode([text.as_bytes()], 64).0, [], "{text}");
+        }
+    }
+
+    #[test]
+    fn trap_24_comments_are_the_data_of_an_error_without_any() {
+        for (text, error) in [
+            ("event: error\n: engine worker died\n: twice\n\n", "engine worker died\ntwice"),
+            ("event: error\n: ping\ndata: boom\n\n", "boom"),
+            ("event: error\n: ping\ndata: boom\ndata: twice\n\n", "boom\ntwice"),
+            ("event: error\n\n", ""),
+            ("event: error\ndata:\n: ping\n\n", ""),
+        ] {
+            let text = format!("{text}data: a\n: c\n\nevent: x\n: c\n\n");
+            let (events, _) = decode([text.as_bytes()], 64);
+            let expected = [(Some("error"), error), (None, "a"), (Some("x"), "")];
+            let expected = expected.map(|(name, data)| (name.map(str::to_owned), data.to_owned()));
+            assert_eq!(events, expected, "{text:?}");
+            assert_eq!(decode(text.as_bytes().chunks(1), 64).0, expected, "{text:?}");
         }
     }
 

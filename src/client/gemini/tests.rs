@@ -63,3 +63,13 @@ fn thoughts_are_output_beside_the_candidates() {
     assert_eq!(usage(all), expected);
     assert_eq!(usage(json!({ "promptTokenCount": 9 })).output, None);
 }
+
+#[test]
+fn what_a_finish_reason_means_is_told() {
+    let event = |json: &str| Gemini.decode_event(Event { data: json, ..Event::default() }).unwrap();
+    let failed = event(
+        r#"{"candidates":[{"finishReason":"MALFORMED_FUNCTION_CALL","finishMessage":"Malformed function call: x("}]}"#,
+    );
+    assert_eq!(failed.finish.as_deref(), Some("MALFORMED_FUNCTION_CALL"));
+    assert_eq!(failed.finish_message.as_deref(), Some("Malformed function call: x("));
+}

@@ -155,9 +155,12 @@ pub(super) struct OutputDetails {
     pub(super) reasoning_tokens: Count,
 }
 
-/// A finish reason: a string, or an object with its type.
+/// A finish reason: a string, or an object with its type and a message (SGLang).
 #[derive(Default)]
-pub(super) struct Finish(pub(super) Option<String>);
+pub(super) struct Finish {
+    pub(super) reason: Option<String>,
+    pub(super) message: Option<String>,
+}
 
 /// Content: a string, a number, or parts.
 #[derive(Default)]
@@ -240,13 +243,14 @@ impl<'de> Deserialize<'de> for Finish {
         #[serde(default)]
         struct Typed {
             r#type: Text,
+            message: Text,
         }
 
         struct Reason;
         impl<'de> Visitor<'de> for Reason {
             type Value = Finish;
 
-            reads_as_nothing!(Finish(None); bool, number, null, array);
+            reads_as_nothing!(Finish::default(); bool, number, null, array);
 
             fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
                 any_value(f)
@@ -255,11 +259,12 @@ impl<'de> Deserialize<'de> for Finish {
             fn visit_str<E>(self, text: &str) -> Result<Finish, E> {
                 // Some gateways send an empty finish reason, or a name for none, in every chunk.
                 let none = matches!(text.trim(), "" | "null" | "None" | "not_finished");
-                Ok(Finish((!none).then(|| text.to_owned())))
+                Ok(Finish { reason: (!none).then(|| text.to_owned()), message: None })
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Finish, A::Error> {
-                Ok(Finish(Typed::deserialize(MapAccessDeserializer::new(map))?.r#type.0))
+                let typed = Typed::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Finish { reason: typed.r#type.0, message: typed.message.0 })
             }
         }
         deserializer.deserialize_any(Reason)
