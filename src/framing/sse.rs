@@ -243,7 +243,7 @@ impl SseDecoder {
                 self.name.extend_from_slice(value);
             }
             // A comment, as which some servers (NVIDIA Dynamo) write what the error is.
-            b"" if self.name == b"error" && !self.has_data => {
+            b"" if self.name.eq_ignore_ascii_case(b"error") && !self.has_data => {
                 if !self.data.is_empty() {
                     self.data.push(b'\n');
                 }
