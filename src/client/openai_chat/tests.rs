@@ -287,6 +287,17 @@ fn trap_08_error_objects_of_every_shape() {
 }
 
 #[test]
+fn an_event_that_keeps_the_connection_alive_may_contain_anything() {
+    let named = |name, data| OpenAiChat.decode_event(Event { name: Some(name), data, ..Event::default() });
+    for name in ["ping", "Heartbeat", "keep-alive"] {
+        assert_eq!(named(name, "2026-01-01T00:00:00").unwrap(), Delta::default(), "{name}");
+    }
+    assert!(named("other", "2026-01-01T00:00:00").is_err());
+    let token = named("ping", r#"{"choices":[{"delta":{"content":"a"}}]}"#).unwrap();
+    assert_eq!(token.content, [Content::Text("a".into())]);
+}
+
+#[test]
 fn what_is_no_event_of_the_dialect() {
     for data in
         ["hello", "42", r#"{"choices":{}}"#, r#"{"choices":"x"}"#, r#"{"choices":[{"delta":{"content":"a"}}"#]
