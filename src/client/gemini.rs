@@ -173,7 +173,7 @@ impl Decoder for Gemini {
             return Ok(delta);
         }
         let answers = parse("an event of the stream", event.data.as_bytes())?;
-        Ok(answers.into_iter().next().map(delta).unwrap_or_default())
+        Ok(joined(answers))
     }
 
     fn framing(&self) -> Mode {
@@ -194,20 +194,26 @@ impl Decoder for Gemini {
         if answers.iter().all(|answer| answer.candidates.is_none() && answer.prompt_feedback.0.is_none()) {
             return Err(missing("the answer's `candidates`", body));
         }
-        let mut all = Delta { terminal: true, ..Delta::default() };
-        for delta in answers.into_iter().map(delta) {
-            all.content.extend(delta.content);
-            all.tool_calls.extend(delta.tool_calls);
-            all.logprobs += delta.logprobs;
-            all.hidden = all.hidden.max(delta.hidden);
-            all.finish = delta.finish.or(all.finish);
-            all.finish_message = delta.finish_message.or(all.finish_message);
-            if let Some(usage) = delta.usage {
-                all.usage.get_or_insert_default().update(usage);
-            }
-        }
-        Ok(all)
+        Ok(Delta { terminal: true, ..joined(answers) })
     }
+}
+
+/// What several answers say in turn: the events of a stream, in one document or one event.
+fn joined(answers: Vec<GeminiAnswer>) -> Delta {
+    let mut deltas = answers.into_iter().map(delta);
+    let mut all = deltas.next().unwrap_or_default();
+    for delta in deltas {
+        all.content.extend(delta.content);
+        all.tool_calls.extend(delta.tool_calls);
+        all.logprobs += delta.logprobs;
+        all.hidden = all.hidden.max(delta.hidden);
+        all.finish = delta.finish.or(all.finish);
+        all.finish_message = delta.finish_message.or(all.finish_message);
+        if let Some(usage) = delta.usage {
+            all.usage.get_or_insert_default().update(usage);
+        }
+    }
+    all
 }
 
 impl Dialect for Gemini {

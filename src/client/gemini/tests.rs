@@ -73,3 +73,13 @@ fn what_a_finish_reason_means_is_told() {
     assert_eq!(failed.finish.as_deref(), Some("MALFORMED_FUNCTION_CALL"));
     assert_eq!(failed.finish_message.as_deref(), Some("Malformed function call: x("));
 }
+
+#[test]
+fn an_event_may_have_several_answers() {
+    let one = |text: &str| format!(r#"{{"candidates":[{{"content":{{"parts":[{{"text":"{text}"}}]}}}}]}}"#);
+    let end = r#"{"candidates":[{"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":9}}"#;
+    let data = format!("[{},{},{end}]", one("a"), one("b"));
+    let delta = Gemini.decode_event(Event { data: &data, ..Event::default() }).unwrap();
+    assert_eq!(delta.content, ["a", "b"].map(|text| Content::Text(text.into())));
+    assert_eq!((delta.finish.as_deref(), delta.usage.unwrap().input), (Some("STOP"), Some(9)));
+}
