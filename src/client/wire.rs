@@ -410,6 +410,8 @@ mod tests {
             assert_eq!(read::<It>(json).a.0.as_deref(), Some("y"), "{json}");
             assert_eq!(parse_text::<It>("it", json).unwrap().a.0.as_deref(), Some("y"), "{json}");
         }
+        let nested = read::<It>(r#"{"of":[{"a":"x","a":"y"}]}"#).of.objects().next();
+        assert_eq!(nested.unwrap().a.0.as_deref(), Some("y"));
         for json in [r#"{"a":"x","a":"#, r#"{"a":"x","a":}"#, r#""a""#] {
             assert!(parse::<It>("it", json.as_bytes()).is_err(), "{json}");
         }

@@ -2,8 +2,9 @@
 //!
 //! It deviates from the standard because of existing servers. [`SseDecoder::finish`] delivers a last event that was not
 //! ended by a blank line. An event with a name but without data is delivered. JSON without `data:`, which is how some
-//! servers send an error, is an event, and the field `error` (llama.cpp) is the data of an event of that name. Comments in an
-//! event named `error` (NVIDIA Dynamo) are its data, if it has no other. The size of an event is limited. `id` and `retry` are meant for browsers that reconnect; they are ignored.
+//! servers send an error, is an event, and the field `error` (llama.cpp) is the data of an event of that name. Comments
+//! in an event named `error` (NVIDIA Dynamo) are its data, if it has no other. The size of an event is limited. `id` and
+//! `retry` are meant for browsers that reconnect; they are ignored.
 
 use super::{Error, Event};
 

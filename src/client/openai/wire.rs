@@ -185,11 +185,10 @@ pub(super) struct Part {
 impl Parts {
     /// What the parts of a reasoning field say about reasoning that they do not show.
     pub(super) fn hidden(&self) -> HiddenReasoning {
-        let of = |part: &Part| match (&part.data.0, &part.signature.0) {
-            _ if !part.summary.0.is_empty() => HiddenReasoning::Certain,
-            (None, None) => HiddenReasoning::Untold,
-            (None, Some(_)) => HiddenReasoning::Possible,
-            _ => HiddenReasoning::Certain,
+        let of = |part: &Part| match &part.signature.0 {
+            _ if part.data.0.is_some() || !part.summary.0.is_empty() => HiddenReasoning::Certain,
+            Some(_) => HiddenReasoning::Possible,
+            None => HiddenReasoning::Untold,
         };
         self.0.iter().map(of).max().unwrap_or_default()
     }
