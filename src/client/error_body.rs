@@ -82,7 +82,14 @@ pub(super) fn error_in(value: &Value) -> Option<String> {
     if status.get("status_code").and_then(Value::as_i64).is_some_and(|code| code != 0) {
         return Some(describe(status));
     }
-    if ["choices", "usage", "data", "results", "candidates"].iter().any(|name| field(name).is_some()) {
+    // A choice without content is part of an answer all the same.
+    let has_items = |value: &Value| match value {
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
+        other => !is_nothing(other),
+    };
+    let is_there = |name: &&str| value.get(*name).is_some_and(has_items);
+    if ["choices", "usage", "data", "results", "candidates"].iter().any(is_there) {
         return None;
     }
     let told = MESSAGES.iter().any(|name| field(name).is_some_and(|it| it.is_string() || it.is_array()));
@@ -315,7 +322,7 @@ mod tests {
             r#"{"code":"Success","message":"x"}"#,
             r#"{"code":"queued","message":"waiting for a slot"}"#,
             r#"{"code":"Throttling"}"#,
-            r#"{"choices":[{}],"code":"Throttling","message":"x"}"#,
+            r#"{"choices":[{"index":0,"delta":{"content":""}}],"code":"Throttling","message":"x"}"#,
             r#"{"usage":{"prompt_tokens":1},"error_code":18,"error_msg":"x"}"#,
             "[]",
             "7",
