@@ -221,6 +221,8 @@ pub struct Delta {
     pub repeated: Vec<Content>,
     /// The finish reason, in the dialect's words.
     pub finish: Option<String>,
+    /// What the server says about the finish reason.
+    pub finish_message: Option<String>,
     /// Pieces of tool calls. They are also in `content`, but here they are assigned to their calls.
     pub tool_calls: Vec<ToolCallPiece>,
     /// All tool calls so far, in an event that repeats everything before it, as in `repeated`.

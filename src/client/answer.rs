@@ -183,7 +183,8 @@ impl AnswerBuilder {
             self.fail(mark, Failure::StreamError, said);
         } else if let Some(reason) = gave_up {
             let said = format!("the server gave up: the finish reason is \"{reason}\"");
-            self.fail(mark, Failure::StreamError, said);
+            let why = delta.finish_message.map(|why| format!(": {why}")).unwrap_or_default();
+            self.fail(mark, Failure::StreamError, said + &why);
         } else if delta.terminal {
             self.complete(mark);
         }

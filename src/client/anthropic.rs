@@ -5,7 +5,7 @@
 //! documentation requires.
 
 use super::dialect::{Decoder, Dialect, Malformed};
-use super::wire::{self, Count, List, Object, Text};
+use super::wire::{self, Count, List, Object, Text, missing};
 use super::{json_call, openai};
 use crate::exchange::{Ask, Call, Content, CountedApart, Delta, HiddenReasoning, Role, ToolCallPiece, Usage};
 use crate::framing::Event;
@@ -148,7 +148,7 @@ impl Decoder for Anthropic {
         let message: Object<EventOrMessage> = wire::parse("the answer", body)?;
         let message = *message.0.unwrap_or_default();
         let Some(blocks) = message.content else {
-            return Err(Malformed::Missing("the answer's `content`"));
+            return Err(missing("the answer's `content`", body));
         };
         let mut delta = Delta {
             finish: message.stop_reason.0,

@@ -9,7 +9,7 @@
 use super::body_decoder::{EVENT_STREAM, Mode};
 use super::dialect::{Decoder, Dialect, Malformed};
 use super::mapped::error_event;
-use super::wire::{self, Count, List, Object, Text, Told};
+use super::wire::{self, Count, List, Object, Text, Told, missing};
 use super::{error_body, json_call};
 use crate::exchange::{Ask, Call, Content, Delta, HiddenReasoning, Role, ToolCallPiece, Usage};
 use crate::framing::Event;
@@ -205,7 +205,7 @@ impl Decoder for Bedrock {
     fn decode_whole(&self, body: &[u8]) -> Result<Delta, Malformed> {
         let answer: BedrockAnswer = parse("the answer", body)?;
         let Some(message) = answer.output.0.and_then(|output| output.message.0) else {
-            return Err(Malformed::Missing("the answer's `output.message`"));
+            return Err(missing("the answer's `output.message`", body));
         };
         let mut delta = Delta {
             finish: answer.stop_reason.0,

@@ -127,8 +127,13 @@ pub(super) enum Malformed {
         came: String,
     },
     /// Well-formed, but a required part is missing.
-    #[error("{0} is missing")]
-    Missing(&'static str),
+    #[error("{what} is missing; {came}")]
+    Missing {
+        /// The part of the answer.
+        what: &'static str,
+        /// What was received instead.
+        came: String,
+    },
     /// Its values would take too much memory.
     #[error("{what} would take more than {} MiB of memory as JSON", crate::json_size::MAX >> 20)]
     TooLarge {

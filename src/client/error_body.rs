@@ -12,8 +12,8 @@ use std::sync::LazyLock;
 /// Errors nested deeper than this are described as JSON.
 const MAX_DEPTH: u8 = 4;
 /// Names of the field with the message, the most informative first.
-const MESSAGES: [&str; 8] =
-    ["message", "detail", "msg", "error_message", "error_msg", "status_msg", "error", "title"];
+const MESSAGES: [&str; 9] =
+    ["message", "detail", "msg", "error_message", "error_msg", "status_msg", "error", "title", "text"];
 /// Names of the field with the code.
 const CODES: [&str; 5] = ["code", "type", "error_code", "status_code", "status"];
 
@@ -82,7 +82,14 @@ pub(super) fn error_in(value: &Value) -> Option<String> {
     if status.get("status_code").and_then(Value::as_i64).is_some_and(|code| code != 0) {
         return Some(describe(status));
     }
-    if ["choices", "usage", "data", "results", "candidates"].iter().any(|name| field(name).is_some()) {
+    // A choice without content is part of an answer all the same.
+    let has_items = |value: &Value| match value {
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
+        other => !is_nothing(other),
+    };
+    let is_there = |name: &&str| value.get(*name).is_some_and(has_items);
+    if ["choices", "usage", "data", "results", "candidates"].iter().any(is_there) {
         return None;
     }
     let told = MESSAGES.iter().any(|name| field(name).is_some_and(|it| it.is_string() || it.is_array()));
@@ -153,20 +160,48 @@ fn first(value: &Value) -> &Value {
     }
 }
 
-/// Whether a field is null, false, zero or empty: some servers send `error` in every event.
+/// Whether a field is null, false, zero or empty, or contains nothing else: some servers send `error` in every event, or
+/// an error object without values in every answer. The same as [`Told`], of a value.
 pub(super) fn is_nothing(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => true,
         Value::String(text) => text.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        Value::Object(fields) => fields.is_empty(),
-        Value::Number(number) => number.as_i64() == Some(0),
+        Value::Array(items) => items.iter().all(is_nothing),
+        Value::Object(fields) => fields.values().all(is_nothing),
+        Value::Number(number) => number.as_f64() == Some(0.0),
         Value::Bool(true) => false,
     }
 }
 
+/// Words in a code that is a text and belongs to an error.
+const CODE_WORDS: [&str; 16] = [
+    "throttl",
+    "unavailable",
+    "timeout",
+    "timed",
+    "limit",
+    "quota",
+    "overload",
+    "exhaust",
+    "insufficient",
+    "arrear",
+    "unauthorized",
+    "forbidden",
+    "not_found",
+    "notfound",
+    "unsupported",
+    "bad_request",
+];
+
 /// Whether a code in the document marks it as an error.
 fn is_error_code(value: &Value) -> bool {
+    let code = match value.get("code") {
+        Some(Value::String(text)) => text.to_ascii_lowercase(),
+        _ => String::new(),
+    };
+    if CODE_WORDS.iter().any(|word| code.contains(word)) || is_error_number(value.get("error_code")) {
+        return true;
+    }
     let is_error = |value: &Value| match value {
         Value::String(text) => {
             let text = text.to_ascii_lowercase();
@@ -181,6 +216,16 @@ fn is_error_code(value: &Value) -> bool {
     ["object", "type", "code", "status", "status_code", "error_code", "level"]
         .iter()
         .any(|name| value.get(*name).is_some_and(is_error))
+}
+
+/// Whether this is the number of an error, in a field for nothing else: any number but those that mean success.
+fn is_error_number(code: Option<&Value>) -> bool {
+    let number = match code {
+        Some(Value::String(text)) => text.trim().parse().ok(),
+        Some(Value::Number(number)) => number.as_i64(),
+        _ => None,
+    };
+    number.is_some_and(|number| number != 0 && number != 200)
 }
 
 fn scalar(value: &Value) -> Option<String> {
@@ -224,6 +269,12 @@ mod tests {
             (r#"{"detail":[{"loc":["body"],"msg":"boom","type":"missing"}]}"#, "missing: boom (body)"),
             (r#"{"base_resp":{"status_code":1008,"status_msg":"boom"},"choices":null}"#, "1008: boom"),
             (r#"{"error":{"why":"boom"}}"#, r#"{"why":"boom"}"#),
+            (r#"{"text":"boom","error_code":50002}"#, "50002: boom"),
+            (r#"{"error_code":18,"error_msg":"boom"}"#, "18: boom"),
+            (r#"{"error_code":"18","error_msg":"boom"}"#, "18: boom"),
+            (r#"{"code":"Throttling.RateQuota","message":"boom"}"#, "Throttling.RateQuota: boom"),
+            (r#"{"code":"ServiceUnavailable","message":"boom"}"#, "ServiceUnavailable: boom"),
+            (r#"{"code":"RequestTimeOut","message":"boom"}"#, "RequestTimeOut: boom"),
             (r#"{"error":{"message":"boom"}} trailing"#, "boom"),
         ] {
             assert_eq!(of_success(json.as_bytes()).as_deref(), Some(said), "{json}");
@@ -243,6 +294,7 @@ mod tests {
         for json in [
             r#"{"error":null,"done":true}"#,
             r#"{"error":{},"message":{"content":"\"error\" is a word"}}"#,
+            r#"{"error":{"message":"","type":"","param":"","code":null},"done":true}"#,
             r#"{"status":"error","code":500}"#,
             r#"{"kind":"error"}"#,
             r#"{"inner":{"error":"boom"}}"#,
@@ -259,11 +311,19 @@ mod tests {
             r#"{"type":"ping"}"#,
             r#"{"error":null,"choices":[]}"#,
             r#"{"error":{},"message":"working on it"}"#,
+            r#"{"error":{"message":"","type":"","param":"","code":null}}"#,
             r#"{"message":"working on it"}"#,
             r#"{"message":"working on it","status":"processing","code":200}"#,
             r#"{"object":"chat.completion.chunk","choices":[{}],"code":500,"message":"x"}"#,
             r#"{"base_resp":{"status_code":0,"status_msg":""}}"#,
             r#"{"detail":"x","id":"1"}"#,
+            r#"{"text":"x","error_code":0}"#,
+            r#"{"error_code":"0","error_msg":"success"}"#,
+            r#"{"code":"Success","message":"x"}"#,
+            r#"{"code":"queued","message":"waiting for a slot"}"#,
+            r#"{"code":"Throttling"}"#,
+            r#"{"choices":[{"index":0,"delta":{"content":""}}],"code":"Throttling","message":"x"}"#,
+            r#"{"usage":{"prompt_tokens":1},"error_code":18,"error_msg":"x"}"#,
             "[]",
             "7",
             "oops",

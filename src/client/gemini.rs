@@ -7,7 +7,7 @@
 
 use super::body_decoder::Mode;
 use super::dialect::{Decoder, Dialect, Malformed};
-use super::wire::{self, Count, List, Object, Text};
+use super::wire::{self, Count, List, Object, Text, missing};
 use super::{fingerprint, json_call, openai};
 use crate::exchange::{Ask, Call, Content, CountedApart, Delta, HiddenReasoning, Role, ToolCallPiece, Usage};
 use crate::framing::Event;
@@ -38,6 +38,7 @@ struct Candidate {
     index: Count,
     content: Object<GeminiContent>,
     finish_reason: Text,
+    finish_message: Text,
     logprobs_result: Object<LogprobsResult>,
 }
 
@@ -151,11 +152,12 @@ fn parse(what: &'static str, json: &[u8]) -> Result<Vec<GeminiAnswer>, Malformed
 fn delta(answer: GeminiAnswer) -> Delta {
     let candidates = answer.candidates.into_iter().flat_map(List::objects);
     let first = candidates.into_iter().find(|candidate| candidate.index.0.unwrap_or(0) == 0);
-    let Candidate { content, finish_reason, logprobs_result, .. } = first.unwrap_or_default();
+    let Candidate { content, finish_reason, finish_message, logprobs_result, .. } = first.unwrap_or_default();
     // A blocked prompt has no candidates: the block reason takes the place of the finish reason.
     let blocked = answer.prompt_feedback.0.and_then(|feedback| feedback.block_reason.0);
     let mut delta = Delta {
         finish: finish_reason.0.filter(|reason| reason != UNSPECIFIED).or(blocked),
+        finish_message: finish_message.0,
         logprobs: logprobs_result.0.map_or(0, |result| result.chosen_candidates.0.len() as u64),
         usage: answer.usage_metadata.0.map(|counts| counts.usage()),
         ..Delta::default()
@@ -171,7 +173,7 @@ impl Decoder for Gemini {
             return Ok(delta);
         }
         let answers = parse("an event of the stream", event.data.as_bytes())?;
-        Ok(answers.into_iter().next().map(delta).unwrap_or_default())
+        Ok(joined(answers))
     }
 
     fn framing(&self) -> Mode {
@@ -190,21 +192,28 @@ impl Decoder for Gemini {
     fn decode_whole(&self, body: &[u8]) -> Result<Delta, Malformed> {
         let answers = parse("the answer", body)?;
         if answers.iter().all(|answer| answer.candidates.is_none() && answer.prompt_feedback.0.is_none()) {
-            return Err(Malformed::Missing("the answer's `candidates`"));
+            return Err(missing("the answer's `candidates`", body));
         }
-        let mut all = Delta { terminal: true, ..Delta::default() };
-        for delta in answers.into_iter().map(delta) {
-            all.content.extend(delta.content);
-            all.tool_calls.extend(delta.tool_calls);
-            all.logprobs += delta.logprobs;
-            all.hidden = all.hidden.max(delta.hidden);
-            all.finish = delta.finish.or(all.finish);
-            if let Some(usage) = delta.usage {
-                all.usage.get_or_insert_default().update(usage);
-            }
-        }
-        Ok(all)
+        Ok(Delta { terminal: true, ..joined(answers) })
     }
+}
+
+/// What several answers say in turn: the events of a stream, in one document or one event.
+fn joined(answers: Vec<GeminiAnswer>) -> Delta {
+    let mut deltas = answers.into_iter().map(delta);
+    let mut all = deltas.next().unwrap_or_default();
+    for delta in deltas {
+        all.content.extend(delta.content);
+        all.tool_calls.extend(delta.tool_calls);
+        all.logprobs += delta.logprobs;
+        all.hidden = all.hidden.max(delta.hidden);
+        all.finish = delta.finish.or(all.finish);
+        all.finish_message = delta.finish_message.or(all.finish_message);
+        if let Some(usage) = delta.usage {
+            all.usage.get_or_insert_default().update(usage);
+        }
+    }
+    all
 }
 
 impl Dialect for Gemini {

@@ -6,7 +6,7 @@
 
 use super::body_decoder::Mode;
 use super::dialect::{Decoder, Dialect, Malformed};
-use super::wire::{self, Count, List, Object, Text};
+use super::wire::{self, Count, List, Object, Text, missing};
 use super::{fingerprint, json_call};
 use crate::exchange::{Ask, Call, Content, Delta, Role, ToolCallPiece, Usage};
 use crate::framing::Event;
@@ -134,7 +134,7 @@ impl Decoder for Ollama {
     fn decode_whole(&self, body: &[u8]) -> Result<Delta, Malformed> {
         let line = parse("the answer", body)?;
         if line.message.0.is_none() && line.done.is_none() && line.response.0.is_none() {
-            return Err(Malformed::Missing("the answer's `message` or `response`"));
+            return Err(missing("the answer's `message` or `response`", body));
         }
         Ok(Delta { terminal: true, ..line.into_delta() })
     }

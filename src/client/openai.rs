@@ -7,7 +7,7 @@ pub(super) use wire::Usage;
 
 use super::dialect::Malformed;
 use super::mapped::error_event;
-use super::wire::{parse, parse_text, parse_value};
+use super::wire::{Count, Object, missing, parse, parse_text, parse_value};
 use super::{error_body, fingerprint, json_call};
 use crate::exchange::{Call, Content, Delta, HiddenReasoning, ToolCallPiece, Usage as Reported};
 use crate::framing::Event;
@@ -15,16 +15,23 @@ use serde_json::{Map, Value};
 
 /// The data of the terminal event of a stream of choices.
 const DONE: &str = "[DONE]";
+/// Names of events that are errors, in any case.
+const ERRORS: [&str; 2] = ["error", "exception"];
+/// Names of events that keep a connection alive, in any case.
+const KEEP_ALIVES: [&str; 4] = ["ping", "heartbeat", "keepalive", "keep-alive"];
 
 /// Handles events that are the same in all APIs; `None` if the event is not one of them.
 pub(super) fn common_event(event: Event<'_>) -> Option<Delta> {
     let data = event.data.trim();
-    if event.name == Some("error") {
+    let is_named =
+        |names: &[&str]| event.name.is_some_and(|name| names.iter().any(|it| name.eq_ignore_ascii_case(it)));
+    if is_named(&ERRORS) {
         return Some(Delta { error: Some(error_event(data)), ..Delta::default() });
     }
-    // Some gateways send empty events to keep a connection alive, and `[DONE]` at the end of every stream: also of one
-    // that broke off before the event that ends it in its own API.
-    (data.is_empty() || data == "null" || is_done(data)).then(Delta::default)
+    // Some gateways send empty events to keep a connection alive, or named ones with any text, and `[DONE]` at the end of
+    // every stream: also of one that broke off before the event that ends it in its own API.
+    let keeps_alive = !data.starts_with('{') && is_named(&KEEP_ALIVES);
+    (data.is_empty() || data == "null" || is_done(data) || keeps_alive).then(Delta::default)
 }
 
 fn is_done(data: &str) -> bool {
@@ -47,7 +54,7 @@ pub(super) fn decode_whole(body: &[u8]) -> Result<Delta, Malformed> {
     let choices = answer.choices.is_some();
     let mut delta = delta(answer, false, body);
     if delta.error.is_none() && !choices {
-        return Err(Malformed::Missing("the answer's first choice"));
+        return Err(missing("the answer's first choice", body));
     }
     delta.terminal = true;
     Ok(delta)
@@ -104,9 +111,9 @@ fn delta(answer: wire::Answer, streamed: bool, json: &[u8]) -> Delta {
     if let Some(choice) = answer.choices.and_then(|choices| choices.0) {
         usage = usage.or(choice.usage.0);
         failed |= choice.error.0;
-        out.finish = choice.finish_reason.0;
+        out.finish = choice.finish_reason.reason;
+        out.finish_message = choice.finish_reason.message;
         out.logprobs = choice.logprobs.0.map_or(0, |logprobs| logprobs.tokens());
-        out.content.extend(choice.text.0.map(Content::Text));
         match (choice.delta.0, choice.message.0) {
             // Some servers repeat the whole message in the last chunk.
             (delta, Some(message)) if streamed => {
@@ -118,6 +125,11 @@ fn delta(answer: wire::Answer, streamed: bool, json: &[u8]) -> Delta {
                 let message = message.or(delta).unwrap_or_default();
                 out.hidden = message_content(*message, &mut out.content, &mut out.tool_calls);
             }
+        }
+        // Some servers repeat the text of a message here.
+        let says = |content: &[Content]| content.iter().any(|it| !matches!(it, Content::ToolCall(_)));
+        if !says(&out.content) && !says(&out.repeated) {
+            out.content.extend(choice.text.0.map(Content::Text));
         }
     }
     out.error = failed.then(|| error_in(json));
@@ -138,22 +150,34 @@ fn error_in(json: &[u8]) -> String {
     .unwrap_or_else(|| "an error without a message".into())
 }
 
+/// The counts in the usage of an answer for which nothing is generated: the total is the input, where it stands alone.
+pub(super) fn input_counts(mut usage: Usage) -> Reported {
+    if usage.prompt_tokens.0.max(usage.input_tokens.0).unwrap_or(0) == 0 && usage.total_tokens.0.is_some() {
+        usage.prompt_tokens = usage.total_tokens;
+    }
+    counts(usage)
+}
+
 /// The counts in a usage object of any of these APIs.
 pub(super) fn counts(usage: Usage) -> Reported {
-    let input_details = usage.prompt_tokens_details.0.or(usage.input_tokens_details.0).unwrap_or_default();
-    let output_details =
-        usage.completion_tokens_details.0.or(usage.output_tokens_details.0).unwrap_or_default();
-    let mut input = usage.prompt_tokens.0.or(usage.input_tokens.0);
-    let mut output = usage.completion_tokens.0.or(usage.output_tokens.0);
-    let mut reasoning = output_details.reasoning_tokens.0.or(usage.reasoning_tokens.0);
-    let cached = [
-        input_details.cached_tokens,
+    // A zero under one name may be a default, next to the real count under another.
+    let most = |counts: &[Count]| counts.iter().filter_map(|count| count.0).max();
+    let cached = |details: Object<wire::InputDetails>| details.0.unwrap_or_default().cached_tokens;
+    let reasoned = |details: Object<wire::OutputDetails>| details.0.unwrap_or_default().reasoning_tokens;
+    let mut input = most(&[usage.prompt_tokens, usage.input_tokens]);
+    let mut output = most(&[usage.completion_tokens, usage.output_tokens]);
+    let mut reasoning = most(&[
+        reasoned(usage.completion_tokens_details),
+        reasoned(usage.output_tokens_details),
+        usage.reasoning_tokens,
+    ]);
+    let cached = most(&[
+        cached(usage.prompt_tokens_details),
+        cached(usage.input_tokens_details),
         usage.cached_tokens,
         usage.prompt_cache_hit_tokens,
         usage.cache_read_input_tokens,
-    ];
-    // A zero under one name may be a default, next to the real count under another.
-    let cached = cached.iter().filter_map(|count| count.0).max();
+    ]);
     // What some providers leave out of the prompt or of the output, the total shows.
     let missing = usage.total_tokens.0.zip(input).and_then(|(total, input)| total.checked_sub(input));
     match (missing.filter(|n| *n > 0), output) {
@@ -161,8 +185,8 @@ pub(super) fn counts(usage: Usage) -> Reported {
         (Some(missing), Some(n)) if missing > n => {
             let missing = missing - n;
             let written = usage.cache_creation_input_tokens.0.unwrap_or(0);
-            let is_cached =
-                cached.is_some_and(|n| n > 0 && (missing == n || missing == n.saturating_add(written)));
+            let read = cached.unwrap_or(0);
+            let is_cached = [read, written, read.saturating_add(written)].contains(&missing);
             let is_reasoning = reasoning.is_none_or(|n| n == 0 || n == missing);
             if is_cached && reasoning != Some(missing) {
                 input = input.map(|n| n.saturating_add(missing));
@@ -205,11 +229,17 @@ fn message_content(
         message.thinking,
         message.reasoning_details,
     ];
-    let hidden = by_name.iter().map(wire::Parts::hidden).max().unwrap_or_default();
+    let mut hidden = by_name.iter().map(wire::Parts::hidden).max().unwrap_or_default();
     let named = by_name.into_iter().filter(|parts| !parts.0.is_empty());
     let reasoning = named.map(wire::Parts::reasoning).find(|text| !text.is_empty());
     add(Content::Reasoning, reasoning.unwrap_or_default());
     for part in message.content.0 {
+        if part.is_reasoning() {
+            let parts = wire::Parts(vec![part]);
+            hidden = hidden.max(parts.hidden());
+            add(Content::Reasoning, parts.reasoning());
+            continue;
+        }
         add(Content::Reasoning, part.thinking.reasoning());
         add(Content::Text, part.text.0.unwrap_or_default());
         add(Content::Refusal, part.refusal.0.unwrap_or_default());

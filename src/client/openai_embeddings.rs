@@ -4,12 +4,14 @@
 use super::body_decoder::MAX_BODY;
 use super::dialect::{Decoder, Demands, Dialect, Malformed};
 use super::openai;
-use super::wire::{List, Object, Told, parse};
+use super::wire::{List, Object, any_value, missing, parse, reads_as_nothing};
 use crate::exchange::{Ask, Call, Delta, Role};
 use crate::framing::Event;
 use crate::plan::{Target, apply_patch};
 use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::{Map, Value};
+use std::fmt;
 
 /// The OpenAI embeddings dialect.
 pub(super) struct OpenAiEmbeddings;
@@ -24,8 +26,54 @@ struct EmbeddingsAnswer {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct EmbeddingsItem {
-    /// An array of numbers, or their bytes in base64.
-    embedding: Told,
+    embedding: Vector,
+}
+
+/// Whether there is a vector: an array of numbers (or of such arrays, one for each token), or their bytes in base64. One that
+/// has only `null` in it, as which numbers that are none are written, is none.
+#[derive(Default)]
+struct Vector(bool);
+
+impl<'de> Deserialize<'de> for Vector {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Vectors;
+        impl<'de> Visitor<'de> for Vectors {
+            type Value = Vector;
+
+            reads_as_nothing!(Vector(false); bool, null, object);
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                any_value(f)
+            }
+
+            fn visit_u64<E>(self, _: u64) -> Result<Vector, E> {
+                Ok(Vector(true))
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<Vector, E> {
+                Ok(Vector(true))
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<Vector, E> {
+                Ok(Vector(true))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Vector, E> {
+                Ok(Vector(!text.is_empty()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vector, A::Error> {
+                while let Some(Vector(is)) = seq.next_element()? {
+                    if is {
+                        while seq.next_element::<IgnoredAny>()?.is_some() {}
+                        return Ok(Vector(true));
+                    }
+                }
+                Ok(Vector(false))
+            }
+        }
+        deserializer.deserialize_any(Vectors)
+    }
 }
 
 impl Decoder for OpenAiEmbeddings {
@@ -39,11 +87,13 @@ impl Decoder for OpenAiEmbeddings {
 
     fn decode_whole(&self, body: &[u8]) -> Result<Delta, Malformed> {
         let answer: EmbeddingsAnswer = parse("the answer", body)?;
-        if !answer.data.objects().any(|item| item.embedding.0) {
-            return Err(Malformed::Missing("the answer's embedding"));
+        let items = &answer.data.0;
+        let is_vector = |item: &Object<EmbeddingsItem>| item.0.as_ref().is_some_and(|it| it.embedding.0);
+        if items.is_empty() || !items.iter().all(is_vector) {
+            return Err(missing("the answer's embedding", body));
         }
         Ok(Delta {
-            usage: answer.usage.0.map(|usage| openai::counts(*usage)),
+            usage: answer.usage.0.map(|usage| openai::input_counts(*usage)),
             terminal: true,
             ..Delta::default()
         })
@@ -111,15 +161,36 @@ mod tests {
     fn an_answer() {
         let usage = Usage { input: Some(5), ..Usage::default() };
         let expected = Delta { usage: Some(usage), terminal: true, ..Delta::default() };
-        for embedding in ["[0.5,-1]", "\"AAAA\""] {
+        for embedding in ["[0.5,-1]", "[0,0]", "[null,1]", "[[],[0.5]]", "\"AAAA\""] {
             let body = format!(
                 r#"{{"object":"list","data":[{{"index":0,"embedding":{embedding}}}],"usage":{{"prompt_tokens":5,"total_tokens":5}}}}"#
             );
             assert_eq!(OpenAiEmbeddings.decode_whole(body.as_bytes()).unwrap(), expected);
         }
-        for body in [r#"{"data":[]}"#, r#"{"data":[{"embedding":[]}]}"#, "{}"] {
+        for (usage, input) in [
+            (r#"{"total_tokens":10}"#, Some(10)),
+            (r#"{"prompt_tokens":0,"total_tokens":10}"#, Some(10)),
+            (r#"{"prompt_tokens":null,"total_tokens":10.0}"#, Some(10)),
+            (r#"{"prompt_tokens":7}"#, Some(7)),
+            (r#"{"prompt_tokens":0}"#, Some(0)),
+            (r#"{}"#, None),
+        ] {
+            let body = format!(r#"{{"data":[{{"embedding":[1]}}],"usage":{usage}}}"#);
+            let read = OpenAiEmbeddings.decode_whole(body.as_bytes()).unwrap().usage.unwrap();
+            assert_eq!(read, Usage { input, ..Usage::default() }, "{usage}");
+        }
+        for body in [
+            r#"{"data":[]}"#,
+            r#"{"data":[{"embedding":[]}]}"#,
+            r#"{"data":[{"embedding":""}]}"#,
+            r#"{"data":[{"embedding":[null,null]}]}"#,
+            r#"{"data":[{"embedding":[NaN,NaN]}]}"#,
+            r#"{"data":[{"embedding":[0.5]},{"embedding":null}]}"#,
+            r#"{"data":[{"embedding":[0.5]},null]}"#,
+            "{}",
+        ] {
             let error = OpenAiEmbeddings.decode_whole(body.as_bytes()).unwrap_err().to_string();
-            assert_eq!(error, "the answer's embedding is missing");
+            assert_eq!(error, format!("the answer's embedding is missing; it is `{body}`"));
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use super::dialect::{Decoder, Dialect, Malformed};
 use super::openai_chat::role;
-use super::wire::{Count, List, Object, Text, parse, parse_text, parse_value};
+use super::wire::{Count, List, Object, Text, missing, parse, parse_text, parse_value};
 use super::{error_body, fingerprint, openai};
-use crate::exchange::{Ask, Call, Content, Delta, HiddenReasoning, ToolCallPiece};
+use crate::exchange::{Ask, Call, Content, Delta, HiddenReasoning, ToolCallPiece, Usage};
 use crate::framing::Event;
 use crate::plan::{Target, apply_patch};
 use serde::Deserialize;
@@ -94,7 +94,8 @@ impl Decoder for OpenAiResponses {
             }
             "response.output_item.added" => tool_call(chunk.item.0.and_then(|item| item.name.0), None),
             "response.failed" | "error" => {
-                Delta { error: Some(error_in(json, "/response")), ..Delta::default() }
+                let usage = chunk.response.0.and_then(|response| usage(response.usage));
+                Delta { error: Some(error_in(json, "/response")), usage, ..Delta::default() }
             }
             "response.completed" | "response.incomplete" | "response.cancelled" => {
                 let response = *chunk.response.0.unwrap_or_default();
@@ -106,7 +107,7 @@ impl Decoder for OpenAiResponses {
                     repeated_tool_calls: said.tool_calls,
                     hidden: said.hidden,
                     id: response.id.0,
-                    usage: response.usage.0.map(|usage| openai::counts(*usage)),
+                    usage: usage(response.usage),
                     terminal: true,
                     ..Delta::default()
                 }
@@ -125,15 +126,16 @@ impl Decoder for OpenAiResponses {
     fn decode_whole(&self, body: &[u8]) -> Result<Delta, Malformed> {
         let response: Response = parse("the answer", body)?;
         if response.status.0.as_deref() == Some("failed") {
-            return Ok(Delta { error: Some(error_in(body, "")), ..Delta::default() });
+            let usage = usage(response.usage);
+            return Ok(Delta { error: Some(error_in(body, "")), usage, ..Delta::default() });
         }
         if response.status.0.is_none() && response.output.0.is_empty() {
-            return Err(Malformed::Missing("the answer's output"));
+            return Err(missing("the answer's output", body));
         }
         Ok(Delta {
             finish: finish(&response),
             id: response.id.0,
-            usage: response.usage.0.map(|usage| openai::counts(*usage)),
+            usage: usage(response.usage),
             terminal: true,
             ..output(response.output)
         })
@@ -191,6 +193,11 @@ impl Dialect for OpenAiResponses {
     }
 }
 
+/// The counts of a response. One that failed is billed, too.
+fn usage(usage: Object<openai::Usage>) -> Option<Usage> {
+    usage.0.map(|usage| openai::counts(*usage))
+}
+
 /// The reason why a response is incomplete, or else its status.
 fn finish(response: &Response) -> Option<String> {
     let reason = response.incomplete_details.0.as_ref().and_then(|details| details.reason.0.clone());
@@ -235,12 +242,12 @@ fn output(items: List<Object<OutputItem>>) -> Delta {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::answer::EndedAnswer;
+    use crate::client::answer::{Counted, EndedAnswer};
     use crate::client::body_decoder::Mode;
     use crate::client::testing::target;
     use crate::client::tests::golden::{frames, read_by};
     use crate::event::{Failure, Outcome};
-    use crate::exchange::{KeptConversation, Message, Role, Usage};
+    use crate::exchange::{KeptConversation, Message, Role};
     use std::sync::Arc;
     use tokio::time::Instant;
 
@@ -318,7 +325,7 @@ mod tests {
         );
         assert_eq!((whole.generated.reasoning.as_str(), whole.finish.as_deref()), ("hm", Some("completed")));
         assert_eq!(whole.gaps.len(), 2);
-        let tokens = whole.evidence.tokens(crate::client::answer::Counted::default());
+        let tokens = whole.evidence.tokens(Counted::default());
         assert_eq!((tokens.input.map(|it| it.n), tokens.output.map(|it| it.n)), (Some(9), Some(12)));
         assert_eq!((tokens.cached_input, tokens.reasoning), (Some(4), Some(8)));
         for at in 1..STREAM.len() {
@@ -344,6 +351,11 @@ mod tests {
             assert_eq!(failed.outcome, Outcome::Failed(Failure::StreamError), "{event}");
             assert_eq!(failed.detail.as_deref(), Some("server_error: boom"), "{event}");
         }
+        let counted = end(
+            r#"{"type":"response.failed","response":{"status":"failed","error":{"message":"boom"},"usage":{"input_tokens":3}}}"#,
+        );
+        assert_eq!(counted.detail.as_deref(), Some("boom"));
+        assert_eq!(counted.evidence.tokens(Counted::default()).input.map(|count| count.n), Some(3));
         let short = end(
             r#"{"type":"response.incomplete","response":{"status":"incomplete","incomplete_details":{"reason":"max_output_tokens"}}}"#,
         );
@@ -385,11 +397,10 @@ mod tests {
             ..Delta::default()
         };
         assert_eq!(OpenAiResponses.decode_whole(body).unwrap(), expected);
-        let failed = br#"{"status":"failed","error":{"code":"server_error","message":"boom"},"output":[]}"#;
-        assert_eq!(
-            OpenAiResponses.decode_whole(failed).unwrap().error.as_deref(),
-            Some("server_error: boom")
-        );
+        let failed = br#"{"status":"failed","error":{"code":"server_error","message":"boom"},"usage":{"input_tokens":3}}"#;
+        let failed = OpenAiResponses.decode_whole(failed).unwrap();
+        assert_eq!(failed.error.as_deref(), Some("server_error: boom"));
+        assert_eq!(failed.usage, Some(Usage { input: Some(3), ..Usage::default() }));
         assert!(OpenAiResponses.decode_whole(b"{}").is_err());
     }
 }

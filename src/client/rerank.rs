@@ -6,7 +6,7 @@
 use super::body_decoder::MAX_BODY;
 use super::dialect::{Decoder, Demands, Dialect, Malformed};
 use super::json_call;
-use super::wire::{self, Count, List, Object};
+use super::wire::{self, Count, List, Object, missing};
 use crate::exchange::{Ask, Call, Delta, Role, Usage};
 use crate::framing::Event;
 use crate::plan::{Target, apply_patch};
@@ -74,13 +74,13 @@ impl Decoder for Rerank {
     fn decode_whole(&self, body: &[u8]) -> Result<Delta, Malformed> {
         let answer: Object<RerankAnswer> = wire::parse("the answer", body)?;
         let RerankAnswer { results, data, usage, meta } = *answer.0.unwrap_or_default();
-        let results = results.or(data).ok_or(Malformed::Missing("the answer's `results`"))?;
+        let results = results.or(data).ok_or_else(|| missing("the answer's `results`", body))?;
         let mut results = results.objects().map(|ranked| ranked.relevance_score.or(ranked.score)).peekable();
         if results.peek().is_none() {
-            return Err(Malformed::Missing("any result in the answer's `results`"));
+            return Err(missing("any result in the answer's `results`", body));
         }
         if !results.all(|score| score.is_some_and(|score| score.is_number())) {
-            return Err(Malformed::Missing("a `relevance_score` in the answer's `results`"));
+            return Err(missing("a `relevance_score` in the answer's `results`", body));
         }
         let counts = usage.0.unwrap_or_default();
         let meta = *meta.0.unwrap_or_default();

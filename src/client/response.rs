@@ -15,6 +15,10 @@ const MAX_SERVER: usize = 64;
 /// Maximum length in characters of a page title that a message quotes.
 const MAX_TITLE: usize = 80;
 
+/// Codings that compress, as they are called in `content-encoding`.
+const COMPRESSIONS: [&str; 9] =
+    ["gzip", "x-gzip", "deflate", "br", "zstd", "compress", "x-compress", "dcb", "dcz"];
+
 /// How the body of a successful model answer is to be read.
 ///
 /// A requested stream may arrive as a single JSON document (an error object, or a server that does not stream); it is
@@ -47,17 +51,15 @@ pub(super) fn detached(headers: HeaderMap) -> HeaderMap {
 }
 
 /// The codings with which a body is compressed, as they are written; `None` if it is sent as it is. Some servers say that
-/// it is with `none` or an empty value, in place of `identity` or no header at all.
+/// it is with `none`, a charset or an empty value, in place of `identity` or no header at all: only what is known to be a
+/// compression is one, and what else a body is, its bytes show.
 pub(super) fn compression(headers: &HeaderMap) -> Option<String> {
     let values = headers.get_all(header::CONTENT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     // Nothing is taken out of a value or changed in it: a secret that a server puts there would not be recognized.
     let values: Vec<_> = values.collect();
-    let is_none = |coding: &str| {
-        let coding = coding.trim();
-        ["", "identity", "none"].iter().any(|none| coding.eq_ignore_ascii_case(none))
-    };
-    let is_plain = values.iter().flat_map(|value| value.split(',')).all(is_none);
-    (!is_plain).then(|| values.join(", "))
+    let is_known = |coding: &str| COMPRESSIONS.iter().any(|known| coding.trim().eq_ignore_ascii_case(known));
+    let is_compressed = values.iter().flat_map(|value| value.split(',')).any(is_known);
+    is_compressed.then(|| values.join(", "))
 }
 
 /// Rejects a compressed body: no compression is requested, and none is decoded.
@@ -164,8 +166,12 @@ mod tests {
         let zipped = headers(&[("content-type", "text/event-stream"), ("content-encoding", "gzip")]);
         assert_eq!(uncompressed(&zipped).unwrap_err().failure, Failure::Protocol);
         assert_eq!(uncompressed(&HeaderMap::new()), Ok(()));
-        for plain in ["identity", "Identity", "none", "NONE", "", " , identity"] {
+        for plain in ["identity", "Identity", "none", "NONE", "", " , identity", "utf-8", "binary", "chunked"]
+        {
             assert_eq!(uncompressed(&headers(&[("content-encoding", plain)])), Ok(()), "{plain}");
+        }
+        for compressed in ["GZip", "x-gzip", "deflate", "br", "zstd", "compress", "utf-8, br"] {
+            assert!(uncompressed(&headers(&[("content-encoding", compressed)])).is_err(), "{compressed}");
         }
         let mut twice = headers(&[("content-encoding", "identity, GZip")]);
         twice.append(header::CONTENT_ENCODING, HeaderValue::from_static("br"));

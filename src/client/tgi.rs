@@ -5,7 +5,7 @@
 //! the finish reason and repeats the whole text.
 
 use super::dialect::{Decoder, Dialect, Malformed};
-use super::wire::{self, Count, List, Object, Text};
+use super::wire::{self, Count, List, Object, Text, missing};
 use super::{fingerprint, json_call, openai};
 use crate::exchange::{Ask, Call, Content, Delta, Usage};
 use crate::framing::Event;
@@ -114,7 +114,7 @@ impl Decoder for Tgi {
         let answers: List<Object<Whole>> = wire::parse("the answer", body)?;
         let answer = answers.objects().next().unwrap_or_default();
         let Some(text) = answer.generated_text else {
-            return Err(Malformed::Missing("the answer's `generated_text`"));
+            return Err(missing("the answer's `generated_text`", body));
         };
         let details = answer.details.0.unwrap_or_default();
         Ok(Delta {

@@ -8,6 +8,7 @@ use crate::json_size;
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -17,12 +18,23 @@ const MAX_QUOTED: usize = 16 << 10;
 
 /// Parses an event or a document.
 pub(super) fn parse<T: DeserializeOwned>(what: &'static str, json: &[u8]) -> Result<T, Malformed> {
-    answer_json::parse(json).map_err(|source| malformed(what, json, source))
+    answer_json::parse(json)
+        .or_else(|source| with_repeated_keys(json).ok_or_else(|| malformed(what, json, source)))
 }
 
 /// Parses an event or a document that is known to be text: like [`parse`], for less.
 pub(super) fn parse_text<T: DeserializeOwned>(what: &'static str, json: &str) -> Result<T, Malformed> {
-    answer_json::parse_text(json).map_err(|source| malformed(what, json.as_bytes(), source))
+    let bytes = json.as_bytes();
+    answer_json::parse_text(json)
+        .or_else(|source| with_repeated_keys(bytes).ok_or_else(|| malformed(what, bytes, source)))
+}
+
+/// Parses what has a key twice in an object, of which the last one counts, as in most parsers. What is no JSON, or of
+/// another type, fails here once more. Values take more memory than their text, so a document may be too large.
+#[cold]
+fn with_repeated_keys<T: DeserializeOwned>(json: &[u8]) -> Option<T> {
+    let value: Value = json_size::fits(json).then(|| answer_json::parse(json).ok())??;
+    T::deserialize(value).ok()
 }
 
 #[cold]
@@ -30,8 +42,14 @@ fn malformed(what: &'static str, json: &[u8], source: serde_json::Error) -> Malf
     Malformed::Json { what: what.into(), source, came: quoted(answer_json::without_bom(json)) }
 }
 
+/// The error that a document has not what its dialect requires.
+#[cold]
+pub(super) fn missing(what: &'static str, json: &[u8]) -> Malformed {
+    Malformed::Missing { what, came: quoted(answer_json::without_bom(json)) }
+}
+
 /// Parses into values of unknown structure, which take much more memory than their text.
-pub(super) fn parse_value(what: &'static str, json: &[u8]) -> Result<serde_json::Value, Malformed> {
+pub(super) fn parse_value(what: &'static str, json: &[u8]) -> Result<Value, Malformed> {
     if !json_size::fits(json) {
         return Err(Malformed::TooLarge { what });
     }
@@ -55,7 +73,7 @@ pub(super) struct Count(pub(super) Option<u64>);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Text(pub(super) Option<String>);
 
-/// Whether a field is present and neither null, false, zero nor empty.
+/// Whether a field is present and neither null, false, zero nor empty, nor contains nothing else.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Told(pub(super) bool);
 
@@ -206,16 +224,16 @@ impl<'de> Deserialize<'de> for Told {
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Told, A::Error> {
                 let mut told = Told(false);
-                while seq.next_element::<IgnoredAny>()?.is_some() {
-                    told = Told(true);
+                while let Some(Told(item)) = seq.next_element()? {
+                    told.0 |= item;
                 }
                 Ok(told)
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Told, A::Error> {
                 let mut told = Told(false);
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {
-                    told = Told(true);
+                while let Some((_, Told(value))) = map.next_entry::<IgnoredAny, Told>()? {
+                    told.0 |= value;
                 }
                 Ok(told)
             }
@@ -311,6 +329,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::error_body;
 
     fn read<T: DeserializeOwned>(json: &str) -> T {
         parse("it", json.as_bytes()).unwrap()
@@ -340,11 +359,27 @@ mod tests {
         assert_eq!(read::<List<Text>>("[1,null,\"a\"]").0.len(), 3);
         assert_eq!(read::<List<Object<IgnoredAny>>>("{\"a\":1}").objects().count(), 1);
         assert!(read::<List<Text>>("7").0.is_empty());
-        for json in ["{}", "[]", "0", "null", "\"\"", "false"] {
-            assert_eq!(read::<Told>(json), Told(false), "{json}");
+    }
+
+    /// Both ways to read a field agree.
+    #[test]
+    fn what_contains_nothing_is_nothing() {
+        let nothing = |json: &str| (!read::<Told>(json).0, error_body::is_nothing(&read(json)));
+        for json in [
+            "{}",
+            "[]",
+            "0",
+            "0.0",
+            "null",
+            "\"\"",
+            "false",
+            "[0]",
+            r#"{"message":"","code":null,"in":[{"a":0}]}"#,
+        ] {
+            assert_eq!(nothing(json), (true, true), "{json}");
         }
-        for json in ["{\"a\":1}", "[0]", "-1", "true", "\"a\""] {
-            assert_eq!(read::<Told>(json), Told(true), "{json}");
+        for json in ["{\"a\":1}", "[0,1]", "-1", "0.5", "true", "\"a\"", r#"{"message":"","code":500}"#] {
+            assert_eq!(nothing(json), (false, false), "{json}");
         }
     }
 
@@ -356,6 +391,32 @@ mod tests {
         let long = format!("\"{}", "x".repeat(20_000));
         let error = parse::<Count>("an event", long.as_bytes()).unwrap_err().to_string();
         assert!(error.ends_with("; it has 20001 bytes"), "{error}");
+    }
+
+    #[test]
+    fn the_last_of_repeated_keys_counts() {
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct It {
+            a: Text,
+            of: List<Object<It>>,
+        }
+        for json in [
+            r#"{"a":"x","a":"y","of":[]}"#,
+            r#"{"of":[{"a":"y","a":"y"}],"a":"x","a":"y"}"#,
+            r#"{"b":NaN,"a":"x","a":"y"}"#,
+            "\u{feff}{\"a\":null,\"a\":\"y\"}",
+        ] {
+            assert_eq!(read::<It>(json).a.0.as_deref(), Some("y"), "{json}");
+            assert_eq!(parse_text::<It>("it", json).unwrap().a.0.as_deref(), Some("y"), "{json}");
+        }
+        let nested = read::<It>(r#"{"of":[{"a":"x","a":"y"}]}"#).of.objects().next();
+        assert_eq!(nested.unwrap().a.0.as_deref(), Some("y"));
+        for json in [r#"{"a":"x","a":"#, r#"{"a":"x","a":}"#, r#""a""#] {
+            assert!(parse::<It>("it", json.as_bytes()).is_err(), "{json}");
+        }
+        let large = format!(r#"{{"a":"x","a":"y","of":[{}{{}}]}}"#, "{},".repeat(200_000));
+        assert!(parse::<It>("it", large.as_bytes()).is_err());
     }
 
     #[test]

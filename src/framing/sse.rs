@@ -2,8 +2,9 @@
 //!
 //! It deviates from the standard because of existing servers. [`SseDecoder::finish`] delivers a last event that was not
 //! ended by a blank line. An event with a name but without data is delivered. JSON without `data:`, which is how some
-//! servers send an error, is an event. The size of an event is limited. `id` and `retry` are meant for browsers that
-//! reconnect; they are ignored.
+//! servers send an error, is an event, and the field `error` (llama.cpp) is the data of an event of that name. Comments
+//! in an event named `error` (NVIDIA Dynamo) are its data, if it has no other. The size of an event is limited. `id` and
+//! `retry` are meant for browsers that reconnect; they are ignored.
 
 use super::{Error, Event};
 
@@ -114,6 +115,7 @@ impl SseDecoder {
                 self.line.clear();
             } else if let Some(data) = self.lone_data(line, rest) {
                 self.deliver(data, each)?;
+                self.data.clear();
                 self.name.clear();
                 rest = self.line_end(rest);
             } else {
@@ -181,7 +183,8 @@ impl SseDecoder {
             return Err(Error::TooLong { limit: self.limit });
         }
         let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
-        if matches!(name, b"" | b"data" | b"event" | b"id" | b"retry") {
+        let is_error = line.strip_prefix(b"error:").is_some_and(|value| !value.trim_ascii().is_empty());
+        if is_error || matches!(name, b"" | b"data" | b"event" | b"id" | b"retry") {
             self.deliver_bare(each)?;
             self.field(line);
         } else if !self.bare.is_empty() || matches!(line.trim_ascii_start().first(), Some(b'{' | b'[')) {
@@ -223,9 +226,15 @@ impl SseDecoder {
             None => (line, &[][..]),
         };
         match name {
-            b"data" => {
+            b"data" | b"error" => {
+                if name == b"error" {
+                    self.name.clear();
+                    self.name.extend_from_slice(name);
+                }
                 if self.has_data {
                     self.data.push(b'\n');
+                } else {
+                    self.data.clear();
                 }
                 self.data.extend_from_slice(value);
                 self.has_data = true;
@@ -234,7 +243,14 @@ impl SseDecoder {
                 self.name.clear();
                 self.name.extend_from_slice(value);
             }
-            // A comment (no name), `id` or `retry`.
+            // A comment, as which some servers (NVIDIA Dynamo) write what the error is.
+            b"" if self.name.eq_ignore_ascii_case(b"error") && !self.has_data => {
+                if !self.data.is_empty() {
+                    self.data.push(b'\n');
+                }
+                self.data.extend_from_slice(value);
+            }
+            // Another comment, `id` or `retry`.
             _ => {}
         }
     }
@@ -348,6 +364,38 @@ mod tests {
         }
         assert_eq!(data(error), [error]);
         assert_eq!(data("{\"cut\": \n\ndata: a\n\n"), ["a"]);
+    }
+
+    #[test]
+    fn trap_24_the_field_error_is_an_event_of_that_name() {
+        let error = (Some("error".to_owned()), r#"{"code":500}"#.to_owned());
+        for end in ["\n\n", "\n", "", "\r\n\r\n"] {
+            let text = format!("data: a\n\nerror: {}{end}", error.1);
+            let (events, result) = decode([text.as_bytes()], 64);
+            assert_eq!((events, result), (vec![(None, "a".to_owned()), error.clone()], Ok(())), "{text:?}");
+        }
+        assert_eq!(decode([&b"error:boom\n\ndata: a\n\n"[..]], 64).0.len(), 2);
+        for text in ["error\n\n", "error: \n\n", "errors: a\n\n"] {
+            assert_eq!(decode([text.as_bytes()], 64).0, [], "{text}");
+        }
+    }
+
+    #[test]
+    fn trap_24_comments_are_the_data_of_an_error_without_any() {
+        for (text, error) in [
+            ("event: error\n: engine worker died\n: twice\n\n", "engine worker died\ntwice"),
+            ("event: error\n: ping\ndata: boom\n\n", "boom"),
+            ("event: error\n: ping\ndata: boom\ndata: twice\n\n", "boom\ntwice"),
+            ("event: error\n\n", ""),
+            ("event: error\ndata:\n: ping\n\n", ""),
+        ] {
+            let text = format!("{text}data: a\n: c\n\nevent: x\n: c\n\n");
+            let (events, _) = decode([text.as_bytes()], 64);
+            let expected = [(Some("error"), error), (None, "a"), (Some("x"), "")];
+            let expected = expected.map(|(name, data)| (name.map(str::to_owned), data.to_owned()));
+            assert_eq!(events, expected, "{text:?}");
+            assert_eq!(decode(text.as_bytes().chunks(1), 64).0, expected, "{text:?}");
+        }
     }
 
     #[test]

@@ -63,3 +63,23 @@ fn thoughts_are_output_beside_the_candidates() {
     assert_eq!(usage(all), expected);
     assert_eq!(usage(json!({ "promptTokenCount": 9 })).output, None);
 }
+
+#[test]
+fn what_a_finish_reason_means_is_told() {
+    let event = |json: &str| Gemini.decode_event(Event { data: json, ..Event::default() }).unwrap();
+    let failed = event(
+        r#"{"candidates":[{"finishReason":"MALFORMED_FUNCTION_CALL","finishMessage":"Malformed function call: x("}]}"#,
+    );
+    assert_eq!(failed.finish.as_deref(), Some("MALFORMED_FUNCTION_CALL"));
+    assert_eq!(failed.finish_message.as_deref(), Some("Malformed function call: x("));
+}
+
+#[test]
+fn an_event_may_have_several_answers() {
+    let one = |text: &str| format!(r#"{{"candidates":[{{"content":{{"parts":[{{"text":"{text}"}}]}}}}]}}"#);
+    let end = r#"{"candidates":[{"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":9}}"#;
+    let data = format!("[{},{},{end}]", one("a"), one("b"));
+    let delta = Gemini.decode_event(Event { data: &data, ..Event::default() }).unwrap();
+    assert_eq!(delta.content, ["a", "b"].map(|text| Content::Text(text.into())));
+    assert_eq!((delta.finish.as_deref(), delta.usage.unwrap().input), (Some("STOP"), Some(9)));
+}

@@ -50,7 +50,7 @@ pub(super) struct Choice {
     index: Count,
     pub(super) delta: Object<Message>,
     pub(super) message: Object<Message>,
-    /// The text of a completion.
+    /// The text of a completion. Together AI has it in chat completions, too, beside the same text in `delta`.
     pub(super) text: Text,
     pub(super) finish_reason: Finish,
     pub(super) logprobs: Object<Logprobs>,
@@ -155,50 +155,61 @@ pub(super) struct OutputDetails {
     pub(super) reasoning_tokens: Count,
 }
 
-/// A finish reason: a string, or an object with its type.
+/// A finish reason: a string, or an object with its type and a message (SGLang).
 #[derive(Default)]
-pub(super) struct Finish(pub(super) Option<String>);
+pub(super) struct Finish {
+    pub(super) reason: Option<String>,
+    pub(super) message: Option<String>,
+}
 
 /// Content: a string, a number, or parts.
 #[derive(Default)]
 pub(super) struct Parts(pub(super) Vec<Part>);
 
-/// One part of content that is an array. Mistral's reasoning models put theirs under `thinking`.
+/// One part of content that is an array. Reasoning is under `thinking` (Mistral), or the type says that it is some.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Part {
+    r#type: Text,
     pub(super) text: Text,
-    pub(super) summary: Text,
+    /// Databricks has a list of parts here.
+    summary: Parts,
     pub(super) refusal: Text,
     pub(super) thinking: Parts,
+    reasoning: Parts,
     /// Of reasoning, in `OpenRouter`'s details: what it is signed with, or all of it, encrypted.
     signature: Text,
     data: Text,
 }
 
 impl Parts {
-    /// The visible text of the parts.
-    pub(super) fn visible(self) -> String {
-        self.0.into_iter().filter_map(|part| part.text.0).collect()
-    }
-
     /// What the parts of a reasoning field say about reasoning that they do not show.
     pub(super) fn hidden(&self) -> HiddenReasoning {
-        let of = |part: &Part| match (&part.summary.0, &part.data.0, &part.signature.0) {
-            (None, None, None) => HiddenReasoning::Untold,
-            (None, None, Some(_)) => HiddenReasoning::Possible,
-            _ => HiddenReasoning::Certain,
+        let of = |part: &Part| match &part.signature.0 {
+            _ if part.data.0.is_some() || !part.summary.0.is_empty() => HiddenReasoning::Certain,
+            Some(_) => HiddenReasoning::Possible,
+            None => HiddenReasoning::Untold,
         };
         self.0.iter().map(of).max().unwrap_or_default()
     }
 
     /// The reasoning in the parts of a reasoning field.
     pub(super) fn reasoning(self) -> String {
-        let text = |part: Part| match part.text.0.or(part.summary.0) {
-            Some(text) => text,
-            None => part.thinking.visible(),
+        let nested = |part: Part| {
+            let mut texts = [part.summary, part.reasoning, part.thinking].into_iter().map(Self::reasoning);
+            texts.find(|text| !text.is_empty())
         };
-        self.0.into_iter().map(text).collect()
+        let text = |mut part: Part| part.text.0.take().or_else(|| nested(part));
+        self.0.into_iter().filter_map(text).collect()
+    }
+}
+
+impl Part {
+    /// Whether this part of content is reasoning, so that its text is not visible.
+    pub(super) fn is_reasoning(&self) -> bool {
+        let kind = self.r#type.0.as_deref().unwrap_or_default();
+        let named = ["reasoning", "thinking"].iter().any(|name| kind.contains(name));
+        named || !self.summary.0.is_empty() || !self.reasoning.0.is_empty()
     }
 }
 
@@ -231,13 +242,14 @@ impl<'de> Deserialize<'de> for Finish {
         #[serde(default)]
         struct Typed {
             r#type: Text,
+            message: Text,
         }
 
         struct Reason;
         impl<'de> Visitor<'de> for Reason {
             type Value = Finish;
 
-            reads_as_nothing!(Finish(None); bool, number, null, array);
+            reads_as_nothing!(Finish::default(); bool, number, null, array);
 
             fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
                 any_value(f)
@@ -246,11 +258,12 @@ impl<'de> Deserialize<'de> for Finish {
             fn visit_str<E>(self, text: &str) -> Result<Finish, E> {
                 // Some gateways send an empty finish reason, or a name for none, in every chunk.
                 let none = matches!(text.trim(), "" | "null" | "None" | "not_finished");
-                Ok(Finish((!none).then(|| text.to_owned())))
+                Ok(Finish { reason: (!none).then(|| text.to_owned()), message: None })
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Finish, A::Error> {
-                Ok(Finish(Typed::deserialize(MapAccessDeserializer::new(map))?.r#type.0))
+                let typed = Typed::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Finish { reason: typed.r#type.0, message: typed.message.0 })
             }
         }
         deserializer.deserialize_any(Reason)

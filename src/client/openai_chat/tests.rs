@@ -1,7 +1,7 @@
 use super::*;
 use crate::client::json_call;
 use crate::client::testing::target;
-use crate::exchange::{Content, Message, Usage};
+use crate::exchange::{Content, HiddenReasoning, Message, Usage};
 use bytes::Bytes;
 use http::header;
 use std::sync::Arc;
@@ -163,6 +163,16 @@ fn trap_02_reasoning_under_either_name() {
 }
 
 #[test]
+fn a_key_that_comes_twice_is_no_failure() {
+    let twice =
+        r#"{"choices":[{"delta":{"reasoning_content":"hm","reasoning_content":"hm","content":null}}]}"#;
+    assert_eq!(content_of(twice), [Content::Reasoning("hm".into())]);
+    let whole = br#"{"choices":[{"message":{"content":"a","content":"a"}}],"usage":null,"usage":{"prompt_tokens":5}}"#;
+    let whole = OpenAiChat.decode_whole(whole).unwrap();
+    assert_eq!((whole.content, whole.usage.unwrap().input), (vec![Content::Text("a".into())], Some(5)));
+}
+
+#[test]
 fn every_kind_of_content() {
     let data = r#"{"choices":[{"delta":{"content":"a\n","refusal":"no","tool_calls":[
         {"index":0,"function":{"name":"f","arguments":"{\"x\""}},{"index":1},{"function":{"arguments":":1}"}}]}}]}"#;
@@ -177,6 +187,37 @@ fn every_kind_of_content() {
     let parts = r#"{"choices":[{"delta":{"content":[
         {"type":"thinking","thinking":[{"type":"text","text":"hm"}]},{"type":"text","text":"a"},{"type":"image"}]}}]}"#;
     assert_eq!(content_of(parts), [Content::Reasoning("hm".into()), Content::Text("a".into())]);
+}
+
+#[test]
+fn trap_02_reasoning_among_the_parts_of_content() {
+    use HiddenReasoning::{Certain, Possible, Untold};
+    for (part, hidden) in [
+        (r#"{"type":"reasoning","summary":[{"type":"summary_text","text":"h"},{"text":"m"}]}"#, Certain),
+        (r#"{"type":"reasoning","summary":"hm"}"#, Certain),
+        (r#"{"type":"reasoning","text":"hm"}"#, Untold),
+        (r#"{"type":"reasoning","reasoning":"hm"}"#, Untold),
+        (r#"{"type":"thinking","thinking":"hm","signature":"s"}"#, Possible),
+        (r#"{"thinking":[{"type":"text","text":"hm"}]}"#, Untold),
+    ] {
+        let data =
+            format!(r#"{{"choices":[{{"delta":{{"content":[{part},{{"type":"text","text":"a"}}]}}}}]}}"#);
+        let delta = event(&data).unwrap();
+        assert_eq!(delta.content, [Content::Reasoning("hm".into()), Content::Text("a".into())], "{part}");
+        assert_eq!(delta.hidden, hidden, "{part}");
+    }
+}
+
+#[test]
+fn a_text_beside_a_message_is_not_counted_twice() {
+    let said = [Content::Text("a".into())];
+    assert_eq!(content_of(r#"{"choices":[{"index":0,"text":"a","delta":{"content":"a"}}]}"#), said);
+    assert_eq!(content_of(r#"{"choices":[{"index":0,"text":"a","delta":{"content":""}}]}"#), said);
+    assert_eq!(content_of(r#"{"choices":[{"index":0,"text":"a"}]}"#), said);
+    let whole = br#"{"choices":[{"text":"a","message":{"content":"a"},"finish_reason":"stop"}]}"#;
+    assert_eq!(OpenAiChat.decode_whole(whole).unwrap().content, said);
+    let call = r#"{"choices":[{"text":"a","delta":{"tool_calls":[{"index":0,"function":{"name":"f"}}]}}]}"#;
+    assert_eq!(content_of(call), [Content::ToolCall("f".into()), Content::Text("a".into())]);
 }
 
 #[test]
@@ -237,8 +278,23 @@ fn trap_08_error_objects_of_every_shape() {
     };
     assert_eq!(named(r#"{"message":"boom","code":"c"}"#).as_deref(), Some("c: boom"));
     assert_eq!(named("overloaded").as_deref(), Some("overloaded"));
+    for name in ["Error", "exception", "EXCEPTION"] {
+        let event = Event { name: Some(name), data: r#"{"message":"boom"}"#, ..Event::default() };
+        assert_eq!(OpenAiChat.decode_event(event).unwrap().error.as_deref(), Some("boom"), "{name}");
+    }
     let none = r#"{"error":null,"object":"chat.completion.chunk","choices":[{"delta":{"content":"a"}}]}"#;
     assert_eq!(event(none).unwrap().error, None);
+}
+
+#[test]
+fn an_event_that_keeps_the_connection_alive_may_contain_anything() {
+    let named = |name, data| OpenAiChat.decode_event(Event { name: Some(name), data, ..Event::default() });
+    for name in ["ping", "Heartbeat", "keep-alive"] {
+        assert_eq!(named(name, "2026-01-01T00:00:00").unwrap(), Delta::default(), "{name}");
+    }
+    assert!(named("other", "2026-01-01T00:00:00").is_err());
+    let token = named("ping", r#"{"choices":[{"delta":{"content":"a"}}]}"#).unwrap();
+    assert_eq!(token.content, [Content::Text("a".into())]);
 }
 
 #[test]
@@ -258,6 +314,7 @@ fn trap_25_odd_types_of_what_measures_nothing_fail_no_answer() {
         r#"{"choices":[null,7,{"index":null,"delta":{"content":["a"]}}],"usage":"12"}"#,
         r#"{"choices":[{"delta":{"content":{"type":"text","text":"a"}}}],"usage":[]}"#,
         r#"{"choices":[{"delta":{"content":"a"},"finish_reason":"null"}],"error":{},"usage":-1}"#,
+        r#"{"choices":[{"delta":{"content":"a"},"error":{"code":0}}],"error":{"message":"","type":"","param":"","code":null}}"#,
     ] {
         let expected = Delta { content: vec![Content::Text("a".into())], ..Delta::default() };
         assert_eq!(event(data).unwrap(), expected, "{data}");
@@ -285,6 +342,7 @@ fn trap_26_counts_under_the_names_of_vendors() {
         ("zero beside it", format!(r#""prompt_tokens":10,"completion_tokens":5,"cached_tokens":8,"prompt_tokens_details":{{"cached_tokens":0}},{details}"#)),
         ("input and output", r#""input_tokens":10,"output_tokens":5,"input_tokens_details":{"cached_tokens":8},"output_tokens_details":{"reasoning_tokens":2}"#.to_owned()),
         ("Anthropic behind a gateway", format!(r#""prompt_tokens":10,"completion_tokens":5,"cache_read_input_tokens":8,{details}"#)),
+        ("zeros under the other names", r#""prompt_tokens":0,"completion_tokens":0,"input_tokens":10,"output_tokens":5,"total_tokens":15,"prompt_tokens_details":{"cached_tokens":0},"input_tokens_details":{"cached_tokens":8},"completion_tokens_details":{"reasoning_tokens":0},"output_tokens_details":{"reasoning_tokens":2}"#.to_owned()),
         ("xAI, reasoning beside output", r#""prompt_tokens":10,"completion_tokens":3,"total_tokens":15,"prompt_tokens_details":{"cached_tokens":8},"completion_tokens_details":{"reasoning_tokens":2}"#.to_owned()),
         ("no output, but a total", r#""prompt_tokens":10,"total_tokens":15,"cached_tokens":8,"reasoning_tokens":2"#.to_owned()),
     ] {
@@ -299,6 +357,24 @@ fn trap_26_counts_under_the_names_of_vendors() {
     let llama =
         event(r#"{"choices":[],"timings":{"cache_n":8,"prompt_n":2,"predicted_n":5}}"#).unwrap().usage;
     assert_eq!(llama, Some(Usage { reasoning: None, ..all }));
+}
+
+#[test]
+fn what_is_written_to_the_cache_beside_the_prompt_is_input() {
+    let usage = |cache: &str, total: u64| {
+        let data = format!(
+            r#"{{"choices":[],"usage":{{"prompt_tokens":10,"completion_tokens":2,"total_tokens":{total},{cache}}}}}"#
+        );
+        let usage = event(&data).unwrap().usage.unwrap();
+        (usage.input, usage.output, usage.cached_input, usage.reasoning)
+    };
+    let written = r#""cache_creation_input_tokens":1000"#;
+    let both = |read| format!(r#"{written},"cache_read_input_tokens":{read}"#);
+    assert_eq!(usage(written, 1012), (Some(1010), Some(2), None, None));
+    assert_eq!(usage(&both(0), 1012), (Some(1010), Some(2), Some(0), None));
+    assert_eq!(usage(&both(8), 1020), (Some(1018), Some(2), Some(8), None));
+    // As much as neither of them is hidden output.
+    assert_eq!(usage(&both(0), 512), (Some(10), Some(502), Some(0), Some(500)));
 }
 
 #[test]
@@ -378,7 +454,7 @@ fn a_whole_answer_that_is_cut_or_has_no_choices() {
     let missing = OpenAiChat.decode_whole(br#"{"id":"x"}"#).unwrap_err();
     assert_eq!(
         (missing.to_string().as_str(), missing.is_cut()),
-        ("the answer's first choice is missing", false)
+        ("the answer's first choice is missing; it is `{\"id\":\"x\"}`", false)
     );
 }
 

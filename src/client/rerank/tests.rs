@@ -27,7 +27,7 @@ fn documents_may_stand_among_the_parameters() {
 #[test]
 fn results_without_a_score_are_none() {
     let error = |json: &str| Rerank::Jina.decode_whole(json.as_bytes()).unwrap_err().to_string();
-    assert!(error("{}").contains("`results` is missing"));
+    assert!(error("{}").ends_with("`results` is missing; it is `{}`"));
     assert!(error(r#"{"results":[]}"#).contains("any result"));
     assert!(error(r#"{"results":[{"relevance_score":0.1},{}]}"#).contains("`relevance_score`"));
     let named = r#"{"data":[{"relevance_score":0.4}],"usage":{"total_tokens":26}}"#;

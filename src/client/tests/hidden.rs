@@ -45,6 +45,7 @@ fn counted(output: u64, reasoning: Option<u64>) -> Value {
 fn chat_completions() {
     let full = json!({ "reasoning_content": "some thought " });
     let summary = json!({ "reasoning": "a thought", "reasoning_details": [{ "type": "reasoning.summary", "summary": "a thought" }] });
+    let parts = json!({ "content": [{ "type": "reasoning", "summary": [{ "type": "summary_text", "text": "a thought" }] }] });
     let encrypted = json!({ "reasoning_details": [{ "type": "reasoning.encrypted", "data": "gAAAA" }] });
     let signed =
         json!({ "reasoning_details": [{ "type": "reasoning.text", "text": "a thought", "signature": "s" }] });
@@ -53,6 +54,8 @@ fn chat_completions() {
         ("streamed in full, and not counted", &full, 14, None, (Some(14), 0)),
         ("summarized", &summary, 1005, Some(1000), (Some(5), 3)),
         ("summarized, and not counted", &summary, 1005, None, (None, 3)),
+        ("summarized among the parts of content", &parts, 1005, Some(1000), (Some(5), 3)),
+        ("summarized there, and not counted", &parts, 1005, None, (None, 3)),
         ("encrypted", &encrypted, 1005, Some(1000), (Some(5), 0)),
         ("encrypted, and not counted", &encrypted, 25, None, (None, 0)),
         ("signed and in full", &signed, 14, Some(9), (Some(14), 0)),

@@ -55,6 +55,10 @@ fn trap_24_a_finish_reason_that_says_that_the_server_gave_up() {
         let read = read_by(decoder(), Mode::Whole, &[&whole], Instant::now());
         failed(&read, Failure::StreamError, reason);
     }
+    let abort =
+        r#"{"choices":[{"index":0,"finish_reason":{"type":"abort","message":"KV cache pool is full"}}]}"#;
+    let said = "the finish reason is \"abort\": KV cache pool is full";
+    failed(&read(&stream(&[TOKEN, abort])), Failure::StreamError, said);
     for reason in ["stop", "length", "tool_calls", "function_call", "content_filter", "end_turn", "because"] {
         let finish = format!(r#"{{"choices":[{{"index":0,"delta":{{}},"finish_reason":"{reason}"}}]}}"#);
         ok(&read(&stream(&[TOKEN, &finish])), "a");
