@@ -1,6 +1,7 @@
 //! Parses one row of a dataset. Pure.
 
 use super::RowContent;
+use super::split::CsvField;
 use crate::exchange::{Message, Role};
 use crate::vocabulary::DatasetFormat;
 use serde::Deserialize;
@@ -71,7 +72,7 @@ impl DatasetRow {
         let row = match format {
             DatasetFormat::Lines => Self::of_texts(None, parse_text(bytes)?.trim(), None),
             DatasetFormat::Csv => columns.row(bytes)?,
-            DatasetFormat::Jsonl => Self::of_json(parse_json(bytes)?)?,
+            DatasetFormat::Jsonl => Self::of_json(parse_whole_json(bytes)?)?,
             DatasetFormat::Sharegpt if content == RowContent::Prompt => {
                 Self::of_recorded(parse_json(bytes)?)?
             }
@@ -214,13 +215,20 @@ impl Columns {
     }
 }
 
-/// The fields of the first record.
+/// The fields of a record. What follows it would be lost without a word, and so would the records that a quote without
+/// an end has taken in.
 fn fields(bytes: &[u8]) -> Result<csv::StringRecord, String> {
-    let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(bytes);
-    let mut record = csv::StringRecord::new();
-    match reader.read_record(&mut record) {
-        Ok(true) => Ok(record),
-        Ok(false) => Err("has no fields".to_owned()),
+    let end = bytes.iter().fold(CsvField::Start, |field, byte| field.after(*byte));
+    if end == CsvField::Quoted {
+        return Err("has a field that begins with a quote, and no quote at its end".to_owned());
+    }
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(bytes);
+    let (mut record, mut other) = (csv::StringRecord::new(), csv::StringRecord::new());
+    let is_read = reader.read_record(&mut record).and_then(|any| Ok((any, reader.read_record(&mut other)?)));
+    match is_read {
+        Ok((true, false)) => Ok(record),
+        Ok((true, true)) => Err("has a line end other than LF and CR LF".to_owned()),
+        Ok((false, _)) => Err("has no fields".to_owned()),
         Err(error) => Err(format!("is not valid CSV: {error}")),
     }
 }
@@ -312,6 +320,12 @@ mod tests {
                 "has a message whose `content` is neither a text nor a list of parts with a `text`"
             );
         }
+        let second = "is not what is expected: trailing characters, column 16";
+        for (text, why) in
+            [(r#"{"prompt": "a"}{"prompt": "b"}"#, second), ("{\"prompt\": \"a\"}\r{}", "trailing")]
+        {
+            assert!(said(text).contains(why), "{text}");
+        }
         assert_eq!(said("oops"), "is not what is expected: expected value, column 1");
         assert!(said("{").starts_with("is not what is expected: EOF"));
         assert!(said("[1]").starts_with("is not what is expected: "));
@@ -329,6 +343,9 @@ mod tests {
         assert_eq!(said("7,a,x,,\n"), "has a `max_tokens` that is not a whole number from 1");
         assert_eq!(said("7,a,,x,\n"), "has a weight that is not a number over 0");
         assert_eq!(said("7,,,,\n"), "has an empty prompt");
+        assert_eq!(said("7,a,,,\r8,b,,,\n"), "has a line end other than LF and CR LF");
+        let open = "has a field that begins with a quote, and no quote at its end";
+        assert_eq!(said("7,a,,,\"S\n8,b,,,\n"), open);
         assert_eq!(Columns::of_header(b"a,b\n").unwrap_err(), "has no column `prompt` in its first line");
     }
 

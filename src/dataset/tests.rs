@@ -42,6 +42,9 @@ fn each_format_gives_its_rows_back() {
     let (_folder, dataset) = read(DatasetFormat::Csv, csv, false).unwrap();
     assert_eq!(prompts(&dataset), ["a\nb", "c"]);
     assert_eq!(dataset.row(0).unwrap().output_tokens, Some(5));
+    let csv = "prompt,max_tokens\nFit a 5\" pipe,11\nb,12\n\"c\"\"\",13\n";
+    let (_folder, dataset) = read(DatasetFormat::Csv, csv, false).unwrap();
+    assert_eq!(prompts(&dataset), ["Fit a 5\" pipe", "b", "c\""]);
     let sharegpt = r#"[{"conversations": [{"from": "human", "value": "a"}]},
         {"conversations": [{"from": "human", "value": "b"}, {"from": "gpt", "value": "c"}]}]"#;
     let (_folder, dataset) = read(DatasetFormat::Sharegpt, sharegpt, false).unwrap();
