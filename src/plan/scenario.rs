@@ -367,7 +367,7 @@ impl AskStep {
     pub fn draws_output_tokens(&self) -> bool {
         let by_text = match &self.text {
             AskText::Synthetic(prompts) => matches!(prompts.lengths, PromptLengths::Joint(_)),
-            AskText::Dataset { dataset, .. } => dataset.size().max_output_tokens.is_some(),
+            AskText::Dataset { dataset, order, .. } => dataset.size(*order).max_output_tokens.is_some(),
             AskText::Trace { .. } => true,
             AskText::Fixed { .. }
             | AskText::Template { .. }

@@ -301,9 +301,9 @@ impl ModelCall<'_> {
                     prompts.question.as_ref().map_or(0.0, |question| question.len() as f64 + MAX_MESSAGE);
                 Amount::Exact(prompts.range().min as f64 + question + MAX_MESSAGE + MAX_PREAMBLE)
             }
-            AskText::Dataset { dataset, system, .. } => {
+            AskText::Dataset { dataset, order, system } => {
                 let texts =
-                    dataset.size().min_bytes + system.as_ref().map_or(0, |system| system.len() as u64);
+                    dataset.size(*order).min_bytes + system.as_ref().map_or(0, |system| system.len() as u64);
                 Amount::Exact(texts as f64 + MAX_MESSAGE + MAX_PREAMBLE)
             }
             AskText::Trace { replay, .. } => {
@@ -361,8 +361,8 @@ impl ModelCall<'_> {
                 Some(joint.output().mean)
             }
             AskText::Trace { replay, .. } => Some(replay.trace.size().mean_output),
-            AskText::Dataset { dataset, .. } => {
-                let (mean, share) = dataset.size().output_tokens;
+            AskText::Dataset { dataset, order, .. } => {
+                let (mean, share) = dataset.size(*order).output_tokens;
                 let rest = self.ask.output.lengths.as_ref().map(LengthDistribution::mean);
                 let rest = rest.or((share >= 1.0).then_some(0.0));
                 rest.map(|rest| share * mean + (1.0 - share) * rest)
@@ -459,8 +459,8 @@ impl TextBytes {
                 let size = replay.trace.size();
                 Self::of_file(size.max_input, size.mean_input, size.max_messages, system.as_ref())
             }
-            AskText::Dataset { dataset, system, .. } => {
-                let size = dataset.size();
+            AskText::Dataset { dataset, order, system } => {
+                let size = dataset.size(*order);
                 Self::of_file(size.max_bytes, size.mean_bytes, size.max_messages, system.as_ref())
             }
             // These depend on the turn; see `conversation`.
