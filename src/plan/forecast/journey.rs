@@ -1,5 +1,5 @@
 //! Forecasts the journeys of a scenario; those of a workload have one request. A journey that fails ends early, and its
-//! user starts the next one sooner; the forecast assumes that every journey is completed.
+//! user starts the next one sooner: expected is that every journey is completed, and the maximum counts both.
 
 use super::conversation::{self, ConversationCall};
 use super::{Amount, TokenForecast, View, arrivals_in, of_area, turns_of_users};
@@ -127,7 +127,8 @@ pub(super) fn least(pair: &PairPlan) -> (Amount, TokenForecast) {
     (Amount::Exact(requests), most)
 }
 
-/// The number of journeys, and of users that play the set-up.
+/// The number of journeys, and of set-ups: one for each user, and in [`View::Most`] those that are played again after a
+/// failure.
 pub(super) fn of_stage(
     stage: &Stage,
     scenario: &Scenario,
@@ -152,11 +153,23 @@ pub(super) fn of_stage(
             });
             let mean = mean.unwrap_or(most);
             let users = if view == View::Expected { mean } else { most.floor() };
-            let thought = thought(*think, view) + thinking(scenario, view);
-            let journeys = turns_of_users(users.max(1.0), thought, *bounds);
-            let most = most.floor().max(1.0);
-            let fewer = journeys.value().map_or(most, |journeys| most.min(journeys));
-            (journeys, Amount::AtMost(fewer))
+            let (own, within) = (thought(*think, view), thinking(scenario, view));
+            let between = match view {
+                View::Expected => own + within,
+                // The journey may fail before its user thinks.
+                View::Most => (own + within).min(own.max(Scenario::FAILED_PAUSE)),
+            };
+            let journeys = turns_of_users(users.max(1.0), between, *bounds);
+            let set_ups = match view {
+                View::Expected => Amount::Exact(most.floor().max(1.0)),
+                View::Most => turns_of_users(users.max(1.0), own.max(Scenario::SET_UP_PAUSE), *bounds),
+            };
+            // Each is part of a journey.
+            let fewer = match (set_ups.value(), journeys.value()) {
+                (Some(set_ups), Some(journeys)) => Some(set_ups.min(journeys)),
+                (set_ups, journeys) => set_ups.or(journeys),
+            };
+            (journeys, fewer.map_or(Amount::Unknown, Amount::AtMost))
         }
     }
 }
