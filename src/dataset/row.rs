@@ -69,7 +69,7 @@ impl DatasetRow {
         columns: &Columns,
         bytes: &[u8],
     ) -> Result<Self, String> {
-        let row = match format {
+        let mut row = match format {
             DatasetFormat::Lines => Self::of_texts(None, parse_text(bytes)?.trim(), None),
             DatasetFormat::Csv => columns.row(bytes)?,
             DatasetFormat::Jsonl => Self::of_json(parse_whole_json(bytes)?)?,
@@ -78,6 +78,9 @@ impl DatasetRow {
             }
             DatasetFormat::Sharegpt => Self::of_whole(parse_json(bytes)?),
         };
+        if content == RowContent::Prompt {
+            row.end_with_question()?;
+        }
         if row.messages.iter().all(|message| message.text.trim().is_empty()) {
             return Err("has an empty prompt".to_owned());
         }
@@ -114,6 +117,18 @@ impl DatasetRow {
         };
         read.weight = row.weight.unwrap_or(1.0);
         Ok(read)
+    }
+
+    /// Leaves out a recorded answer at the end: what is asked is the message before it. Fails if that is none of a user.
+    fn end_with_question(&mut self) -> Result<(), String> {
+        let is_answer = |message: &Message| message.role == Role::Assistant;
+        let end = self.messages.iter().rposition(|message| !is_answer(message)).map_or(0, |last| last + 1);
+        self.messages.truncate(end);
+        match self.messages.last() {
+            Some(last) if last.role == Role::User && !last.text.trim().is_empty() => Ok(()),
+            Some(last) if last.role == Role::System => Err("has no question of a user at its end".to_owned()),
+            _ => Err("has an empty prompt".to_owned()),
+        }
     }
 
     /// Uses the first question and the system prompt before it. Later questions depend on the recorded answers.
@@ -295,6 +310,13 @@ mod tests {
         assert_eq!(said(r#"{"prompt": "a", "messages": []}"#), "needs one of `prompt` and `messages`");
         assert_eq!(said(r#"{"prompt": " "}"#), "has an empty prompt");
         assert_eq!(said(r#"{"messages": []}"#), "has an empty prompt");
+        assert_eq!(said(r#"{"prompt": " ", "system": "S"}"#), "has an empty prompt");
+        let no_question = r#"{"messages": [{"role": "system", "content": "S"}]}"#;
+        assert_eq!(said(no_question), "has no question of a user at its end");
+        // As files for fine-tuning are: the answer is not asked for.
+        let answered =
+            r#"{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}"#;
+        reads(format, &none, answered, "User: a", (None, 1.0));
         assert_eq!(
             said(r#"{"prompt": "a", "max_tokens": 0}"#),
             "has a `max_tokens` that is not a whole number from 1"
@@ -343,6 +365,7 @@ mod tests {
         assert_eq!(said("7,a,x,,\n"), "has a `max_tokens` that is not a whole number from 1");
         assert_eq!(said("7,a,,x,\n"), "has a weight that is not a number over 0");
         assert_eq!(said("7,,,,\n"), "has an empty prompt");
+        assert_eq!(said("7,,16,,S\n"), "has an empty prompt");
         assert_eq!(said("7,a,,,\r8,b,,,\n"), "has a line end other than LF and CR LF");
         let open = "has a field that begins with a quote, and no quote at its end";
         assert_eq!(said("7,a,,,\"S\n8,b,,,\n"), open);
