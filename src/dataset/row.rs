@@ -49,7 +49,7 @@ struct ChatMessage {
     content: Value,
 }
 
-/// A recorded conversation, an item of a `sharegpt` file.
+/// A recorded conversation, an item of a `sharegpt` file. A turn has `from` and `value`, or `role` and `content`.
 #[derive(Deserialize)]
 struct RecordedConversation {
     conversations: Vec<RecordedTurn>,
@@ -57,7 +57,9 @@ struct RecordedConversation {
 
 #[derive(Deserialize)]
 struct RecordedTurn {
+    #[serde(alias = "role")]
     from: String,
+    #[serde(alias = "content")]
     value: String,
 }
 
@@ -377,6 +379,9 @@ mod tests {
         let (format, none) = (DatasetFormat::Sharegpt, Columns::default());
         let recorded = r#"{"id": "x", "conversations": [{"from": "system", "value": "S"}, {"from": "gpt", "value": "?"}, {"from": "human", "value": "a"}, {"from": "human", "value": "b"}]}"#;
         reads(format, &none, recorded, "System: S; User: a", (None, 1.0));
+        let other =
+            r#"{"conversations": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}"#;
+        reads(format, &none, other, "User: a", (None, 1.0));
         let said = |text: &str| read(format, &none, text).unwrap_err();
         assert_eq!(said(r#"{"conversations": [{"from": "gpt", "value": "x"}]}"#), "has no turn of a human");
         assert!(said(r#"{"items": []}"#).contains("missing field `conversations`"));
