@@ -224,7 +224,7 @@ pub(super) fn joint(written: &LengthFile, path: &KeyPath, findings: &mut Finding
 fn rows(file: &Path, findings: &mut Findings) -> Result<(String, Vec<FileRow>), String> {
     let text = pattern::text_file(file, LARGEST, findings)?;
     let shown = file.display();
-    let lines = text.trim_start_matches('\u{feff}').lines().enumerate();
+    let lines = text.lines().enumerate();
     let rows = lines.map(|(index, line)| (index + 1, line.trim())).filter(|(_, line)| !line.is_empty());
     let fields = |line: &str| line.split(',').map(|field| field.trim().to_owned()).collect::<Vec<_>>();
     let is_header = |(n, line): &(usize, &str)| *n == 1 && !line.starts_with(|c: char| c.is_ascii_digit());
