@@ -11,7 +11,7 @@ pub use row::{DatasetRow, parse_json, parse_text, parse_whole_json};
 pub use split::{FoundRow, LONGEST_ROW, RowSplitter};
 
 use crate::files::{Files, ScannedFile};
-use crate::vocabulary::DatasetFormat;
+use crate::vocabulary::{DatasetFormat, RowOrder};
 use row::Columns;
 use serde::ser::{Serialize, SerializeStruct as _, Serializer};
 use std::fmt::Write as _;
@@ -32,6 +32,8 @@ pub struct Dataset {
     /// Cumulative share of the weights, up to and including each row; the last is 1. Empty if all weights are equal.
     up_to: Vec<f64>,
     size: DatasetSize,
+    /// The same, with means by weight.
+    weighted_size: DatasetSize,
     skipped: SkippedRows,
 }
 
@@ -97,6 +99,14 @@ impl SkippedRows {
     }
 }
 
+/// The sizes of the rows that were read so far. Means are sums until the end.
+#[derive(Default)]
+struct SizeScan {
+    size: DatasetSize,
+    /// What all rows count together.
+    weights: f64,
+}
+
 /// The state of reading a dataset for the first time.
 struct DatasetScan {
     format: DatasetFormat,
@@ -104,9 +114,8 @@ struct DatasetScan {
     columns: Option<Result<Columns, String>>,
     offsets: Vec<u64>,
     weights: Vec<f64>,
-    bytes: u64,
-    output_tokens: (u64, u64),
-    size: DatasetSize,
+    size: SizeScan,
+    weighted_size: SizeScan,
     skipped: SkippedRows,
     too_many: bool,
 }
@@ -139,9 +148,12 @@ impl Dataset {
         self.offsets.len() as u64
     }
 
-    /// The sizes of its prompts.
-    pub const fn size(&self) -> &DatasetSize {
-        &self.size
+    /// The sizes of its prompts, as often as rows are used in this order.
+    pub const fn size(&self, order: RowOrder) -> &DatasetSize {
+        match order {
+            RowOrder::Sequential | RowOrder::Shuffled => &self.size,
+            RowOrder::Weighted => &self.weighted_size,
+        }
     }
 
     /// The rows that were skipped.
@@ -232,9 +244,8 @@ impl DatasetScan {
             columns: (format != DatasetFormat::Csv).then(|| Ok(Columns::default())),
             offsets: Vec::new(),
             weights: Vec::new(),
-            bytes: 0,
-            output_tokens: (0, 0),
-            size: DatasetSize { min_bytes: u64::MAX, ..DatasetSize::default() },
+            size: SizeScan::default(),
+            weighted_size: SizeScan::default(),
             skipped: SkippedRows::default(),
             too_many: false,
         }
@@ -263,9 +274,8 @@ impl DatasetScan {
         match read {
             Ok((row, conversation)) if self.offsets.len() < MAX_ROWS => {
                 self.add(found.offset, &row);
-                if let Some(conversation) = conversation {
-                    self.size.conversations.add(&conversation);
-                }
+                self.size.add(&row, conversation.as_ref(), 1.0);
+                self.weighted_size.add(&row, conversation.as_ref(), row.weight);
             }
             Ok(_) => self.too_many = true,
             Err(why) => {
@@ -284,17 +294,6 @@ impl DatasetScan {
             self.weights.push(row.weight);
         }
         self.offsets.push(offset);
-        let bytes = row.bytes();
-        self.bytes += bytes;
-        let size = &mut self.size;
-        size.min_bytes = size.min_bytes.min(bytes);
-        size.max_bytes = size.max_bytes.max(bytes);
-        size.max_messages = size.max_messages.max(row.messages.len() as u64);
-        size.max_output_tokens = size.max_output_tokens.max(row.output_tokens);
-        if let Some(tokens) = row.output_tokens {
-            let (sum, count) = self.output_tokens;
-            self.output_tokens = (sum.saturating_add(tokens), count + 1);
-        }
     }
 
     fn finish(mut self, file: ScannedFile, skip_bad_lines: bool) -> Result<Dataset, String> {
@@ -306,11 +305,6 @@ impl DatasetScan {
         if self.offsets.is_empty() {
             return Err(format!("holds no prompt{}", self.skipped.explain()));
         }
-        let rows = self.offsets.len() as f64;
-        let (sum, count) = self.output_tokens;
-        self.size.mean_bytes = self.bytes as f64 / rows;
-        self.size.conversations.finish(rows);
-        self.size.output_tokens = (sum as f64 / count.max(1) as f64, count as f64 / rows);
         let total: f64 = self.weights.iter().sum();
         let mut before = 0.0;
         for weight in &mut self.weights {
@@ -326,9 +320,40 @@ impl DatasetScan {
             columns,
             offsets: self.offsets,
             up_to: self.weights,
-            size: self.size,
+            size: self.size.finish(),
+            weighted_size: self.weighted_size.finish(),
             skipped: self.skipped,
         })
+    }
+}
+
+impl SizeScan {
+    /// Adds a row that counts this much.
+    fn add(&mut self, row: &DatasetRow, conversation: Option<&DatasetConversation>, weight: f64) {
+        let (bytes, size) = (row.bytes(), &mut self.size);
+        size.min_bytes = if self.weights > 0.0 { size.min_bytes.min(bytes) } else { bytes };
+        size.max_bytes = size.max_bytes.max(bytes);
+        size.mean_bytes += weight * bytes as f64;
+        size.max_messages = size.max_messages.max(row.messages.len() as u64);
+        size.max_output_tokens = size.max_output_tokens.max(row.output_tokens);
+        if let Some(tokens) = row.output_tokens {
+            let (sum, weights) = size.output_tokens;
+            size.output_tokens = (sum + weight * tokens as f64, weights + weight);
+        }
+        if let Some(conversation) = conversation {
+            size.conversations.add(conversation, weight);
+        }
+        self.weights += weight;
+    }
+
+    fn finish(self) -> DatasetSize {
+        let Self { mut size, weights } = self;
+        let (sum, with_tokens) = size.output_tokens;
+        let mean = if with_tokens > 0.0 { sum / with_tokens } else { 0.0 };
+        size.output_tokens = (mean, with_tokens / weights);
+        size.mean_bytes /= weights;
+        size.conversations.finish(weights);
+        size
     }
 }
 

@@ -21,6 +21,8 @@ use std::time::Duration;
 const MAX_REQUESTS: usize = 8 << 20;
 /// Number of bytes that are read first to find a line; most lines are shorter.
 const FIRST_READ: usize = 8 << 10;
+/// A millisecond, in microseconds.
+const MILLI: i64 = 1000;
 /// The time that a trace takes whose requests were all sent at once, in microseconds.
 const SHORTEST: u64 = 1_000_000;
 
@@ -48,6 +50,18 @@ pub struct RequestTrace {
     size: TraceSize,
     failed: u64,
     skipped: SkippedRows,
+    doubts: TraceDoubts,
+}
+
+/// What makes it doubtful that a trace is used as it is meant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TraceDoubts {
+    /// Whether times in milliseconds have fractions, as only times in seconds need.
+    pub has_fractions: bool,
+    /// The models to choose that nobody asked, by their index in [`TracePart::models`].
+    pub unasked: Vec<usize>,
+    /// When the trace is over, since its first line, if its window ends later than that.
+    pub over: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -149,6 +163,11 @@ impl RequestTrace {
     /// The lines that are left out because they are malformed.
     pub const fn skipped(&self) -> &SkippedRows {
         &self.skipped
+    }
+
+    /// What is doubtful about it.
+    pub const fn doubts(&self) -> &TraceDoubts {
+        &self.doubts
     }
 
     /// Size of its index in memory, in bytes.
@@ -265,8 +284,10 @@ struct TraceScan<'a> {
     format: TraceFormat,
     columns: Option<Result<TraceColumns, String>>,
     part: &'a TracePart,
-    /// The time of the first line.
+    /// The time of the first line, and the latest time.
     origin: Option<i64>,
+    latest: i64,
+    doubts: TraceDoubts,
     index: Vec<IndexedRequest>,
     input: u64,
     output: u64,
@@ -284,6 +305,8 @@ impl<'a> TraceScan<'a> {
             columns: (!has_header).then(|| Ok(TraceColumns::default())),
             part,
             origin: None,
+            latest: i64::MIN,
+            doubts: TraceDoubts { unasked: (0..part.models.len()).collect(), ..TraceDoubts::default() },
             index: Vec::new(),
             input: 0,
             output: 0,
@@ -319,11 +342,18 @@ impl<'a> TraceScan<'a> {
 
     fn line(&mut self, line: &TraceLine<'_>, offset: u64, each: &mut impl FnMut(&TraceLine<'_>)) {
         let origin = *self.origin.get_or_insert(line.at);
+        self.latest = self.latest.max(line.at);
+        self.doubts.has_fractions |= self.format == TraceFormat::Mooncake && line.at % MILLI != 0;
         let since = i128::from(line.at) - i128::from(origin);
         let micros = |time: Duration| i128::try_from(time.as_micros()).unwrap_or(i128::MAX);
         let part = self.part;
         let in_window =
             !has_window(part) || since >= micros(part.from) && part.to.is_none_or(|to| since < micros(to));
+        if in_window {
+            self.doubts
+                .unasked
+                .retain(|index| part.models.get(*index).is_none_or(|model| model != line.model));
+        }
         let filters = self.format.has_models() && !part.models.is_empty();
         if !in_window || filters && !part.models.iter().any(|model| model == line.model) {
             return;
@@ -378,10 +408,14 @@ impl<'a> TraceScan<'a> {
         self.size.mean_output = self.output as f64 / count as f64;
         let last = self.index.last().map_or(0, |request| request.at.unsigned_abs());
         let window = self.part.to.map(|to| to.saturating_sub(self.part.from).as_micros());
+        let gap = last.div_ceil(count.saturating_sub(1).max(1)).max(1);
+        let since = |at: i64| u64::try_from(at.saturating_sub(self.origin.unwrap_or(at))).unwrap_or(0);
+        let over = Duration::from_micros(since(self.latest).saturating_add(gap));
+        self.doubts.over = self.part.to.filter(|to| *to > over).map(|_| over);
         let length = match window {
             Some(window) => u64::try_from(window).unwrap_or(u64::MAX),
             None if last == 0 => SHORTEST,
-            None => last.saturating_add(last.div_ceil(count.saturating_sub(1).max(1)).max(1)),
+            None => last.saturating_add(gap),
         };
         Ok(RequestTrace {
             file,
@@ -393,6 +427,7 @@ impl<'a> TraceScan<'a> {
             size: self.size,
             failed: self.failed,
             skipped: self.skipped,
+            doubts: self.doubts,
         })
     }
 }

@@ -9,6 +9,7 @@ mod samples;
 mod searches;
 mod series;
 mod shards;
+mod traces;
 
 use super::runtimes::Runtimes;
 use super::{budgets, print, probe, replicas, sources};
@@ -106,6 +107,7 @@ fn describe(plan: &Plan, forecast: &Forecast, outlooks: &[Outlook], now: Timesta
     text.push_str(&shards::describe(plan));
     text.extend(reasoning::assumption(plan));
     text.push_str(&searches::describe(plan, forecast));
+    text.push_str(&traces::describe(plan));
     text.push_str(&samples::describe(plan, forecast));
     text.push_str(&comparisons::describe(plan, forecast));
     text.push_str(&fingerprints::describe(plan, forecast, now));

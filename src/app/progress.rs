@@ -1,5 +1,6 @@
 //! Shows the progress of a run on stderr: a bar on a terminal, lines otherwise.
 
+use crate::config::show_duration;
 use crate::event::{Outcome, RunSummary};
 use crate::fact::{Fact, Sink};
 use crate::plan::PairPlan;
@@ -48,8 +49,7 @@ impl RunProgress {
         let stop = CancellationToken::new();
         let bar = std::io::stderr().is_terminal().then(|| bar(&title, time));
         if bar.is_none() {
-            let planned = time.map_or_else(String::new, |time| format!(", {} s of load", time.as_secs_f64()));
-            eprintln!("{title}: started{planned}");
+            eprintln!("{title}: started{}", planned_load(time));
         }
         tokio::spawn(watch(Arc::clone(self), title, bar.clone(), stop.clone()));
         RunDisplay { bar, _watch: stop.drop_guard() }
@@ -111,6 +111,14 @@ fn planned(pair: &PairPlan) -> Option<Duration> {
     pair.profile.stages.iter().map(|stage| stage.shape.bounds().time).sum()
 }
 
+/// Says how long there will be load, to the millisecond.
+fn planned_load(time: Option<Duration>) -> String {
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    time.map_or_else(String::new, |time| {
+        format!(", {} of load", show_duration(Duration::from_millis(millis(time))))
+    })
+}
+
 fn bar(title: &str, time: Option<Duration>) -> ProgressBar {
     let (bar, template) = match time {
         Some(time) => {
@@ -121,4 +129,17 @@ fn bar(title: &str, time: Option<Duration>) -> ProgressBar {
     };
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     bar.with_style(style).with_prefix(title.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn planned_time_is_shown_as_durations_are_written() {
+        let shown =
+            [3_974_358_999, 90_000_000_000].map(|nanos| planned_load(Some(Duration::from_nanos(nanos))));
+        assert_eq!(shown, [", 3s974ms of load", ", 1m30s of load"]);
+        assert_eq!(planned_load(None), "");
+    }
 }

@@ -64,7 +64,7 @@ pub struct DrawnLength {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 1_000_000))]
     pub min: Option<NonZeroU64>,
-    /// Longest length. Default: 131072.
+    /// Longest length. Default: 131072, or the longest length that is written in the distribution.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 1_000_000))]
     pub max: Option<NonZeroU64>,

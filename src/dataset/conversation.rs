@@ -127,8 +127,8 @@ pub struct ConversationSize {
 }
 
 impl ConversationSize {
-    /// Adds a conversation. Means are sums until [`Self::finish`].
-    pub(super) fn add(&mut self, conversation: &DatasetConversation) {
+    /// Adds a conversation that counts this much. Means are sums until [`Self::finish`].
+    pub(super) fn add(&mut self, conversation: &DatasetConversation, weight: f64) {
         let bytes = |text: &Arc<str>| text.len() as f64;
         let system = conversation.system.as_ref().map_or(0.0, bytes);
         let turns = conversation.turns.iter();
@@ -138,14 +138,15 @@ impl ConversationSize {
         );
         let turns = conversation.turns.len() as u64;
         self.min_turns = if self.min_turns == 0 { turns } else { self.min_turns.min(turns) };
-        self.mean = self.mean.with(sums, |a, b| a + b);
+        self.mean = self.mean.with(sums, |sum, value| sum + weight * value);
         self.max = self.max.with(sums, f64::max);
-        self.without_system += f64::from(u8::from(conversation.system.is_none()));
+        self.without_system += if conversation.system.is_none() { weight } else { 0.0 };
     }
 
-    pub(super) fn finish(&mut self, rows: f64) {
-        self.mean = self.mean.with(ConversationSums::default(), |sum, _| sum / rows);
-        self.without_system /= rows;
+    /// Divides the sums by the weight of all rows.
+    pub(super) fn finish(&mut self, weights: f64) {
+        self.mean = self.mean.with(ConversationSums::default(), |sum, _| sum / weights);
+        self.without_system /= weights;
     }
 }
 

@@ -1,6 +1,7 @@
 //! Parses one row of a dataset. Pure.
 
 use super::RowContent;
+use super::split::CsvField;
 use crate::exchange::{Message, Role};
 use crate::vocabulary::DatasetFormat;
 use serde::Deserialize;
@@ -48,7 +49,7 @@ struct ChatMessage {
     content: Value,
 }
 
-/// A recorded conversation, an item of a `sharegpt` file.
+/// A recorded conversation, an item of a `sharegpt` file. A turn has `from` and `value`, or `role` and `content`.
 #[derive(Deserialize)]
 struct RecordedConversation {
     conversations: Vec<RecordedTurn>,
@@ -56,7 +57,9 @@ struct RecordedConversation {
 
 #[derive(Deserialize)]
 struct RecordedTurn {
+    #[serde(alias = "role")]
     from: String,
+    #[serde(alias = "content")]
     value: String,
 }
 
@@ -68,15 +71,18 @@ impl DatasetRow {
         columns: &Columns,
         bytes: &[u8],
     ) -> Result<Self, String> {
-        let row = match format {
+        let mut row = match format {
             DatasetFormat::Lines => Self::of_texts(None, parse_text(bytes)?.trim(), None),
             DatasetFormat::Csv => columns.row(bytes)?,
-            DatasetFormat::Jsonl => Self::of_json(parse_json(bytes)?)?,
+            DatasetFormat::Jsonl => Self::of_json(parse_whole_json(bytes)?)?,
             DatasetFormat::Sharegpt if content == RowContent::Prompt => {
                 Self::of_recorded(parse_json(bytes)?)?
             }
             DatasetFormat::Sharegpt => Self::of_whole(parse_json(bytes)?),
         };
+        if content == RowContent::Prompt {
+            row.end_with_question()?;
+        }
         if row.messages.iter().all(|message| message.text.trim().is_empty()) {
             return Err("has an empty prompt".to_owned());
         }
@@ -113,6 +119,18 @@ impl DatasetRow {
         };
         read.weight = row.weight.unwrap_or(1.0);
         Ok(read)
+    }
+
+    /// Leaves out a recorded answer at the end: what is asked is the message before it. Fails if that is none of a user.
+    fn end_with_question(&mut self) -> Result<(), String> {
+        let is_answer = |message: &Message| message.role == Role::Assistant;
+        let end = self.messages.iter().rposition(|message| !is_answer(message)).map_or(0, |last| last + 1);
+        self.messages.truncate(end);
+        match self.messages.last() {
+            Some(last) if last.role == Role::User && !last.text.trim().is_empty() => Ok(()),
+            Some(last) if last.role == Role::System => Err("has no question of a user at its end".to_owned()),
+            _ => Err("has an empty prompt".to_owned()),
+        }
     }
 
     /// Uses the first question and the system prompt before it. Later questions depend on the recorded answers.
@@ -214,13 +232,20 @@ impl Columns {
     }
 }
 
-/// The fields of the first record.
+/// The fields of a record. What follows it would be lost without a word, and so would the records that a quote without
+/// an end has taken in.
 fn fields(bytes: &[u8]) -> Result<csv::StringRecord, String> {
-    let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(bytes);
-    let mut record = csv::StringRecord::new();
-    match reader.read_record(&mut record) {
-        Ok(true) => Ok(record),
-        Ok(false) => Err("has no fields".to_owned()),
+    let end = bytes.iter().fold(CsvField::Start, |field, byte| field.after(*byte));
+    if end == CsvField::Quoted {
+        return Err("has a field that begins with a quote, and no quote at its end".to_owned());
+    }
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(bytes);
+    let (mut record, mut other) = (csv::StringRecord::new(), csv::StringRecord::new());
+    let is_read = reader.read_record(&mut record).and_then(|any| Ok((any, reader.read_record(&mut other)?)));
+    match is_read {
+        Ok((true, false)) => Ok(record),
+        Ok((true, true)) => Err("has a line end other than LF and CR LF".to_owned()),
+        Ok((false, _)) => Err("has no fields".to_owned()),
         Err(error) => Err(format!("is not valid CSV: {error}")),
     }
 }
@@ -287,6 +312,13 @@ mod tests {
         assert_eq!(said(r#"{"prompt": "a", "messages": []}"#), "needs one of `prompt` and `messages`");
         assert_eq!(said(r#"{"prompt": " "}"#), "has an empty prompt");
         assert_eq!(said(r#"{"messages": []}"#), "has an empty prompt");
+        assert_eq!(said(r#"{"prompt": " ", "system": "S"}"#), "has an empty prompt");
+        let no_question = r#"{"messages": [{"role": "system", "content": "S"}]}"#;
+        assert_eq!(said(no_question), "has no question of a user at its end");
+        // As files for fine-tuning are: the answer is not asked for.
+        let answered =
+            r#"{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}"#;
+        reads(format, &none, answered, "User: a", (None, 1.0));
         assert_eq!(
             said(r#"{"prompt": "a", "max_tokens": 0}"#),
             "has a `max_tokens` that is not a whole number from 1"
@@ -312,6 +344,12 @@ mod tests {
                 "has a message whose `content` is neither a text nor a list of parts with a `text`"
             );
         }
+        let second = "is not what is expected: trailing characters, column 16";
+        for (text, why) in
+            [(r#"{"prompt": "a"}{"prompt": "b"}"#, second), ("{\"prompt\": \"a\"}\r{}", "trailing")]
+        {
+            assert!(said(text).contains(why), "{text}");
+        }
         assert_eq!(said("oops"), "is not what is expected: expected value, column 1");
         assert!(said("{").starts_with("is not what is expected: EOF"));
         assert!(said("[1]").starts_with("is not what is expected: "));
@@ -329,6 +367,10 @@ mod tests {
         assert_eq!(said("7,a,x,,\n"), "has a `max_tokens` that is not a whole number from 1");
         assert_eq!(said("7,a,,x,\n"), "has a weight that is not a number over 0");
         assert_eq!(said("7,,,,\n"), "has an empty prompt");
+        assert_eq!(said("7,,16,,S\n"), "has an empty prompt");
+        assert_eq!(said("7,a,,,\r8,b,,,\n"), "has a line end other than LF and CR LF");
+        let open = "has a field that begins with a quote, and no quote at its end";
+        assert_eq!(said("7,a,,,\"S\n8,b,,,\n"), open);
         assert_eq!(Columns::of_header(b"a,b\n").unwrap_err(), "has no column `prompt` in its first line");
     }
 
@@ -337,6 +379,9 @@ mod tests {
         let (format, none) = (DatasetFormat::Sharegpt, Columns::default());
         let recorded = r#"{"id": "x", "conversations": [{"from": "system", "value": "S"}, {"from": "gpt", "value": "?"}, {"from": "human", "value": "a"}, {"from": "human", "value": "b"}]}"#;
         reads(format, &none, recorded, "System: S; User: a", (None, 1.0));
+        let other =
+            r#"{"conversations": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}"#;
+        reads(format, &none, other, "User: a", (None, 1.0));
         let said = |text: &str| read(format, &none, text).unwrap_err();
         assert_eq!(said(r#"{"conversations": [{"from": "gpt", "value": "x"}]}"#), "has no turn of a human");
         assert!(said(r#"{"items": []}"#).contains("missing field `conversations`"));

@@ -17,6 +17,32 @@ pub struct FoundRow<'a> {
     pub bytes: Option<&'a [u8]>,
 }
 
+/// Where a byte of a CSV file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CsvField {
+    /// At the start of a field.
+    Start,
+    /// In a field without quotes, in which a quote is a character like any other, or after the end of the quotes.
+    Plain,
+    /// Within quotes.
+    Quoted,
+    /// After a quote within quotes: their end, or the first of two that stand for one.
+    Quote,
+}
+
+impl CsvField {
+    /// Where the next byte is. Quotes have a meaning at the start of a field only, as for the parser of the records.
+    pub(super) const fn after(self, byte: u8) -> Self {
+        match (self, byte) {
+            (Self::Start | Self::Quote, b'"') => Self::Quoted,
+            (Self::Quoted, b'"') => Self::Quote,
+            (Self::Quoted, _) => Self::Quoted,
+            (_, b',' | b'\n') => Self::Start,
+            _ => Self::Plain,
+        }
+    }
+}
+
 /// Splits a file; holds the row that is not complete yet.
 pub struct RowSplitter {
     format: DatasetFormat,
@@ -29,6 +55,7 @@ pub struct RowSplitter {
     /// The same for the first byte of the row, once it has begun.
     start: Option<(u64, u64)>,
     items: u64,
+    field: CsvField,
     quoted: bool,
     escaped: bool,
     depth: u64,
@@ -45,6 +72,7 @@ impl RowSplitter {
             line: 1,
             start: None,
             items: 0,
+            field: CsvField::Start,
             quoted: false,
             escaped: false,
             depth: 0,
@@ -94,11 +122,10 @@ impl RowSplitter {
         }
     }
 
-    /// A quote within quotes is written twice, so it needs no special treatment.
     fn record(&mut self, byte: u8) -> bool {
-        self.quoted ^= byte == b'"';
+        self.field = self.field.after(byte);
         self.keep(&[byte]);
-        byte == b'\n' && !self.quoted
+        byte == b'\n' && self.field == CsvField::Start
     }
 
     /// Finds the objects within the array. Everything outside of them is skipped.
@@ -175,6 +202,10 @@ mod tests {
         let csv = b"prompt\n\"two\nlines, \"\"quoted\"\"\"\nx\n";
         let quoted = row(7, 2, "\"two\nlines, \"\"quoted\"\"\"");
         assert_eq!(split(DatasetFormat::Csv, csv, 4), [row(0, 1, "prompt"), quoted, row(31, 4, "x")]);
+        // A quote opens a field, or is a character of it.
+        let bare = b"a 5\" pipe,1\n\"b\"c\"\n\"\",\"d\"\"\n\"\r\n \"e\n";
+        let found = split(DatasetFormat::Csv, bare, 3).into_iter().map(|row| row.2).collect::<Vec<_>>();
+        assert_eq!(found, ["a 5\" pipe,1", "\"b\"c\"", "\"\",\"d\"\"\n\"", " \"e"]);
         let array = br#"[ {"a": "}\"{"},
  {"b": [{}]}]"#;
         let items = [row(2, 1, r#"{"a": "}\"{"}"#), row(18, 2, r#"{"b": [{}]}"#)];

@@ -37,11 +37,14 @@ fn each_format_gives_its_rows_back() {
         output_tokens: (6.0, 0.5),
         conversations: ConversationSize::default(),
     };
-    assert_eq!(*dataset.size(), size);
+    assert_eq!(*dataset.size(RowOrder::Shuffled), size);
     let csv = "\u{feff}prompt,max_tokens\n\"a\nb\",5\nc,\n";
     let (_folder, dataset) = read(DatasetFormat::Csv, csv, false).unwrap();
     assert_eq!(prompts(&dataset), ["a\nb", "c"]);
     assert_eq!(dataset.row(0).unwrap().output_tokens, Some(5));
+    let csv = "prompt,max_tokens\nFit a 5\" pipe,11\nb,12\n\"c\"\"\",13\n";
+    let (_folder, dataset) = read(DatasetFormat::Csv, csv, false).unwrap();
+    assert_eq!(prompts(&dataset), ["Fit a 5\" pipe", "b", "c\""]);
     let sharegpt = r#"[{"conversations": [{"from": "human", "value": "a"}]},
         {"conversations": [{"from": "human", "value": "b"}, {"from": "gpt", "value": "c"}]}]"#;
     let (_folder, dataset) = read(DatasetFormat::Sharegpt, sharegpt, false).unwrap();
@@ -93,6 +96,29 @@ fn weights_take_memory_only_where_there_are_any() {
 }
 
 #[test]
+fn means_count_rows_as_often_as_they_are_drawn() {
+    let text = "{\"prompt\": \"a\", \"weight\": 3, \"max_tokens\": 10}\n{\"prompt\": \"bbbbb\", \"max_tokens\": 50}\n\
+                {\"prompt\": \"a\", \"weight\": 4}\n";
+    let (_folder, dataset) = read(DatasetFormat::Jsonl, text, false).unwrap();
+    let of = |order| {
+        let size = dataset.size(order);
+        (size.min_bytes, size.mean_bytes, size.max_bytes, size.output_tokens)
+    };
+    assert_eq!(of(RowOrder::Weighted), (1, 1.5, 5, (20.0, 0.5)));
+    assert_eq!(of(RowOrder::Sequential), (1, 7.0 / 3.0, 5, (30.0, 2.0 / 3.0)));
+    let chat = |weight, text: &str| {
+        let messages = format!("[{{\"role\": \"user\", \"content\": \"{text}\"}}]");
+        format!("{{\"messages\": {messages}, \"weight\": {weight}}}\n")
+    };
+    let (_folder, path) = file("rows", &[chat(3, "a"), chat(1, "bbbbb")].concat());
+    let content = RowContent::Conversation { max_turns: 3 };
+    let files = &mut Files::default();
+    let dataset = Dataset::read(&path, DatasetFormat::Jsonl, content, false, files).unwrap();
+    let questions = |order| dataset.size(order).conversations.mean.questions;
+    assert_eq!((questions(RowOrder::Weighted), questions(RowOrder::Shuffled)), (2.0, 3.0));
+}
+
+#[test]
 fn a_file_that_was_written_to_gives_no_rows_any_more() {
     let (folder, dataset) = read(DatasetFormat::Lines, "a\nb\n", false).unwrap();
     assert!(dataset.row(1).is_ok());
@@ -130,7 +156,8 @@ fn conversations_are_read_with_their_turns_and_measured() {
     assert_eq!((first.system.as_deref(), first.turns.len()), (Some("sss"), 2));
     assert_eq!(&*first.turns[1].question, "cccc");
     assert_eq!(dataset.conversation(1).unwrap().turns[0].answer.as_deref(), Some("e"));
-    let ConversationSize { mean, max, min_turns, without_system } = dataset.size().conversations;
+    let ConversationSize { mean, max, min_turns, without_system } =
+        dataset.size(RowOrder::Shuffled).conversations;
     let sums = |turns, earlier, system, questions, answers| ConversationSums {
         turns,
         earlier,
@@ -144,7 +171,10 @@ fn conversations_are_read_with_their_turns_and_measured() {
     assert_eq!((min_turns, without_system), (1, 0.5));
     // Turns beyond the maximum do not count, and are part of what the dataset is.
     let short = read_from(&path, RowContent::Conversation { max_turns: 1 }).unwrap();
-    assert_eq!((short.conversation(0).unwrap().turns.len(), short.size().conversations.max.turns), (1, 1.0));
+    assert_eq!(
+        (short.conversation(0).unwrap().turns.len(), short.size(RowOrder::Shuffled).conversations.max.turns),
+        (1, 1.0)
+    );
     let shown = |dataset: &Dataset| serde_json::to_string(dataset).unwrap();
     assert_ne!(shown(&dataset), shown(&short));
     // A conversation in which nobody asks anything is a wrong row.

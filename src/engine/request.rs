@@ -62,12 +62,14 @@ impl Attempt {
 }
 
 /// What is sent, and how to read the answer.
+#[derive(Clone)]
 pub(super) struct Sending {
     pub(super) call: Call,
     pub(super) options: CallOptions,
 }
 
 /// Why there is nothing to send. The request is still offered, and ends with this failure.
+#[derive(Clone)]
 pub(super) struct Unsendable {
     pub(super) failure: Failure,
     pub(super) detail: String,

@@ -68,6 +68,8 @@ pub(super) struct ScenarioUser {
     user: Option<Box<UserSession>>,
     /// A request that was prepared ahead.
     ahead: Option<Box<Ahead>>,
+    /// The current request, if there may be another attempt at it: rendered again, it would be another request.
+    again: Option<Box<Ahead>>,
     /// What follows the current request if it passes.
     continuation: Continuation,
     /// The answer that further ones of its iteration are compared with.
@@ -78,6 +80,7 @@ pub(super) struct ScenarioUser {
 
 /// A request prepared before its turn. It is boxed, because otherwise every future that it passes through
 /// would reserve space for it.
+#[derive(Clone)]
 struct Ahead {
     at: JourneyStep,
     iteration: u64,
@@ -124,6 +127,7 @@ impl ScenarioUser {
             progress,
             user: None,
             ahead: None,
+            again: None,
             continuation: Continuation::default(),
             earlier: None,
             noted: None,
@@ -176,6 +180,7 @@ impl ScenarioUser {
                 UserAction::Send(at) => {
                     journey.at(&at.step.name);
                     let interruption = self.attempts(&at, &mut journey).await;
+                    self.again = None;
                     let passed = self.continuation.passed();
                     action = self.next(interruption.as_ref().map_or(passed, Interruption::event));
                     last = interruption.map(|interruption| (at, interruption));
@@ -303,11 +308,15 @@ impl ScenarioUser {
         let ahead = match ahead {
             Some(ahead) => ahead,
             None if self.stage.wait_until(due.checked_sub(LOOKAHEAD).unwrap_or(due)).await => {
-                self.prepare(at.clone(), iteration, due).await?
+                match self.again.take() {
+                    Some(again) => again,
+                    None => self.prepare(at.clone(), iteration, due).await?,
+                }
             }
             None => return None,
         };
         self.continuation = ahead.rendered.continuation;
+        self.again = self.retry(attempt.number).is_some().then(|| ahead.clone());
         let is_due = if due <= Instant::now() {
             !self.stage.is_stopped()
         } else {

@@ -95,8 +95,8 @@ impl ConversationPlan {
                 LengthRange { min: n, mean: n as f64, max: n }
             }
             ConversationTexts::Synthetic(synthetic) => (&synthetic.turns).into(),
-            ConversationTexts::Dataset { dataset, .. } => {
-                let size = &dataset.size().conversations;
+            ConversationTexts::Dataset { dataset, order } => {
+                let size = &dataset.size(*order).conversations;
                 #[expect(
                     clippy::cast_possible_truncation,
                     clippy::cast_sign_loss,

@@ -141,7 +141,7 @@ pub struct PairForecast {
 pub struct Daily {
     /// Runs; manual runs are not included.
     pub runs: Amount,
-    /// Completed journeys of scenarios; `None` without a scenario.
+    /// Journeys of scenarios, at most, also those that fail; `None` without a scenario.
     pub journeys: Option<Amount>,
     /// The usage of these runs.
     pub takes: Estimate,

@@ -314,10 +314,13 @@ mod tests {
         let expected = names.map(|name| dir.path().join(name));
         assert!(failed.files.paths().eq(expected.iter()), "{:?}", failed.files);
         assert!(!failed.files.changed());
-        write("prompts.txt", "Hello\n");
+        write("prompts.txt", "\u{feff}Hello\n");
         assert!(failed.files.changed());
         let mut loaded = attempt(&sources, [], &|_| Vec::new());
         assert!(loaded.result.is_ok() && loaded.files.paths().eq(expected.iter()));
+        // The byte order mark is no part of the prompt.
+        let shown = format!("{:?}", loaded.result.unwrap().plan.profiles[0].scenario);
+        assert!(shown.contains("\"Hello\""), "{shown}");
         assert!(!loaded.files.changed());
     }
 

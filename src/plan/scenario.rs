@@ -335,6 +335,12 @@ impl fmt::Debug for HttpStep {
 }
 
 impl Scenario {
+    /// The shortest pause after a failed request: a user must not spin on a target that is down.
+    pub const FAILED_PAUSE: Duration = Duration::from_millis(100);
+    /// The shortest pause after a set-up that failed or whose login was refused later. It doubles with each further
+    /// failure, so as not to overload a broken login.
+    pub const SET_UP_PAUSE: Duration = Duration::from_secs(1);
+
     /// Whether any step sends a request once more, to compare the answers.
     pub fn compares(&self) -> bool {
         self.steps.iter().any(|step| step.comparison.is_some())
@@ -367,7 +373,7 @@ impl AskStep {
     pub fn draws_output_tokens(&self) -> bool {
         let by_text = match &self.text {
             AskText::Synthetic(prompts) => matches!(prompts.lengths, PromptLengths::Joint(_)),
-            AskText::Dataset { dataset, .. } => dataset.size().max_output_tokens.is_some(),
+            AskText::Dataset { dataset, order, .. } => dataset.size(*order).max_output_tokens.is_some(),
             AskText::Trace { .. } => true,
             AskText::Fixed { .. }
             | AskText::Template { .. }

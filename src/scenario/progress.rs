@@ -10,13 +10,6 @@ use std::time::Duration;
 /// The shortest pause after a skipped request: a user must not spin on an exhausted budget.
 pub const REFUSED_PAUSE: Duration = Duration::from_secs(1);
 
-/// The shortest pause after a failed request: a user must not spin on a target that is down.
-const FAILED_PAUSE: Duration = Duration::from_millis(100);
-
-/// The shortest pause after a set-up that failed or whose login was refused later. It doubles with each further
-/// failure, up to [`MAX_SET_UP_PAUSE`], so as not to overload a broken login.
-const SET_UP_PAUSE: Duration = Duration::from_secs(1);
-
 /// The longest pause after a failed set-up.
 const MAX_SET_UP_PAUSE: Duration = Duration::from_secs(30);
 
@@ -194,11 +187,11 @@ impl UserProgress {
         let in_set_up = at.step < scenario.setup.len();
         let refused = outcome == Outcome::Failed(Failure::Auth) && !scenario.setup.is_empty();
         if !in_set_up && !refused {
-            return self.end(FAILED_PAUSE);
+            return self.end(Scenario::FAILED_PAUSE);
         }
         let failed_set_ups = self.failed_set_ups.saturating_add(1);
         let doubled = 2_u32.saturating_pow(failed_set_ups - 1);
-        let pause = SET_UP_PAUSE.saturating_mul(doubled).min(MAX_SET_UP_PAUSE);
+        let pause = Scenario::SET_UP_PAUSE.saturating_mul(doubled).min(MAX_SET_UP_PAUSE);
         let is_told = in_set_up && outcome != Outcome::Failed(Failure::Cancelled);
         let (next, _) = Self { is_set_up: false, failed_set_ups, ..self }.end(pause);
         (next, UserAction::End(JourneyEnd { pause, failed_set_ups: is_told.then_some(failed_set_ups) }))

@@ -137,7 +137,7 @@ async fn a_run_of_a_given_time_is_cut_there() {
     let simulator = Simulator::start();
     let ended = run(&config(simulator.address), &["run", "long", "--for", "1s"]).await;
     assert_eq!(ended.code, 0, "{ended:?}");
-    assert!(ended.err.contains("long on t: started, 1 s of load"), "{}", ended.err);
+    assert!(ended.err.contains("long on t: started, 1s of load"), "{}", ended.err);
     // Five fit in; a machine that hangs for a second skips some.
     assert!((1..=5).contains(&simulator.truth().len()));
 }

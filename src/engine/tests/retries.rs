@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::plan::{Retry, Stage, StageBounds, Think};
+use crate::testing::scenario::{scenario, step};
 use crate::testing::{rate, requests, users};
 
 const REFUSED: Outcome = Outcome::Failed(Failure::RateLimited);
@@ -95,6 +96,22 @@ async fn each_attempt_has_an_outcome_of_its_own() {
     assert!(sent[..3].iter().all(|it| it.body == sent[0].body && it.ids.trace_id != [0; 16]));
     drop(sent);
     world.facts.assert_settled();
+}
+
+/// Drawn again, it would have another id: a server could not tell that it is the same order, say.
+#[tokio::test(start_paused = true)]
+async fn a_step_is_sent_again_as_it_was() {
+    let steps = vec![step("order").times(2).at("/{{ counter('orders') }}/{{ uuid() }}")];
+    let build = Build { scenario: Some(scenario(Vec::new(), steps)), ..retrying(3, requests(1)) };
+    let world = World::new(build, |n| Script {
+        outcome: if n == 2 { Outcome::Ok } else { REFUSED },
+        ..Script::default()
+    });
+    world.once().await;
+    assert_eq!(attempts(&world).iter().map(|it| it.0).collect::<Vec<_>>(), [1, 2, 3, 1, 2, 3]);
+    let paths: Vec<String> = world.sent().iter().map(|sent| sent.path.clone()).collect();
+    assert!(paths[..3].iter().all(|path| *path == paths[0] && path.starts_with("/1/")), "{paths:?}");
+    assert!(paths[3..].iter().all(|path| *path == paths[3] && path.starts_with("/2/")), "{paths:?}");
 }
 
 #[tokio::test(start_paused = true)]

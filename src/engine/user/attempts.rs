@@ -6,6 +6,7 @@ use super::ongoing::{Interruption, OngoingJourney};
 use crate::engine::request::Attempt;
 use crate::event::{Outcome, Request};
 use crate::pacing;
+use crate::plan::Retry;
 use crate::scenario::JourneyStep;
 use crate::seed;
 use std::time::Duration;
@@ -41,10 +42,15 @@ impl ScenarioUser {
         }
     }
 
+    /// How the profile wants a request to be sent again after this attempt; `None` if it was the last one.
+    pub(super) fn retry(&self, attempt: u32) -> Option<&Retry> {
+        let retry = self.stage.run.runtime.plan.profile.retry.as_ref();
+        retry.filter(|retry| self.thinks && attempt < retry.attempts)
+    }
+
     /// When the next attempt is due; `None` if there is none, or if it would come after the end of the stage.
     fn next_attempt(&self, failed: &Request, attempt: u32, ended: Option<Instant>) -> Option<Instant> {
-        let profile = &self.stage.run.runtime.plan.profile;
-        let retry = profile.retry.as_ref().filter(|retry| self.thinks && attempt < retry.attempts)?;
+        let retry = self.retry(attempt)?;
         let Outcome::Failed(failure) = failed.outcome else { return None };
         if !retry.on.contains(&failure) {
             return None;

@@ -29,6 +29,7 @@ pub(super) struct RenderJob {
 }
 
 /// A request that was rendered, or why it could not be.
+#[derive(Clone)]
 pub(super) struct RenderedStep {
     /// The turn of the conversation, from 1.
     pub(super) turn: u32,

@@ -8,7 +8,7 @@ use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The default of `max`: the context window of many models.
+/// The default of `max`: the context window of many models. Lengths that the config names are in any case drawn.
 const DEFAULT_MAX: u64 = 131_072;
 
 /// Maximum size of a file of lengths, in bytes.
@@ -58,7 +58,8 @@ fn within(
         TokenLength::Drawn(drawn) => drawn,
     };
     let curves = curves(drawn, path, findings)?;
-    let (min, max) = bounds(drawn, default_max);
+    let named = curves.iter().filter_map(|(_, curve)| curve.longest()).max();
+    let (min, max) = bounds(drawn, named.map_or(default_max, |named| named.max(default_max)));
     if min > max {
         findings.error(path, "`min` must not be more than `max`");
         return None;
@@ -220,14 +221,16 @@ pub(super) fn joint(written: &LengthFile, path: &KeyPath, findings: &mut Finding
 }
 
 /// The digest of a file, and the fields of each non-blank line with its line number, from 1. A first line that does not
-/// start with a number is a header and is skipped.
+/// start with a number, of whatever kind, is a header and is skipped. Fields may be in quotes.
 fn rows(file: &Path, findings: &mut Findings) -> Result<(String, Vec<FileRow>), String> {
     let text = pattern::text_file(file, LARGEST, findings)?;
     let shown = file.display();
-    let lines = text.trim_start_matches('\u{feff}').lines().enumerate();
+    let lines = text.lines().enumerate();
     let rows = lines.map(|(index, line)| (index + 1, line.trim())).filter(|(_, line)| !line.is_empty());
-    let fields = |line: &str| line.split(',').map(|field| field.trim().to_owned()).collect::<Vec<_>>();
-    let is_header = |(n, line): &(usize, &str)| *n == 1 && !line.starts_with(|c: char| c.is_ascii_digit());
+    let plain = |field: &str| field.trim().trim_matches('"').trim().to_owned();
+    let fields = |line: &str| line.split(',').map(plain).collect::<Vec<_>>();
+    let of_number = |c: char| c.is_ascii_digit() || "+-.".contains(c);
+    let is_header = |(n, line): &(usize, &str)| *n == 1 && !plain(line).starts_with(of_number);
     let rows: Vec<_> = rows.filter(|row| !is_header(row)).map(|(n, line)| (n, fields(line))).collect();
     findings.hold(0, rows.len(), &shown)?;
     if rows.len() > limits::ITEMS {
@@ -245,4 +248,55 @@ fn length_in(text: &str, line: usize, shown: &impl std::fmt::Display) -> Result<
 
 fn columns(shown: &impl std::fmt::Display, line: usize, found: usize, wanted: &str) -> String {
     format!("{shown} has {found} fields in line {line}: a line is {wanted}")
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::plan::{StepAction, from_yaml};
+
+    /// The shortest and the longest of these lengths.
+    fn ends(written: &str) -> Result<(u64, u64), String> {
+        let plan = from_yaml(&format!(
+            "targets: {{ t: {{ api: openai-chat, base_url: 'http://127.0.0.1' }} }}\n\
+             profiles: {{ p: {{ targets: [t], schedule: {{ manual: {{}} }}, \
+             workload: {{ prompts: [x], output_tokens: {written} }} }} }}"
+        ));
+        let plan = plan.map_err(|errors| errors.to_string())?;
+        let StepAction::Ask(ask) = &plan.profiles[0].scenario.steps[0].action else { panic!("it asks") };
+        let lengths = ask.output.lengths.as_ref().unwrap();
+        Ok((lengths.min(), lengths.max()))
+    }
+
+    #[test]
+    fn lengths_that_are_named_are_drawn() {
+        for (written, wanted) in [
+            ("{ uniform: { from: 200000, to: 300000 } }", (200_000, 300_000)),
+            ("{ uniform: { from: 5, to: 300000 }, max: 250000 }", (5, 250_000)),
+            (
+                "{ histogram: [{ from: 7, to: 9, weight: 1 }, { from: 200000, to: 200005, weight: 1 }] }",
+                (7, 200_005),
+            ),
+            ("{ lognormal: { median: 100000, p95: 900000 }, min: 9 }", (9, super::DEFAULT_MAX)),
+        ] {
+            assert_eq!(ends(written), Ok(wanted), "{written}");
+        }
+    }
+
+    #[test]
+    fn a_first_line_is_a_header_unless_it_is_a_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lengths.csv");
+        let of_file = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            ends(&format!("{{ empirical: {{ file: '{}' }} }}", path.display()))
+        };
+        for text in ["\"128\"\n300\n", "\u{feff}length,count\n128,1\n300,\"2\"\n", "128\n200000\n300\n"] {
+            let longest = if text.contains("200000") { 200_000 } else { 300 };
+            assert_eq!(of_file(text), Ok((128, longest)), "{text}");
+        }
+        for text in ["-5\n10\n20\n", "1.5\n10\n20\n"] {
+            let said = of_file(text).unwrap_err();
+            assert!(said.contains("has a length in line 1 that is not a whole number"), "{said}");
+        }
+    }
 }

@@ -87,5 +87,6 @@ pub(super) fn text_file(file: &Path, most: u64, findings: &mut Findings) -> Resu
         return Err(too_large());
     }
     findings.hold(text.len() as u64, 0, &shown)?;
-    Ok(text)
+    // Editors and spreadsheets may write a byte order mark first. It means nothing, but would become part of a text.
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }

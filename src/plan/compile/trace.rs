@@ -4,7 +4,7 @@ use super::Findings;
 use crate::config::{self, KeyPath, Workload, show_duration};
 use crate::limits;
 use crate::plan::{AskText, MAX_SCALE, MIN_SCALE, RequestTrace, Shape, StageBounds, TraceReplay};
-use crate::trace::TracePart;
+use crate::trace::{TraceDoubts, TracePart};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -101,7 +101,31 @@ fn read(written: &config::TraceFile, at: &KeyPath, findings: &mut Findings) -> O
         );
         findings.warn(&at.key("file"), message);
     }
+    warn_of_doubts(&trace, written, at, findings);
     Some(trace)
+}
+
+/// Tells what is probably not meant, although it is possible.
+fn warn_of_doubts(trace: &RequestTrace, written: &config::TraceFile, at: &KeyPath, findings: &mut Findings) {
+    let TraceDoubts { has_fractions, unasked, over } = trace.doubts();
+    if *has_fractions && written.format.is_none() {
+        let message = format!(
+            "{}: has times with fractions, and they are read as milliseconds: say `format: bailian` if they are \
+             seconds, and `format: mooncake` if they are not",
+            written.file.display()
+        );
+        findings.warn(&at.key("file"), message);
+    }
+    for index in unasked {
+        let message = "is a model that no request of the trace asks, or none in its `window`";
+        findings.warn(&at.key("models").index(*index), message);
+    }
+    // A trace that starts again may have a pause before it.
+    if let (Some(over), false) = (over, written.repeats) {
+        let message =
+            format!("is later than the end of the trace, {} after its first line", show_duration(*over));
+        findings.warn(&at.key("window").key("to"), message);
+    }
 }
 
 /// The trace of a profile, while its stages are compiled.

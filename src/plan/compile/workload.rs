@@ -69,8 +69,8 @@ pub(super) fn compile(
         AskText::Synthetic(SyntheticPrompts { lengths: PromptLengths::Joint(joint), .. }) => {
             Some(joint.output().max)
         }
-        AskText::Dataset { dataset, .. } => {
-            let size = dataset.size();
+        AskText::Dataset { dataset, order, .. } => {
+            let size = dataset.size(*order);
             let rest = output.as_ref().map(LengthDistribution::max);
             // Rows without a length are unbounded if the workload has no length either.
             let every_row = size.output_tokens.1 >= 1.0;

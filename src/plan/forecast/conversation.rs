@@ -134,8 +134,8 @@ impl ConversationCall<'_> {
                     unknown_answers: earlier,
                 }
             }
-            ConversationTexts::Dataset { dataset, .. } => {
-                let size = &dataset.size().conversations;
+            ConversationTexts::Dataset { dataset, order } => {
+                let size = &dataset.size(*order).conversations;
                 let (of, without) = match units.view {
                     View::Expected => (size.mean, size.without_system),
                     View::Most => (size.max, f64::from(u8::from(size.without_system > 0.0))),

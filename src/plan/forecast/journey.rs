@@ -1,5 +1,5 @@
 //! Forecasts the journeys of a scenario; those of a workload have one request. A journey that fails ends early, and its
-//! user starts the next one sooner; the forecast assumes that every journey is completed.
+//! user starts the next one sooner: expected is that every journey is completed, and the maximum counts both.
 
 use super::conversation::{self, ConversationCall};
 use super::{Amount, TokenForecast, View, arrivals_in, of_area, turns_of_users};
@@ -127,7 +127,8 @@ pub(super) fn least(pair: &PairPlan) -> (Amount, TokenForecast) {
     (Amount::Exact(requests), most)
 }
 
-/// The number of journeys, and of users that play the set-up.
+/// The number of journeys, and of set-ups: one for each user, and in [`View::Most`] those that are played again after a
+/// failure.
 pub(super) fn of_stage(
     stage: &Stage,
     scenario: &Scenario,
@@ -152,11 +153,23 @@ pub(super) fn of_stage(
             });
             let mean = mean.unwrap_or(most);
             let users = if view == View::Expected { mean } else { most.floor() };
-            let thought = thought(*think, view) + thinking(scenario, view);
-            let journeys = turns_of_users(users.max(1.0), thought, *bounds);
-            let most = most.floor().max(1.0);
-            let fewer = journeys.value().map_or(most, |journeys| most.min(journeys));
-            (journeys, Amount::AtMost(fewer))
+            let (own, within) = (thought(*think, view), thinking(scenario, view));
+            let between = match view {
+                View::Expected => own + within,
+                // The journey may fail before its user thinks.
+                View::Most => (own + within).min(own.max(Scenario::FAILED_PAUSE)),
+            };
+            let journeys = turns_of_users(users.max(1.0), between, *bounds);
+            let set_ups = match view {
+                View::Expected => Amount::Exact(most.floor().max(1.0)),
+                View::Most => turns_of_users(users.max(1.0), own.max(Scenario::SET_UP_PAUSE), *bounds),
+            };
+            // Each is part of a journey.
+            let fewer = match (set_ups.value(), journeys.value()) {
+                (Some(set_ups), Some(journeys)) => Some(set_ups.min(journeys)),
+                (set_ups, journeys) => set_ups.or(journeys),
+            };
+            (journeys, fewer.map_or(Amount::Unknown, Amount::AtMost))
         }
     }
 }
@@ -301,9 +314,9 @@ impl ModelCall<'_> {
                     prompts.question.as_ref().map_or(0.0, |question| question.len() as f64 + MAX_MESSAGE);
                 Amount::Exact(prompts.range().min as f64 + question + MAX_MESSAGE + MAX_PREAMBLE)
             }
-            AskText::Dataset { dataset, system, .. } => {
+            AskText::Dataset { dataset, order, system } => {
                 let texts =
-                    dataset.size().min_bytes + system.as_ref().map_or(0, |system| system.len() as u64);
+                    dataset.size(*order).min_bytes + system.as_ref().map_or(0, |system| system.len() as u64);
                 Amount::Exact(texts as f64 + MAX_MESSAGE + MAX_PREAMBLE)
             }
             AskText::Trace { replay, .. } => {
@@ -361,8 +374,8 @@ impl ModelCall<'_> {
                 Some(joint.output().mean)
             }
             AskText::Trace { replay, .. } => Some(replay.trace.size().mean_output),
-            AskText::Dataset { dataset, .. } => {
-                let (mean, share) = dataset.size().output_tokens;
+            AskText::Dataset { dataset, order, .. } => {
+                let (mean, share) = dataset.size(*order).output_tokens;
                 let rest = self.ask.output.lengths.as_ref().map(LengthDistribution::mean);
                 let rest = rest.or((share >= 1.0).then_some(0.0));
                 rest.map(|rest| share * mean + (1.0 - share) * rest)
@@ -459,8 +472,8 @@ impl TextBytes {
                 let size = replay.trace.size();
                 Self::of_file(size.max_input, size.mean_input, size.max_messages, system.as_ref())
             }
-            AskText::Dataset { dataset, system, .. } => {
-                let size = dataset.size();
+            AskText::Dataset { dataset, order, system } => {
+                let size = dataset.size(*order);
                 Self::of_file(size.max_bytes, size.mean_bytes, size.max_messages, system.as_ref())
             }
             // These depend on the turn; see `conversation`.

@@ -171,15 +171,21 @@ fn each_arrival_plays_the_set_up_and_one_journey() {
 }
 
 #[test]
-fn users_play_the_set_up_once_and_journeys_as_their_thoughts_allow() {
+fn users_play_set_ups_and_journeys_as_their_thoughts_and_failures_allow() {
     let steps = "{ name: c, get: /c }, { name: d, get: /d, repeat: 3, think: 1s..5s }";
-    // A journey includes its three think times and the one before the next journey.
+    // A journey includes its three think times and the one before the next journey, but one that fails at once does not,
+    // and may ask for another set-up.
     let daily = journeys("{ for: 60s, users: 4, think: 2s..9s }", steps);
-    assert_eq!(daily.journeys, Some(Amount::AtMost(4.0 * 13.0)));
-    assert_eq!(daily.takes.most.requests, Amount::AtMost(52.0 * 4.0 + 4.0 * 2.0));
-    // The very first play has no think time before it.
+    assert_eq!(daily.journeys, Some(Amount::AtMost(4.0 * 31.0)));
+    assert_eq!(daily.takes.most.requests, Amount::AtMost(124.0 * 4.0 + 124.0 * 2.0));
+    let completed = 4.0 * ((60.0_f64 / 14.5).floor() + 1.0);
+    assert_eq!(daily.takes.expected.requests, Amount::AtMost(completed * 4.0 + 4.0 * 2.0));
+    // Without think time between journeys, a user pauses after a failure, and for longer after that of a set-up.
     let daily = journeys("{ for: 60s, users: 1 }", "{ name: c, get: /c, repeat: 4, think: 5s }");
-    assert_eq!(daily.journeys, Some(Amount::AtMost(5.0)));
+    assert_eq!(daily.journeys, Some(Amount::AtMost(601.0)));
+    assert_eq!(daily.takes.most.requests, Amount::AtMost(601.0 * 4.0 + 61.0 * 2.0));
+    // The very first play has no think time before it.
+    assert_eq!(daily.takes.expected.requests, Amount::AtMost(5.0 * 4.0 + 2.0));
     let daily = journeys("{ for: 60s, users: 4 }", "{ name: c, get: /c }");
     assert_eq!((daily.journeys, daily.takes.most.requests), (Some(Amount::Unknown), Amount::Unknown));
     // Users who never start a journey play no set-up.

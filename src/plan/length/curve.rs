@@ -47,6 +47,19 @@ pub enum LengthCurve {
     Empirical(Arc<WeightedLengths>),
 }
 
+impl LengthCurve {
+    /// The longest length that it names; `None` if it goes on for ever.
+    pub fn longest(&self) -> Option<u64> {
+        match self {
+            Self::Between { to, .. } => Some(*to),
+            Self::Empirical(weighted) => weighted.lengths.last().copied(),
+            Self::Normal { .. } | Self::LogNormal { .. } | Self::Exponential { .. } | Self::Pareto { .. } => {
+                None
+            }
+        }
+    }
+}
+
 /// Lengths and their frequencies.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct WeightedLengths {

@@ -23,8 +23,7 @@ pub(super) fn read(file: &Path, findings: &mut Findings) -> Result<Value, String
         _ => return Err(format!("{shown} must be a .txt, .csv, .json, .jsonl or .ndjson file")),
     };
     let text = pattern::text_file(file, LARGEST, findings)?;
-    // Spreadsheets write a byte order mark first.
-    let items = parse(text.trim_start_matches('\u{feff}')).map_err(|why| format!("{shown} {why}"))?;
+    let items = parse(&text).map_err(|why| format!("{shown} {why}"))?;
     let values = items.iter().map(count).sum();
     findings.hold(0, values, &shown)?;
     if values > limits::ITEMS {
