@@ -208,7 +208,7 @@ fn privileged(views: &Views) -> Router<Views> {
         .route("/-/reload", post(command::reload))
         .route("/api/v1/profiles/{name}/run", post(ask::run))
         .route("/api/v1/comparisons/{profile}/restart", post(comparisons::restart))
-        .route("/probe", get(ask::probe))
+        .route("/probe", get(ask::probe).head(ask::no_head))
         .route_layer(from_fn_with_state(views.clone(), access::privileged))
         .route("/config", get(config))
         .route_layer(from_fn_with_state(views.clone(), read_only::refuse))

@@ -100,6 +100,15 @@ async fn a_body_that_does_not_arrive_holds_nothing_up() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_question_for_the_head_of_a_probe_sends_nothing() {
+    let serving = serve(64).await;
+    let head =
+        "HEAD /probe?target=llama&profile=chat HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    let (answer, _) = serving.sent(head).await;
+    assert!(answer.starts_with("HTTP/1.1 405 ") && answer.contains("\r\nallow: GET\r\n"), "{answer}");
+}
+
 const RUN: &str = "POST /api/v1/profiles/p/run HTTP/1.1\r\nhost: localhost\r\n";
 
 #[tokio::test(start_paused = true)]
