@@ -97,6 +97,8 @@ pub struct CallOptions {
     pub status: Option<StatusSet>,
     /// Timeout from the send to the end, instead of the target's; longer timeouts are capped to it.
     pub timeout: Option<Duration>,
+    /// When it has to end: timeouts that are longer are capped to it.
+    pub until: Option<Instant>,
     /// Keep the calls of tools in the answer, which a check looks at.
     pub tool_calls: bool,
     /// Keep an excerpt of the answer, for a person to read.

@@ -49,12 +49,13 @@ use crate::report::DiagnosisRecorder;
 use crate::state::{Events, HistoryRecorder, Recent, StateKeeper, Timeline};
 use crate::target_state::TargetStates;
 use crate::telemetry::{Error as ExpositionError, Exposition};
-use axum::Router;
+use api::EventStreams;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use connections::Connections;
 use listen::Acceptor;
 use std::io;
@@ -171,12 +172,12 @@ impl BoundServer {
     /// until `now`.
     pub async fn serve(self, views: Views, max: usize, stop: CancellationToken, now: CancellationToken) {
         let access = Arc::clone(&views.access);
-        let (router, connections) = (router(views), Connections::new(max));
+        let (router, connections) = (router(views, EventStreams::of(max)), Connections::new(max));
         Acceptor { tcp: self.listener, access, router, connections }.serve(stop, now).await;
     }
 }
 
-fn router(views: Views) -> Router {
+fn router(views: Views, event_streams: EventStreams) -> Router {
     Router::new()
         .route("/", get(page::status))
         .route("/api/v1/status", get(api::status))
@@ -187,7 +188,7 @@ fn router(views: Views) -> Router {
         .route("/api/v1/requests/{id}", get(requests::one))
         .route("/api/v1/history", get(history::history))
         .route("/api/v1/timeline", get(timeline::timeline))
-        .route("/api/v1/events", get(api::events))
+        .route("/api/v1/events", get(api::events).layer(Extension(event_streams)))
         .merge(privileged(&views))
         .route_layer(from_fn(access::private))
         .route("/metrics", get(metrics))
@@ -207,7 +208,7 @@ fn privileged(views: &Views) -> Router<Views> {
         .route("/-/reload", post(command::reload))
         .route("/api/v1/profiles/{name}/run", post(ask::run))
         .route("/api/v1/comparisons/{profile}/restart", post(comparisons::restart))
-        .route("/probe", get(ask::probe))
+        .route("/probe", get(ask::probe).head(ask::no_head))
         .route_layer(from_fn_with_state(views.clone(), access::privileged))
         .route("/config", get(config))
         .route_layer(from_fn_with_state(views.clone(), read_only::refuse))

@@ -21,6 +21,10 @@ const MAX_NAMED: usize = 20;
 
 /// Runs the daemon until it is asked to stop.
 pub(super) fn serve(options: &ServeOptions, tap: &LogTap) -> anyhow::Result<Exit> {
+    // First of all, so that a signal that comes while the config is being loaded is not lost, and does not end the
+    // process.
+    let stop = ProcessSignals::default();
+    Signals::handle(stop.clone(), options.grace)?;
     let load = || {
         let (sources, shard) = (sources::find(&options.config)?, sources::shard(&options.config)?);
         let (loaded, files) = sources::load_from(&sources, shard)?;
@@ -48,8 +52,6 @@ pub(super) fn serve(options: &ServeOptions, tap: &LogTap) -> anyhow::Result<Exit
     let runtimes = Runtimes::start(loaded.plan.agent.traffic_priority)?;
     let traffic = runtimes.traffic();
     runtimes.block_on(async {
-        let stop = ProcessSignals::default();
-        Signals::handle(stop.clone(), options.grace)?;
         let wanted = DaemonOptions {
             listen: options.listen,
             lifecycle: options.lifecycle,

@@ -82,6 +82,15 @@ pub(super) fn stream(error: &io::Error, when: &str) -> CallError {
     said(io(error), when, error)
 }
 
+/// Likewise for a byte stream of which nothing has been read yet. In TLS 1.3 the server judges the client's certificate
+/// when the handshake is over for the client: its alert is then the first that comes.
+pub(super) fn unread_stream(error: &io::Error, when: &str) -> CallError {
+    match find::<rustls::Error>(error) {
+        Some(rustls::Error::AlertReceived(_)) => said(Failure::Tls, when, error),
+        _ => stream(error, when),
+    }
+}
+
 /// The byte stream under HTTP broke, without a protocol error on it.
 pub(super) fn is_of_stream(error: &hyper::Error) -> bool {
     find::<io::Error>(error).is_some() || find::<h2::Error>(error).is_some_and(h2::Error::is_io)
@@ -89,9 +98,9 @@ pub(super) fn is_of_stream(error: &hyper::Error) -> bool {
 
 fn said(failure: Failure, when: &str, error: &(dyn Error + 'static)) -> CallError {
     let what = match failure {
+        _ if find::<rustls::Error>(error).is_some() => "TLS failed",
         Failure::Reset => "the connection was lost",
         Failure::Protocol => "the server broke the HTTP protocol",
-        Failure::Tls => "TLS failed",
         Failure::Internal => shortage(error).unwrap_or("the exchange failed"),
         _ => "the exchange failed",
     };
@@ -100,8 +109,8 @@ fn said(failure: Failure, when: &str, error: &(dyn Error + 'static)) -> CallErro
 
 /// Classifies an error of an HTTP connection.
 fn http(error: &hyper::Error) -> Failure {
-    if find::<rustls::Error>(error).is_some() {
-        return Failure::Tls;
+    if let Some(error) = find::<rustls::Error>(error) {
+        return tls(error);
     }
     if error.is_user() {
         return Failure::Internal;
@@ -126,14 +135,22 @@ fn http(error: &hyper::Error) -> Failure {
 
 /// Classifies an error of the byte stream under HTTP, after it was established.
 fn io(error: &io::Error) -> Failure {
-    if find::<rustls::Error>(error).is_some() {
-        return Failure::Tls;
+    if let Some(error) = find::<rustls::Error>(error) {
+        return tls(error);
     }
     match error.kind() {
         _ if shortage(error).is_some() => Failure::Internal,
         // hyper reports invalid chunk framing as one of these.
         io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => Failure::Protocol,
         _ => Failure::Reset,
+    }
+}
+
+/// Classifies an error of TLS after its handshake: an alert ends the connection, anything else is not what TLS allows.
+fn tls(error: &rustls::Error) -> Failure {
+    match error {
+        rustls::Error::AlertReceived(_) => Failure::Reset,
+        _ => Failure::Protocol,
     }
 }
 
@@ -298,7 +315,14 @@ mod tests {
     #[test]
     fn errors_inside_an_io_error_are_found() {
         let wrapped = io::Error::new(io::ErrorKind::InvalidData, rustls::Error::DecryptError);
-        assert_eq!(io(&wrapped), Failure::Tls);
+        assert_eq!(io(&wrapped), Failure::Protocol);
+        assert_eq!(unread_stream(&wrapped, "then").failure, Failure::Protocol);
+        let alert = rustls::Error::AlertReceived(rustls::AlertDescription::UnknownCA);
+        let alert = io::Error::new(io::ErrorKind::InvalidData, alert);
+        assert_eq!(stream(&alert, "then").failure, Failure::Reset);
+        let rejected = unread_stream(&alert, "then");
+        assert_eq!(rejected.failure, Failure::Tls);
+        assert!(rejected.detail.starts_with("TLS failed then: the server ended TLS"), "{}", rejected.detail);
         assert_eq!(io(&io::Error::other("x")), Failure::Reset);
         assert_eq!(io(&io::ErrorKind::InvalidInput.into()), Failure::Protocol);
     }

@@ -114,6 +114,8 @@ impl Extension {
 pub(super) struct Deadlines {
     pub(super) timeouts: Timeouts,
     pub(super) cancel: CancellationToken,
+    /// When all of them have passed.
+    until: Option<Instant>,
     /// How much later than it would be the answer may come, in nanoseconds: the longest extension of a wait before it, for
     /// one deadline covers all steps of a request.
     given: AtomicU64,
@@ -131,7 +133,19 @@ impl Deadlines {
                 total,
             },
         };
-        Self { timeouts, cancel, given: AtomicU64::new(0) }
+        Self { timeouts, cancel, until: None, given: AtomicU64::new(0) }
+    }
+
+    /// Those of a request that has to end by then, whenever it is sent.
+    pub(super) fn ending(self, until: Option<Instant>) -> Self {
+        Self { until, ..self }
+    }
+
+    /// A deadline of one wait. What is left until the end of the request is told in milliseconds.
+    fn deadline(&self, from: Instant, allowed: Duration, failure: Failure) -> Deadline {
+        let left = self.until.map(|until| until.saturating_duration_since(from).as_millis());
+        let left = left.map(|millis| Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX)));
+        Deadline::new(from, left.map_or(allowed, |left| allowed.min(left)), failure)
     }
 
     /// Gives the peer time that this process took from it, in what follows, too.
@@ -141,7 +155,7 @@ impl Deadlines {
 
     /// A deadline of the whole request, with the time that its peer was given.
     fn since_sent(&self, sent: Instant, allowed: Duration, failure: Failure) -> Deadline {
-        let deadline = Deadline::new(sent, allowed, failure);
+        let deadline = self.deadline(sent, allowed, failure);
         let given = Duration::from_nanos(self.given.load(Ordering::Relaxed));
         Deadline { at: deadline.at.checked_add(given).unwrap_or(deadline.at), ..deadline }
     }
@@ -149,7 +163,7 @@ impl Deadlines {
     /// The deadline of a connection whose set-up began at `from`. A cold request counts as sent at that time, so its
     /// own deadlines apply, too.
     pub(super) fn connection(&self, from: Instant, sent: Option<Instant>, stream: bool) -> Deadline {
-        let connect = Deadline::new(from, self.timeouts.connect, Failure::ConnectTimeout);
+        let connect = self.deadline(from, self.timeouts.connect, Failure::ConnectTimeout);
         match sent {
             Some(sent) => earlier(connect, self.content(sent, stream)),
             None => connect,
@@ -158,7 +172,7 @@ impl Deadlines {
 
     /// The deadline of credentials that a request needs before it is sent.
     pub(super) fn credentials(&self, from: Instant) -> Deadline {
-        Deadline::new(from, self.timeouts.total, Failure::Credentials)
+        self.deadline(from, self.timeouts.total, Failure::Credentials)
     }
 
     /// The deadline of the first content, or of the whole answer if it is not streamed.
@@ -250,6 +264,21 @@ mod tests {
         assert_eq!(is(deadlines.more(t0, Some(after(2)))), (after(7), Failure::StallTimeout));
         assert_eq!(is(deadlines.more(t0, Some(after(16)))), (after(20), Failure::TotalTimeout));
         assert_eq!(is(deadlines.more(t0, None)), (after(20), Failure::TotalTimeout));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_may_have_to_end_by_then_whenever_it_is_sent() {
+        let t0 = Instant::now();
+        let after = |seconds| t0 + Duration::from_secs(seconds);
+        let deadlines = deadlines().ending(Some(after(8)));
+        let is = |deadline: Deadline| (deadline.at, deadline.failure);
+        assert_eq!(is(deadlines.connection(after(2), None, true)), (after(3), Failure::ConnectTimeout));
+        assert_eq!(is(deadlines.content(after(3), true)), (after(8), Failure::FirstTokenTimeout));
+        assert_eq!(deadlines.content(after(3), true).passed().detail, "no generated content within 5s");
+        assert_eq!(is(deadlines.content(after(3), false)), (after(8), Failure::TotalTimeout));
+        assert_eq!(is(deadlines.more(t0, Some(after(2)))), (after(7), Failure::StallTimeout));
+        assert_eq!(is(deadlines.more(t0, Some(after(6)))), (after(8), Failure::TotalTimeout));
+        assert_eq!(is(deadlines.credentials(after(3))), (after(8), Failure::Credentials));
     }
 
     #[test]

@@ -68,7 +68,8 @@ impl<'a> Exchange<'a> {
         let marks = Marks::begin(context.due, Instant::now());
         let redactor = Redactor::new(std::mem::take(&mut context.options.hidden));
         let options = &context.options;
-        let deadlines = Deadlines::new(client.target.timeouts, options.timeout, context.cancel.clone());
+        let deadlines = Deadlines::new(client.target.timeouts, options.timeout, context.cancel.clone())
+            .ending(options.until);
         let form = match (&options.form, &client.dialect) {
             (AnswerForm::Dialect, Some(dialect)) => AnswerFormat::Dialect(Arc::clone(dialect)),
             (AnswerForm::Dialect, None) => AnswerFormat::Http(None),

@@ -31,7 +31,8 @@ impl StreamStats {
 
     fn note<T>(&self, result: &io::Result<T>) {
         if let Err(error) = result {
-            self.error.get_or_init(|| classify::stream(error, BEFORE));
+            let classify = if self.bytes() == 0 { classify::unread_stream } else { classify::stream };
+            self.error.get_or_init(|| classify(error, BEFORE));
         }
     }
 }

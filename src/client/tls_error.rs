@@ -42,7 +42,9 @@ fn certificate(error: &CertificateError) -> String {
         }
         CertificateError::Revoked => "it was revoked",
         CertificateError::BadEncoding => "it cannot be read",
-        CertificateError::BadSignature => "its signature is wrong: is tls.ca_file that of its issuer?",
+        CertificateError::BadSignature => {
+            "its signature is wrong, or its key too short (RSA needs 2048 bits): is tls.ca_file that of its issuer?"
+        }
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             "it was not issued for servers"
         }
@@ -103,6 +105,12 @@ fn snake_case(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_that_is_too_short_is_named_beside_a_wrong_signature() {
+        let words = explain(&Error::InvalidCertificate(CertificateError::BadSignature));
+        assert!(words.contains("2048 bits") && words.contains("tls.ca_file"), "{words}");
+    }
 
     #[test]
     fn names_of_types_are_put_in_words() {

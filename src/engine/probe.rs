@@ -15,8 +15,8 @@ use tokio::time::Instant;
 /// The result of a probe's request, or of one request of its journey.
 #[derive(Clone, Debug)]
 pub enum Probed {
-    /// It was sent and has ended; `cancelled` if it exceeded its time limit, or if the journey was stopped
-    /// after it.
+    /// It was sent and has ended; `cancelled` if the journey was stopped after it, or if work on it exceeded its time
+    /// limit.
     Ended(Arc<Request>),
     /// It was not sent.
     Refused {
@@ -26,6 +26,10 @@ pub enum Probed {
         reason: SkipReason,
     },
 }
+
+/// How long a probe may take beyond its time limit to end by itself, and at most half of that limit: its timeouts have
+/// passed then.
+const WIND_UP: Duration = Duration::from_millis(200);
 
 /// Collects the results of the requests.
 #[derive(Default)]
@@ -68,8 +72,8 @@ impl Sink for Private {
 impl Engine {
     /// Sends the first request of a profile's first stage to a target, now. For a scenario, a fresh user
     /// plays one journey (its set-up, then each step with its repetitions) without think time; the result is
-    /// then the request that failed, or the last one. The probe is cancelled after `within`; what it reserved
-    /// from the budgets then stays spent.
+    /// then the request that failed, or the last one. Its timeouts end `within` that time. What does not end by itself is
+    /// cancelled a little later; what it reserved from the budgets then stays spent.
     ///
     /// What is drawn derives from the profile's seed and the nominal instant: probes of several targets with the same
     /// instant ask the same.
@@ -114,7 +118,8 @@ impl Engine {
             end: None,
         });
         // Dropping the future does not lose the outcome: the guards of request and journey record it.
-        let asking = async move { drop(tokio::time::timeout(within, ask(stage)).await) };
+        let (until, most) = (at.checked_add(within), within.saturating_add(WIND_UP.min(within / 2)));
+        let asking = async move { drop(tokio::time::timeout(most, ask(stage, until)).await) };
         // Spawned on the traffic runtime, so that a shutdown waits for it.
         shared.tasks.spawn_on(asking, &shared.handle).await.map_err(|_| setup())?;
         let probed = std::mem::take(&mut *private.lock());
@@ -122,9 +127,10 @@ impl Engine {
     }
 }
 
-async fn ask(stage: Arc<RunningStage>) {
+async fn ask(stage: Arc<RunningStage>, until: Option<Instant>) {
     let context = stage.context();
-    let mut user = ScenarioUser::new(stage, context, UserId::Arrival(0)).without_think_time();
+    let user = ScenarioUser::new(stage, context, UserId::Arrival(0));
+    let mut user = user.without_think_time().ending(until);
     // Probes are not scheduled, so the request is due as soon as it is ready.
     user.get_ready(Instant::now()).await;
     user.play(Instant::now()).await;
@@ -163,6 +169,16 @@ mod tests {
         let (world, pair) = world(Duration::from_mins(1));
         assert_eq!(outcome(&world, &pair).await, Ok("cancelled"));
         assert_eq!(outcome(&world, &pair).await, Err(SkipReason::Budget));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_timeouts_of_a_probe_end_before_it_is_cancelled() {
+        let (world, pair) = world(Duration::from_mins(1));
+        let began = Instant::now();
+        assert_eq!(outcome(&world, &pair).await, Ok("cancelled"));
+        let until = world.sent()[0].options.until.unwrap();
+        assert_eq!(until - began, Duration::from_secs(5));
+        assert!(began.elapsed() > Duration::from_secs(5), "{:?}", began.elapsed());
     }
 
     #[tokio::test(start_paused = true)]

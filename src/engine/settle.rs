@@ -1,7 +1,7 @@
 //! What a request reserves from the budgets, and what it turns out to have spent. Pure.
 
 use crate::client::Answer;
-use crate::event::{Count, CountSource, Failure, Outcome, Spend, Tokens};
+use crate::event::{Count, CountSource, Failure, FinishReason, Outcome, Spend, Tokens};
 use crate::exchange::Call;
 use crate::plan::{PairPlan, Price, Step, StepAction};
 
@@ -80,28 +80,47 @@ impl ReservedAmounts {
 ///
 /// - A request that did not reach the target (no name, no connection, no credentials) has spent nothing and
 ///   does not count as a request either, because nobody charges for it.
-/// - Token counts reported by the server are taken as they are.
-/// - A request rejected with an error status has spent no tokens.
+/// - Token counts reported by the server are taken as they are, those of the output only of a complete answer: a
+///   server that counts as it goes has said how much it had generated when the answer broke off, and may have
+///   gone on.
+/// - A request that was refused by its status has spent no tokens.
 /// - Where the server does not report input or output, the reservation of that part stays: a lost answer may
 ///   have been charged in full.
+/// - A request that was sent again, because its connection was closed, may have been read on the first one, too.
 pub(super) fn actual(answer: &Answer, asked: ReservedAmounts, price: Option<&Price>) -> Spend {
+    let first = if answer.observed.connection.stale {
+        Spend { requests: 1, ..asked.most.spend(price) }
+    } else {
+        Spend::default()
+    };
     if !reached(answer) {
-        return Spend::default();
+        return first;
     }
     let (input, output) = reported(answer);
-    let refused = answer.observed.status.is_some_and(|status| !(200..300).contains(&status));
+    let refused = answer.observed.status.is_some_and(is_refusal);
     let unknown = |reserved: u64| if refused { 0 } else { reserved };
     let cached = answer.observed.tokens.cached_input.filter(|_| input.is_some()).unwrap_or(0);
+    let so_far = by_usage(answer.observed.tokens.output).unwrap_or(0);
     let used = TokenCounts {
         input: input.unwrap_or_else(|| unknown(asked.most.input)),
-        output: output.unwrap_or_else(|| unknown(asked.most.output)),
+        output: output.unwrap_or_else(|| unknown(asked.most.output).max(so_far)),
     };
     // Without a report it is not known either how much came from a cache.
     let cost = match price {
         Some(price) if input.is_some() => price.cost(used.input, cached, used.output),
         price => used.most_cost(price),
     };
-    Spend { requests: 1, tokens: used.total(), cost }
+    Spend {
+        requests: first.requests.saturating_add(1),
+        tokens: first.tokens.saturating_add(used.total()),
+        cost: first.cost + cost,
+    }
+}
+
+/// Whether a status says that the request was turned away before the model did anything. An error of the server, or a
+/// timeout of a gateway before it, may come while the model generates, or after that.
+const fn is_refusal(status: u16) -> bool {
+    matches!(status, 300..=499 | 503 | 529) && !matches!(status, 408 | 499)
 }
 
 /// The cost given in a request's record, as far as its tokens are known.
@@ -113,9 +132,13 @@ pub(super) fn cost(tokens: &Tokens, price: Option<&Price>) -> Option<f64> {
     Some(price?.cost(n(tokens.input), tokens.cached_input.unwrap_or(0), n(tokens.output)))
 }
 
-/// Whether any byte of the request may have reached the target. A cold request is marked `sent` before its
-/// DNS look-up, so the mark alone is not enough.
+/// Whether any byte of the request, as it was sent last, may have reached the target. A cold request is marked `sent`
+/// before its DNS look-up, so the mark alone is not enough.
 fn reached(answer: &Answer) -> bool {
+    // A proxy that refuses answers in place of the target.
+    if answer.observed.status.is_some() && answer.outcome != Outcome::Failed(Failure::Proxy) {
+        return true;
+    }
     let before = matches!(
         answer.outcome,
         Outcome::Failed(
@@ -129,13 +152,25 @@ fn reached(answer: &Answer) -> bool {
     );
     // If a new connection was not established, nothing was written, whatever the reason.
     let connection = &answer.observed.connection;
-    let unopened = connection.phases.is_some() && !connection.opened && !connection.stale;
+    let unopened = connection.phases.is_some() && !connection.opened;
     answer.observed.marks.sent.is_some() && !before && !unopened
 }
 
-/// Input and output tokens as the server reports them.
+/// Input and output tokens as the server reports them. The input is known once the prompt has been read; the output is
+/// when the answer is complete.
 pub(super) fn reported(answer: &Answer) -> (Option<u64>, Option<u64>) {
-    (by_usage(answer.observed.tokens.input), by_usage(answer.observed.tokens.output))
+    let tokens = &answer.observed.tokens;
+    (by_usage(tokens.input), by_usage(tokens.output).filter(|_| is_complete(answer)))
+}
+
+/// Whether the model came to an end, whatever happened afterwards.
+fn is_complete(answer: &Answer) -> bool {
+    let finish = answer.observed.finish_reason.as_deref().map(FinishReason::of);
+    match answer.outcome {
+        Outcome::Ok
+        | Outcome::Failed(Failure::Empty | Failure::Exhausted | Failure::Extract | Failure::Check) => true,
+        Outcome::Failed(_) => finish.is_some_and(|reason| reason != FinishReason::Error),
+    }
 }
 
 fn by_usage(count: Option<Count>) -> Option<u64> {
@@ -222,13 +257,54 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_request_has_spent_no_tokens() {
-        for (failure, status) in
-            [(Failure::RateLimited, 429), (Failure::Http5xx, 500), (Failure::Redirect, 302)]
-        {
-            assert_eq!(spent(&answer(Outcome::Failed(failure), Some(status))), (1, 0, 0.0));
+    fn a_count_of_a_broken_answer_is_not_its_last() {
+        for (failure, finish, output, settled) in [
+            (Failure::Reset, None, 5, 100),
+            (Failure::StallTimeout, None, 5, 100),
+            (Failure::FirstTokenTimeout, None, 0, 100),
+            (Failure::Cancelled, None, 5, 100),
+            (Failure::StreamError, Some("abort"), 5, 100),
+            // What the server has counted is not forgotten.
+            (Failure::Truncated, None, 120, 120),
+            // The model had come to an end.
+            (Failure::Reset, Some("stop"), 5, 5),
+            (Failure::Empty, None, 0, 0),
+            (Failure::Exhausted, Some("length"), 90, 90),
+        ] {
+            let mut broken = answer(Outcome::Failed(failure), Some(200));
+            broken.observed.tokens.input = Some(count(30, CountSource::Usage));
+            broken.observed.tokens.output = Some(count(output, CountSource::Usage));
+            broken.observed.finish_reason = finish.map(Into::into);
+            assert_eq!(spent(&broken).1, 30 + settled, "{failure:?} {finish:?} {output}");
         }
-        let mut billed = answer(Outcome::Failed(Failure::Http5xx), Some(500));
+    }
+
+    #[test]
+    fn a_refused_request_has_spent_no_tokens() {
+        for (failure, statuses) in [
+            (Failure::Redirect, &[302, 307][..]),
+            (Failure::Auth, &[401, 403]),
+            (Failure::RateLimited, &[429]),
+            (Failure::Http4xx, &[400, 404, 422, 498]),
+            (Failure::Overloaded, &[503, 529]),
+        ] {
+            for status in statuses {
+                let refused = answer(Outcome::Failed(failure), Some(*status));
+                assert_eq!(spent(&refused), (1, 0, 0.0), "{status}");
+            }
+        }
+        // The model may have generated before a gateway gave up.
+        for (failure, statuses) in [
+            (Failure::Http4xx, &[408, 499][..]),
+            (Failure::Http5xx, &[500, 502, 504, 520, 524]),
+            (Failure::Protocol, &[101, 600]),
+        ] {
+            for status in statuses {
+                let lost = answer(Outcome::Failed(failure), Some(*status));
+                assert_eq!(spent(&lost), (1, 150, 1100.0), "{status}");
+            }
+        }
+        let mut billed = answer(Outcome::Failed(Failure::Http4xx), Some(400));
         billed.observed.tokens.input = Some(count(30, CountSource::Usage));
         assert_eq!(spent(&billed), (1, 30, 60.0));
     }
@@ -246,6 +322,33 @@ mod tests {
         let mut unsent = answer(Outcome::Failed(Failure::Cancelled), None);
         unsent.observed.marks.sent = None;
         assert_eq!(spent(&unsent), (0, 0, 0.0));
+        // The proxy's own answer.
+        assert_eq!(spent(&answer(Outcome::Failed(Failure::Proxy), Some(407))), (0, 0, 0.0));
+    }
+
+    #[test]
+    fn who_answers_was_reached() {
+        for failure in [Failure::Tls, Failure::ConnectTimeout, Failure::Reset] {
+            assert_eq!(spent(&answer(Outcome::Failed(failure), Some(200))), (1, 150, 1100.0), "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_that_was_sent_again_may_have_been_read_twice() {
+        let stale = |outcome, status, opened| {
+            let mut answer = answer(outcome, status);
+            answer.observed.connection.phases = Some(Phases::default());
+            (answer.observed.connection.stale, answer.observed.connection.opened) = (true, opened);
+            answer
+        };
+        let refused = stale(Outcome::Failed(Failure::Connect), None, false);
+        assert_eq!(spent(&refused), (1, 150, 1100.0));
+        assert_eq!(spent(&stale(Outcome::Failed(Failure::Cancelled), None, false)), (1, 150, 1100.0));
+        assert_eq!(spent(&stale(Outcome::Failed(Failure::Reset), None, true)), (2, 300, 2200.0));
+        let mut ok = stale(Outcome::Ok, Some(200), true);
+        ok.observed.tokens.input = Some(count(30, CountSource::Usage));
+        ok.observed.tokens.output = Some(count(7, CountSource::Usage));
+        assert_eq!(spent(&ok), (2, 187, 1230.0));
     }
 
     #[test]

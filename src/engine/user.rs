@@ -61,6 +61,8 @@ pub(super) struct ScenarioUser {
     id: UserId,
     /// Whether it thinks between its requests, and makes further attempts at those that failed.
     thinks: bool,
+    /// When its requests have to end. It sends none after that.
+    until: Option<Instant>,
     progress: UserProgress,
     /// What it extracted from answers; created with the first request that has to be rendered. It moves to
     /// the CPU pool along with the work. If that panics, the state is lost and replaced by a fresh one with
@@ -124,6 +126,7 @@ impl ScenarioUser {
             context,
             id,
             thinks: true,
+            until: None,
             progress,
             user: None,
             ahead: None,
@@ -157,6 +160,12 @@ impl ScenarioUser {
     /// Returns the same user without think time and retries: a probe is one request now.
     pub(super) fn without_think_time(mut self) -> Self {
         self.thinks = false;
+        self
+    }
+
+    /// Returns the same user, whose requests have to end by then.
+    pub(super) fn ending(mut self, until: Option<Instant>) -> Self {
+        self.until = until;
         self
     }
 
@@ -229,9 +238,15 @@ impl ScenarioUser {
         attempt: Attempt,
         journey: &mut OngoingJourney,
     ) -> Option<Interruption> {
-        let Some(prepared) = self.await_due(at, attempt, journey).await else {
+        let Some(mut prepared) = self.await_due(at, attempt, journey).await else {
             return Some(Interruption::Stopped);
         };
+        if self.until.is_some_and(|until| until <= Instant::now()) {
+            return Some(Interruption::Stopped);
+        }
+        if let Ok(sending) = &mut prepared.sending {
+            sending.options.until = self.until;
+        }
         let stage = Arc::clone(&self.stage);
         let due = journey.due;
         let sending = stage.send(due, prepared, || journey.begin());

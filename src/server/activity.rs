@@ -2,7 +2,7 @@
 //! not waited for without end. It knows bytes and requests, and nothing about what they say.
 
 use axum::body::{Body, Bytes, HttpBody};
-use hyper::body::{Frame, SizeHint};
+use hyper::body::{Frame, Incoming, SizeHint};
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
@@ -17,6 +17,8 @@ const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 /// Time for the head of a request, from the connection or the head's first byte on; bytes that trickle in do not
 /// extend it.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
+/// Time for the body of a request, from the end of its head on, likewise.
+const BODY_WITHIN: Duration = Duration::from_secs(10);
 /// How long a connection is kept for another request: longer than the usual scrape interval.
 const IDLE_WITHIN: Duration = Duration::from_mins(2);
 /// How long a peer may read nothing of what is written to it.
@@ -54,6 +56,8 @@ enum ActivityPhase {
     Idle,
     /// Some of a request has arrived.
     Head,
+    /// The head of a request has arrived, and its body is waited for.
+    Body,
     /// A complete request is being answered.
     Answering,
 }
@@ -84,15 +88,30 @@ impl Activity {
         self.enter(ActivityPhase::Idle);
     }
 
-    /// A complete head has arrived.
+    /// A complete head has arrived, and no body follows.
     pub(super) fn requested(&self) {
         self.enter(ActivityPhase::Answering);
         let mut state = self.state();
         (state.asked, state.until) = (true, None);
     }
 
+    /// A complete head has arrived, and a body follows.
+    fn begin_body(&self) {
+        self.enter(ActivityPhase::Body);
+        self.state().until = None;
+    }
+
+    /// A body has arrived, or nobody wants it.
+    fn end_body(&self) {
+        let waited = self.state().phase == ActivityPhase::Body;
+        if waited {
+            self.requested();
+        }
+    }
+
     /// The head of the answer is known. From here on the peer is waited for, if the answer has an end.
     pub(super) fn responding(&self, within: Option<SendWithin>, endless: bool) {
+        self.end_body();
         let within = within.map_or(SEND_WITHIN, |within| within.0);
         self.state().until = if endless { None } else { Instant::now().checked_add(within) };
     }
@@ -128,6 +147,7 @@ impl Activity {
             ActivityPhase::Handshake => since.checked_add(HANDSHAKE_WITHIN),
             ActivityPhase::Idle if asked => since.checked_add(IDLE_WITHIN),
             ActivityPhase::Idle | ActivityPhase::Head => since.checked_add(HEAD_WITHIN),
+            ActivityPhase::Body => since.checked_add(BODY_WITHIN),
             ActivityPhase::Answering => until,
         };
         let stalls = stalled.and_then(|at| at.checked_add(STALL_WITHIN));
@@ -205,6 +225,50 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ActivityStream<S> {
         let shut = Pin::new(&mut this.stream).poll_shutdown(cx);
         this.activity.wrote(&shut);
         shut
+    }
+}
+
+/// The body of a request, which is waited for as long as somebody reads it.
+pub(super) struct AwaitedBody {
+    body: Incoming,
+    activity: Arc<Activity>,
+}
+
+impl AwaitedBody {
+    /// The body of a request whose head has just arrived.
+    pub(super) fn new(body: Incoming, activity: &Arc<Activity>) -> Self {
+        if body.is_end_stream() {
+            activity.requested();
+        } else {
+            activity.begin_body();
+        }
+        Self { body, activity: Arc::clone(activity) }
+    }
+}
+
+impl HttpBody for AwaitedBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for AwaitedBody {
+    fn drop(&mut self) {
+        self.activity.end_body();
     }
 }
 

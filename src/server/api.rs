@@ -5,18 +5,23 @@ use super::{LifecyclePhase, Views, budgets, comparisons, read_only};
 use crate::event;
 use crate::model_changes::ModelView;
 use crate::state::{HistoryView, PairStatus, PublishedEvent, Time};
+use axum::Extension;
 use axum::extract::{Query, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio::sync::broadcast::error::RecvError;
 
 /// How often an event stream checks whether the server is stopping.
 const LOOK_UP: Duration = Duration::from_millis(500);
+/// Event streams have one of so many connections of the server.
+const STREAMS_PART: usize = 4;
 /// Maximum number of requests or runs that one call returns.
 pub(super) const MAX: usize = 1000;
 
@@ -89,11 +94,34 @@ fn show_status(views: &Views) -> Response {
     read_only::answer(body, views.read_only())
 }
 
+/// Bounds the event streams, which have no end: however many there are, others get in.
+#[derive(Clone, Debug)]
+pub(super) struct EventStreams {
+    max: usize,
+    free: Arc<Semaphore>,
+}
+
+impl EventStreams {
+    /// Those of a server with so many connections.
+    pub(super) fn of(connections: usize) -> Self {
+        let max = (connections / STREAMS_PART).max(1);
+        Self { max, free: Arc::new(Semaphore::new(max)) }
+    }
+}
+
 /// `GET /api/v1/events`: events from now on, as server-sent events. A client that is too slow misses some, and gets an
 /// event `missed` with their number.
-pub(super) async fn events(State(views): State<Views>) -> Response {
+pub(super) async fn events(
+    State(views): State<Views>,
+    Extension(streams): Extension<EventStreams>,
+) -> Response {
+    let Ok(place) = Arc::clone(&streams.free).try_acquire_owned() else {
+        let why = format!("{} event streams are open, and no more are allowed: close one\n", streams.max);
+        return (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
+    };
     let listener = views.events.listen();
-    let events = futures_util::stream::unfold((listener, views), |(mut listener, views)| async move {
+    let begin = (listener, views, place);
+    let events = futures_util::stream::unfold(begin, |(mut listener, views, place)| async move {
         let event = loop {
             // A server that is stopping does not wait for clients that only listen.
             if views.readiness.phase() == LifecyclePhase::Draining {
@@ -108,7 +136,7 @@ pub(super) async fn events(State(views): State<Views>) -> Response {
                 Err(_) => {}
             }
         };
-        Some((Ok::<_, Infallible>(event), (listener, views)))
+        Some((Ok::<_, Infallible>(event), (listener, views, place)))
     });
     Sse::new(events).keep_alive(KeepAlive::default()).into_response()
 }

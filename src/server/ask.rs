@@ -25,6 +25,8 @@ use tokio::time::Instant;
 const PROBE_WITHIN: Duration = Duration::from_secs(30);
 /// Maximum timeout of a probe, whatever the caller sends.
 const MAX_PROBE_WITHIN: Duration = Duration::from_mins(10);
+/// A probe that has less time is not sent: it would be paid for, and say nothing.
+const LEAST_PROBE_WITHIN: Duration = Duration::from_millis(100);
 /// The part of the scrape timeout that is reserved for sending the answer.
 const ANSWER_RESERVE: Duration = Duration::from_millis(500);
 
@@ -94,13 +96,21 @@ pub(super) async fn probe(
         let why = format!("the profile {} is not played against the target {}\n", pair.profile, pair.target);
         return (StatusCode::NOT_FOUND, why).into_response();
     }
+    let within = within(&headers);
+    if within < LEAST_PROBE_WITHIN {
+        let why = format!(
+            "not sent: a scrape timeout that leaves {within:?} for the probe is too short, at least {LEAST_PROBE_WITHIN:?} \
+             are needed\n"
+        );
+        return (StatusCode::BAD_REQUEST, why).into_response();
+    }
     if let Err(left) = views.probes.take(&plan, &pair) {
         let wait = left.as_secs().saturating_add(1).to_string();
         let why = format!("probed less than server.probe.min_interval ago; try again in {wait} s\n");
         return (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, wait)], why).into_response();
     }
     let (reply, replied) = oneshot::channel();
-    let command = ControlCommand::Probe { pair: pair.clone(), nominal, within: within(&headers), reply };
+    let command = ControlCommand::Probe { pair: pair.clone(), nominal, within, reply };
     if let Err(refused) = views.ask(command) {
         return *refused;
     }
@@ -116,6 +126,11 @@ pub(super) async fn probe(
         Ok(Err(refusal)) => refused(&refusal),
         Err(_) => refused(&CommandRefusal::Stopping),
     }
+}
+
+/// `HEAD /probe`: it would cost what a probe costs, and answer without what was measured.
+pub(super) async fn no_head() -> Response {
+    (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET")]).into_response()
 }
 
 /// A probe that was not sent. Where a budget is the reason, the answer says which one and until when.
@@ -288,6 +303,28 @@ mod tests {
             stopping
         );
         assert!(parts.commands.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn a_probe_without_time_is_not_sent() {
+        use super::super::tests::views::{body, views};
+        let (views, mut parts) = views();
+        let pair = views.current().plan.pairs[0].pair.clone();
+        for timeout in ["0", "0.05", "0.19"] {
+            let wanted = ProbeQuery {
+                target: pair.target.to_string(),
+                profile: pair.profile.to_string(),
+                at: None,
+                debug: false,
+            };
+            let name = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
+            let headers = [(name, timeout.parse().unwrap())].into_iter().collect();
+            let (status, why) = body(probe(State(views.clone()), Query(wanted), headers).await).await;
+            assert_eq!(status, StatusCode::BAD_REQUEST, "{timeout}");
+            assert!(why.contains("at least 100ms are needed"), "{why}");
+        }
+        assert!(parts.commands.try_recv().is_err());
+        assert_eq!(views.probes.take(&views.current().plan, &pair), Ok(()), "none was counted");
     }
 
     #[test]

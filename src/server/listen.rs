@@ -2,7 +2,7 @@
 //! waits for a handshake, a request or an answer.
 
 use super::access::Access;
-use super::activity::{Activity, ActivityStream, ObservedBody, SendWithin};
+use super::activity::{Activity, ActivityStream, AwaitedBody, ObservedBody, SendWithin};
 use super::connections::{AdmittedConnection, Connections};
 use axum::Router;
 use axum::body::HttpBody as _;
@@ -142,8 +142,8 @@ async fn exchange(
     activity: &Arc<Activity>,
     stop: &CancellationToken,
 ) -> io::Result<()> {
-    let service = service_fn(|mut request: Request<Incoming>| {
-        activity.requested();
+    let service = service_fn(|request: Request<Incoming>| {
+        let mut request = request.map(|body| AwaitedBody::new(body, activity));
         request.extensions_mut().insert(ConnectInfo(peer));
         let answer = TowerToHyperService::new(router.clone()).call(request);
         async move {

@@ -201,7 +201,8 @@ impl StateFile {
 
     /// The budgets as last written.
     pub(super) fn budgets(&self) -> Result<Vec<SavedBudget>, StateError> {
-        budgets::load(&self.db).map_err(|error| explain(&self.path, &error))
+        let loaded = budgets::load(&self.db).map_err(|error| explain(&self.path, &error))?;
+        loaded.map_err(|row| StateError::Damaged { path: self.path.clone(), what: row.to_string() })
     }
 
     /// The runs that ended most recently, newest first, at most `limit`.

@@ -150,6 +150,8 @@ impl StateKeeper {
         let handle = Builder::new().name("state".into()).spawn(move || {
             let written = writer.run();
             writer.shared.queue().readers.clear();
+            // Closes the file, which takes its log in: whoever copies it afterwards has all of it.
+            drop(writer);
             // The receiver may be gone.
             let _ = tell.send(written);
         })?;

@@ -15,6 +15,7 @@ use rustls::server::WebPkiClientVerifier;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tempfile::TempDir;
+use tokio::io::AsyncWriteExt as _;
 use tokio_rustls::TlsAcceptor;
 
 /// `notAfter` of the certificates here, in seconds since the epoch: 2035-01-01.
@@ -139,6 +140,33 @@ async fn trap_22_certificates_are_verified() {
     let by_system = call_to(authority.acceptor(), |target| target.tls.ca_file = None, &authority).await;
     failed(&by_system, "its issuer is not trusted");
     assert_eq!(by_system.observed.marks.sent, None);
+}
+
+#[tokio::test]
+async fn tls_that_breaks_in_the_middle_of_an_answer_is_no_handshake() {
+    let authority = Authority::new();
+    let acceptor = authority.acceptor();
+    let server = Server::start(move |_, wire| {
+        let acceptor = acceptor.clone();
+        async move {
+            let io = acceptor.accept(wire.io).await.unwrap();
+            let mut wire = Wire { io, seen: wire.seen };
+            wire.request().await;
+            let all = good_stream();
+            wire.send(&all[..all.len() / 2]).await;
+            // A record that nobody has encrypted.
+            let mut record = vec![0x17, 3, 3, 0, 64];
+            record.resize(5 + 64, b'x');
+            let _ = wire.io.get_mut().0.write_all(&record).await;
+            wire.hang().await;
+        }
+    })
+    .await;
+    let answer = call(&client(authority.target(server.address.port()))).await;
+    let detail = answer.detail.as_deref().unwrap();
+    assert_eq!(answer.outcome, Outcome::Failed(Failure::Protocol), "{detail}");
+    assert!(detail.starts_with("TLS failed in the middle of the answer: "), "{detail}");
+    assert_eq!(answer.observed.status, Some(200));
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@
 //! | | `OTEL_EXPORTER_OTLP_{SIGNAL}_INSECURE`, `..._INSECURE`: a gRPC endpoint without a scheme is plain text | `false` |
 //! | | `OTEL_SERVICE_NAME`, else `service.name` of `OTEL_RESOURCE_ATTRIBUTES` | `tokenbeat` |
 //! | | `OTEL_RESOURCE_ATTRIBUTES`: `key=value,...`, percent-encoded | |
+//! | | without the section: `OTEL_SDK_DISABLED`, and `OTEL_{SIGNAL}_EXPORTER`, which is `none` | `false` |
 //!
 //! For HTTP, the signal's path (`/v1/traces` and so on) is appended to a base endpoint. Without the section, an
 //! endpoint in the environment switches the export on.
@@ -54,8 +55,11 @@ pub fn resolve(
     let mut fill = Fill { environment, problems: Vec::new() };
     let written = match written {
         Some(written) => written,
-        None if fill.names_an_endpoint() => OtlpSettings::default(),
-        None => return Ok(None),
+        None if !fill.names_an_endpoint() => return Ok(None),
+        None => match fill.switched_on() {
+            Some(by_environment) => by_environment,
+            None => return Ok(None),
+        },
     };
     let otlp = fill.otlp(&written);
     if fill.problems.is_empty() { Ok(Some(otlp)) } else { Err(fill.problems) }
@@ -89,6 +93,22 @@ impl Fill<'_> {
 
     fn names_an_endpoint(&self) -> bool {
         SIGNALS.iter().any(|(signal, _)| self.of_signal(signal, "ENDPOINT").is_some())
+    }
+
+    /// What the environment exports, if it alone decides; `None` for nothing.
+    fn switched_on(&self) -> Option<OtlpSettings> {
+        let says = |name: &str, word| self.get(name).is_some_and(|value| value.eq_ignore_ascii_case(word));
+        if says("OTEL_SDK_DISABLED", "true") {
+            return None;
+        }
+        let is_on = SIGNALS.map(|(signal, _)| !says(&format!("OTEL_{signal}_EXPORTER"), "none"));
+        let [metrics, traces, logs] = is_on;
+        is_on.contains(&true).then(|| OtlpSettings {
+            metrics: Some(metrics),
+            traces: (!traces).then_some(None),
+            logs: Some(logs),
+            ..OtlpSettings::default()
+        })
     }
 
     fn otlp(&mut self, written: &OtlpSettings) -> Otlp {

@@ -59,6 +59,25 @@ fn without_the_section_an_endpoint_in_the_environment_switches_it_on() {
 }
 
 #[test]
+fn without_the_section_the_environment_switches_signals_off() {
+    let of = |off: &[(&str, &str)]| {
+        let pairs = [&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4317")], off].concat();
+        let otlp = resolve(None, &environment(&pairs)).unwrap();
+        otlp.map(|otlp| [otlp.metrics.is_some(), otlp.traces.is_some(), otlp.logs.is_some()])
+    };
+    let [metrics, traces, logs] =
+        ["METRICS", "TRACES", "LOGS"].map(|signal| format!("OTEL_{signal}_EXPORTER"));
+    assert_eq!(of(&[("OTEL_SDK_DISABLED", "false"), (&metrics, "otlp")]), Some([true; 3]));
+    assert_eq!(of(&[("OTEL_SDK_DISABLED", "True")]), None);
+    assert_eq!(of(&[(&metrics, "none")]), Some([false, true, true]));
+    assert_eq!(of(&[(&traces, "none"), (&logs, "none")]), Some([true, false, false]));
+    assert_eq!(of(&[(&metrics, "none"), (&traces, "none"), (&logs, "none")]), None);
+    // What is written in the config is meant.
+    let off = [("OTEL_SDK_DISABLED", "true"), ("OTEL_LOGS_EXPORTER", "none")];
+    assert!(otlp(OtlpSettings::default(), &off).logs.is_some());
+}
+
+#[test]
 fn the_signals_path_is_appended_to_a_base_and_never_to_a_signals_own_endpoint() {
     let http = || OtlpSettings { protocol: Some(Protocol::Http), ..OtlpSettings::default() };
     let written = OtlpSettings { endpoint: Some(url("http://c:4318")), ..http() };

@@ -101,6 +101,59 @@ async fn a_body_that_does_not_arrive_holds_nothing_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_question_for_the_head_of_a_probe_sends_nothing() {
+    let serving = serve(64).await;
+    let head =
+        "HEAD /probe?target=llama&profile=chat HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    let (answer, _) = serving.sent(head).await;
+    assert!(answer.starts_with("HTTP/1.1 405 ") && answer.contains("\r\nallow: GET\r\n"), "{answer}");
+}
+
+const RUN: &str = "POST /api/v1/profiles/p/run HTTP/1.1\r\nhost: localhost\r\n";
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_wanted_is_waited_for_as_a_head_is() {
+    let serving = serve(64).await;
+    for length in ["content-length: 100", "transfer-encoding: chunked"] {
+        assert_eq!(serving.sent(&format!("{RUN}{length}\r\n\r\n")).await, (String::new(), 10), "{length}");
+    }
+    let (answer, _) = serving.sent(&format!("{RUN}content-length: 1\r\nconnection: close\r\n\r\n[")).await;
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn however_many_bodies_do_not_arrive_a_new_one_gets_in() {
+    let serving = serve(8).await;
+    let mut silent = Vec::new();
+    for _ in 0..20 {
+        let mut stream = serving.connect().await;
+        stream.write_all(format!("{RUN}content-length: 100\r\n\r\n").as_bytes()).await.unwrap();
+        silent.push(stream);
+    }
+    let began = Instant::now();
+    let (answer, _) = serving.sent(&format!("{HEALTHY}connection: close\r\n\r\n")).await;
+    assert!(answer.ends_with("healthy\n"), "{answer}");
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn event_streams_leave_room_for_others() {
+    let serving = serve(8).await;
+    let mut streams = Vec::new();
+    for n in 0..20 {
+        let mut stream = serving.connect().await;
+        stream.write_all(b"GET /api/v1/events HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).await.unwrap();
+        let wanted = if n < 2 { "HTTP/1.1 200" } else { "HTTP/1.1 503" };
+        assert_eq!(str::from_utf8(&status).unwrap(), wanted, "{n}");
+        streams.push(stream);
+    }
+    let (answer, _) = serving.sent(&format!("{HEALTHY}connection: close\r\n\r\n")).await;
+    assert!(answer.ends_with("healthy\n"), "{answer}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_that_is_not_read_is_given_up() {
     let config = "x".repeat(64 << 20);
     let serving = serve_with(64, |views| {

@@ -10,36 +10,58 @@ use rusqlite::{Connection, Row, Transaction, params};
 /// The label of the agent's budget; the others are `profile/NAME`.
 const AGENT: &str = "agent";
 
-pub(super) fn load(db: &Connection) -> rusqlite::Result<Vec<SavedBudget>> {
-    let mut statement = db.prepare("SELECT * FROM budgets ORDER BY scope, rowid")?;
-    let rows = statement.query_map([], |row| Ok(budget(row)))?;
-    // An unreadable row must have been edited by hand; the others still count.
-    rows.filter_map(|row| row.and_then(|row| row).transpose()).collect()
+/// A row that cannot be read. What was spent is then not known, which is not nothing.
+#[derive(Debug, thiserror::Error)]
+#[error("the row \"{scope}\" of its budgets has a {column} that cannot be read")]
+pub(super) struct UnreadableBudget {
+    scope: String,
+    column: &'static str,
 }
 
-fn budget(row: &Row<'_>) -> rusqlite::Result<Option<SavedBudget>> {
-    let text = |column: usize| row.get::<_, String>(column);
-    let amount = |column: usize| text(column).map(|digits| digits.parse::<u128>().ok());
-    let label = text(0)?;
+pub(super) fn load(db: &Connection) -> rusqlite::Result<Result<Vec<SavedBudget>, UnreadableBudget>> {
+    let mut statement = db.prepare("SELECT * FROM budgets ORDER BY scope, rowid")?;
+    let rows = statement.query_map([], |row| Ok(budget(row)))?;
+    rows.collect()
+}
+
+fn budget(row: &Row<'_>) -> Result<SavedBudget, UnreadableBudget> {
+    let text = |column: usize| row.get::<_, String>(column).ok();
+    let label = text(0).unwrap_or_default();
+    let unreadable = |column| UnreadableBudget { scope: label.clone(), column };
     let scope = match label.strip_prefix("profile/") {
         Some(name) => BudgetScope::Profile(name.into()),
         None if label == AGENT => BudgetScope::Agent,
-        None => return Ok(None),
+        None => return Err(unreadable("scope")),
     };
-    let period = Period::ALL.iter().copied().find(|period| Ok(period.name()) == text(1).as_deref());
-    let timezone = TimeZone::get(&text(2)?).ok();
-    let start = Timestamp::from_second(row.get(3)?).ok();
-    let spent = (amount(4)?, amount(5)?, amount(6)?);
-    let ((Some(period), Some(timezone), Some(start)), (Some(requests), Some(tokens), Some(cost))) =
-        ((period, timezone, start), spent)
-    else {
-        return Ok(None);
+    let named = text(1).ok_or_else(|| unreadable("period"))?;
+    let period = Period::ALL.iter().copied().find(|period| period.name() == named);
+    let timezone = text(2).and_then(|name| TimeZone::get(&name).ok());
+    let start = row.get(3).ok().and_then(|second| Timestamp::from_second(second).ok());
+    let amount = |index: usize, column| {
+        text(index).and_then(|digits| digits.parse::<u128>().ok()).ok_or_else(|| unreadable(column))
+    };
+    let spent = Amounts {
+        requests: amount(4, "requests")?,
+        tokens: amount(5, "tokens")?,
+        cost: amount(6, "cost_pico")?,
     };
     // A file of an earlier version that cannot be written has no such columns.
-    let (spent, shards) = (Amounts { requests, tokens, cost }, row.get(7).unwrap_or(1));
-    let rest = |column: usize| amount(column).ok().flatten().unwrap_or(0);
-    let beside = Amounts { requests: rest(8), tokens: rest(9), cost: rest(10) };
-    Ok(Some(SavedBudget { scope, period, timezone, start, spent, beside, shards }))
+    let has = |index: usize| index < row.as_ref().column_count();
+    let rest = |index: usize, column| if has(index) { amount(index, column) } else { Ok(0) };
+    let beside = Amounts {
+        requests: rest(8, "beside_requests")?,
+        tokens: rest(9, "beside_tokens")?,
+        cost: rest(10, "beside_cost_pico")?,
+    };
+    Ok(SavedBudget {
+        scope,
+        period: period.ok_or_else(|| unreadable("period"))?,
+        timezone: timezone.ok_or_else(|| unreadable("timezone"))?,
+        start: start.ok_or_else(|| unreadable("period_start"))?,
+        spent,
+        beside,
+        shards: if has(7) { row.get(7).map_err(|_| unreadable("shards"))? } else { 1 },
+    })
 }
 
 /// Writes all budgets and removes any others.

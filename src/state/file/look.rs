@@ -31,7 +31,7 @@ pub(super) fn budgets(path: &Path) -> Option<Vec<SavedBudget>> {
     let db = db.ok()?;
     // A file that was only begun has no tables yet.
     let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).ok()?;
-    if tables == 0 { Some(Vec::new()) } else { budgets::load(&db).ok() }
+    if tables == 0 { Some(Vec::new()) } else { budgets::load(&db).ok()?.ok() }
 }
 
 /// Opens a database whose write-ahead log is left, as after a kill. It can be read without shared memory by a

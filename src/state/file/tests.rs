@@ -185,6 +185,33 @@ fn an_earlier_version_had_one_period_of_each_budget() {
     assert_eq!(StateFile::open(&path, KEPT).unwrap().budgets().unwrap(), [found]);
 }
 
+#[test]
+fn a_budget_that_cannot_be_read_is_not_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    for (column, value) in [
+        ("scope", "'everything'"),
+        ("period", "'fortnight'"),
+        ("timezone", "'Mars/Olympus'"),
+        ("period_start", "9000000000000000"),
+        ("requests", "'-1'"),
+        ("cost_pico", "'1.5e3'"),
+        ("beside_tokens", "'many'"),
+        ("shards", "'x'"),
+    ] {
+        let path = dir.path().join(format!("{column}.db"));
+        write(
+            &path,
+            &WriteBatch { budgets: Some(vec![budget(BudgetScope::Agent, 9)]), ..WriteBatch::default() },
+        );
+        let db = Connection::open(&path).unwrap();
+        db.execute(&format!("UPDATE budgets SET {column} = {value}"), []).unwrap();
+        drop(db);
+        assert_eq!(StateFile::look(&path), None, "{column}");
+        let error = StateFile::open(&path, KEPT).unwrap().budgets().unwrap_err().to_string();
+        assert!(error.contains("is damaged") && error.contains(&format!("a {column} that")), "{error}");
+    }
+}
+
 /// Names, sizes and contents of the files in a folder.
 fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());

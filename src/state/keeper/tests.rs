@@ -107,6 +107,18 @@ async fn a_request_ends_when_its_reservation_is_recorded() {
 }
 
 #[tokio::test]
+async fn a_keeper_that_has_stopped_has_closed_its_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.db");
+    let process = Process::start(&path);
+    let hold = process.ledger.reserve(&chat(), REQUEST, Spend::default()).unwrap();
+    process.ledger.recorded(&hold).await;
+    assert!(path.with_extension("db-wal").exists());
+    process.stop();
+    assert!(!path.with_extension("db-wal").exists());
+}
+
+#[tokio::test]
 async fn runs_and_minutes_are_kept() {
     let dir = tempfile::tempdir().unwrap();
     let process = Process::start(dir.path());
