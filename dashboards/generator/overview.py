@@ -5,6 +5,7 @@ from panels import (
     AGO, COUNT, GOOD_SHARE, NONE_IS_GOOD, SECONDS, SHARE, SPENT_SHARE, TOKENS, Column, Line, Row, bars, dashboard,
     grid, lines, number, states,
 )  # fmt: skip
+from promql import aggregate
 from shared import (
     NO_SCENARIO, PAIR, PAIR_LEGEND, availability, burn, cost, failures, journeys_ok, notes, objective_met, ours, throughput,
     variables,
@@ -30,13 +31,16 @@ TARGET_STATES = {
 }  # fmt: skip
 
 
+def worst(family: str, label: str, words: dict[str, tuple[str, str]], labels: tuple[str, ...]) -> str:
+    """The worst of what agents and replicas are at present, as a number: the words are in order. It is not a sum: of two
+    agents, one may see another state."""
+    now = [f"{value} * ({ours.value(family, **{label: word})} > 0)" for value, (word, _) in words.items()]
+    return aggregate("max", labels, " or ".join(now))
+
+
 def target_states() -> str:
-    """The present state of each target as a number."""
-    now = [
-        f"{value} * {ours.gauge('max', 'tokenbeat_target_state', ('location', 'target'), state=state)}"
-        for value, (state, _) in TARGET_STATES.items()
-    ]
-    return " + ".join(now)
+    """The present state of each target, or of each of its replicas, as a number."""
+    return worst("tokenbeat_target_state", "state", TARGET_STATES, ("location", "target", "replica"))
 
 
 # The value of each verdict in the panel.
@@ -45,12 +49,7 @@ VERDICTS = {"0": ("unknown", "#8e8e8e"), "1": ("same", "green"), "2": ("better",
 
 def verdicts() -> str:
     """The present verdict on each quantity as a number."""
-    labels = ("location", "profile", "quantity")
-    now = [
-        f"{value} * {ours.gauge('max', 'tokenbeat_comparison_verdict', labels, verdict=verdict)}"
-        for value, (verdict, _) in VERDICTS.items()
-    ]
-    return " + ".join(now)
+    return worst("tokenbeat_comparison_verdict", "verdict", VERDICTS, ("location", "profile", "quantity"))
 
 
 def profile_budget() -> str:
@@ -104,8 +103,8 @@ def board():
     table = Row("Profiles and targets", [pairs_table()])
     course = Row("Over time", [
         states("State of targets", "What the requests of all profiles to a target show: `hung`: they time out before their first"
-               " token; `unknown`: none was sent lately, or the prober itself is at fault.",
-               Line(target_states(), "{{target}} {{location}}"), width=16, height=8, mapping=TARGET_STATES),
+               " token; `unknown`: none was sent lately, or the prober itself is at fault. Of several agents, the worst.",
+               Line(target_states(), "{{target}} {{replica}} {{location}}"), width=16, height=8, mapping=TARGET_STATES),
         lines("Changes of state", "How often targets changed to each state. Many changes: the target is at the edge of its"
               " objective, or `health.failing_after` is too small.", COUNT,
               Line(ours.rate("tokenbeat_target_state_changes_total", ("target", "to"), how="increase"), "{{target}}: {{to}}"),
@@ -133,7 +132,7 @@ def board():
     ])  # fmt: skip
     compared = Row("Comparisons", [
         states("Verdicts of comparisons", "Of profiles with `compare`: the verdict on the treatment, by quantity, and on `all` of them"
-               " together. `unknown`: too few pairs so far.",
+               " together. `unknown`: too few pairs so far. Of several agents, the worst.",
                Line(verdicts(), "{{profile}} {{quantity}} {{location}}"), width=12, height=8, mapping=VERDICTS),
         lines("Change of the treatment", "The estimate of each quantity and the interval around it: the treatment relative to the"
               " control. For failures, the difference of the shares. No difference is excluded while the interval contains 0.",

@@ -12,6 +12,7 @@ from pathlib import Path
 import engines
 import lint
 import names
+import overview
 import yaml
 from expressions import base, plain, selectors
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
@@ -95,6 +96,46 @@ def coverage():
             # This alert fires exactly when there is no data.
             if name not in seen and not (name == "TokenbeatAbsent" and seen is without):
                 yield f"{name}: no test in which it {what}"
+
+
+def states_are_the_worst():
+    """Panels of states show the worst of several agents, and each replica by itself; never the sum of two states."""
+    queries = {panel["title"]: panel["targets"][0]["expr"] for board in BOARDS.values() for panel in lint.panels(board)
+               if panel["title"] in ("State of targets", "Verdicts of comparisons")}  # fmt: skip
+    cases = {
+        "State of targets": (
+            overview.TARGET_STATES, "tokenbeat_target_state", "state", {"location": "eu", "target": "llm"},
+            [({"instance": "a", "replica": "a:80"}, "ok"), ({"instance": "b", "replica": "a:80"}, "failing"),
+             ({"instance": "a", "replica": "b:80"}, "ok"), ({"instance": "b", "replica": "b:80"}, "unknown"),
+             ({"instance": "a", "replica": "c:80"}, "slow"), ({"instance": "b", "replica": "c:80"}, "hung"),
+             ({"instance": "a", "replica": "d:80"}, "unknown")],
+            {"a:80": "failing", "b:80": "ok", "c:80": "hung", "d:80": "unknown"},
+        ),
+        "Verdicts of comparisons": (
+            overview.VERDICTS, "tokenbeat_comparison_verdict", "verdict", {"location": "eu", "profile": "chat", "quantity": "all"},
+            [({"instance": "a"}, "same"), ({"instance": "b"}, "better")], {"": "better"},
+        ),
+    }  # fmt: skip
+    for title, (words, family, label, whole, given, expected) in cases.items():
+        number = {word: value for value, (word, _) in words.items()}
+        series = [
+            {"series": labelled(family, {"job": "tokenbeat", **whole, **more, label: word}), "values": f"{int(word == state)}x5"}
+            for more, state in given for word in number
+        ]  # fmt: skip
+        seen = [
+            {"labels": labelled("", {**whole, **({"replica": replica} if replica else {})}), "value": int(number[state])}
+            for replica, state in expected.items()
+        ]
+        case = {"expr": plain(queries[title]), "eval_time": "3m", "exp_samples": seen}
+        test = {"tests": [{"interval": "1m", "input_series": series, "promql_expr_test": [case]}]}
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as out:
+            json.dump(test, out)
+            out.flush()
+            yield from (f"{title}: {line}" for line in promtool("test", "rules", out.name))
+
+
+def labelled(name: str, labels: dict[str, str]) -> str:
+    return name + "{" + ",".join(f'{key}="{value}"' for key, value in labels.items()) + "}"
 
 
 def promql_parses():
@@ -311,11 +352,23 @@ def alerts_complete():
             yield f"{rule['alert']}: a summary is static, so that notifications can be grouped by it"
 
 
+def absence_by_build():
+    """An upgrade changes labels of the build only, and so that no agent seems to be gone, each of them is left out."""
+    build = set(names.FAMILIES["tokenbeat_build_info"].labels)
+    for _, rule in ALERTS:
+        if rule["alert"] != "TokenbeatAgentAbsent":
+            continue
+        for left_out in re.findall(r"group without \(([^)]*)\)", rule["expr"]):
+            for label in sorted(build - set(left_out.split(", "))):
+                yield f"{rule['alert']} keeps {label}, which an upgrade changes"
+
+
 CHECKS = {
     "generated files are up to date": up_to_date,
     "rules parse (promtool check rules)": rules_parse,
     "rule tests pass (promtool test rules)": rules_tested,
     "each alert is tested: firing, quiet, without data": coverage,
+    "panels of states show the worst": states_are_the_worst,
     "every PromQL expression parses": promql_parses,
     "every PromQL expression parses in Prometheus 3's grammar": promql_of_3,
     "every metric of a backend is in the golden list of its versions": families_known,
@@ -326,6 +379,7 @@ CHECKS = {
     "dashboards have no key that Grafana does not know": schema_keys,
     "dashboards keep the linter's rules": linted,
     "alerts are complete": alerts_complete,
+    "an upgrade is no absence": absence_by_build,
     "alerts and runbook agree": runbook,
 }
 
