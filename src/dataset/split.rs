@@ -34,9 +34,8 @@ impl CsvField {
     /// Where the next byte is. Quotes have a meaning at the start of a field only, as for the parser of the records.
     pub(super) const fn after(self, byte: u8) -> Self {
         match (self, byte) {
-            (Self::Start | Self::Quote, b'"') => Self::Quoted,
             (Self::Quoted, b'"') => Self::Quote,
-            (Self::Quoted, _) => Self::Quoted,
+            (Self::Start | Self::Quote, b'"') | (Self::Quoted, _) => Self::Quoted,
             (_, b',' | b'\n') => Self::Start,
             _ => Self::Plain,
         }

@@ -88,5 +88,8 @@ pub(super) fn text_file(file: &Path, most: u64, findings: &mut Findings) -> Resu
     }
     findings.hold(text.len() as u64, 0, &shown)?;
     // Editors and spreadsheets may write a byte order mark first. It means nothing, but would become part of a text.
-    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+    match text.strip_prefix('\u{feff}') {
+        Some(rest) => Ok(rest.to_owned()),
+        None => Ok(text),
+    }
 }
