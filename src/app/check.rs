@@ -69,15 +69,17 @@ pub(super) fn check(options: &CheckOptions) -> anyhow::Result<Exit> {
     }
     let runtimes = Runtimes::start(plan.agent.traffic_priority)?;
     let traffic = runtimes.traffic();
-    let plan = Arc::new(runtimes.first(replicas::found(Plan::clone(&plan), |_| true))?);
+    let (plan, mut told) = runtimes.first(replicas::found(Plan::clone(&plan), |_| true))?;
+    let plan = Arc::new(plan);
     let probes = runtimes.block_on(probe::probe(&plan, traffic, options.show_answer))?;
     print(&format!("\nOne request, or one journey, to each target, now:\n{}\n", probes.table))?;
     for warning in &probes.warnings {
         eprintln!("warning: {warning}");
     }
-    match (probes.all_well, options.strict && !probes.warnings.is_empty()) {
+    told.extend(probes.warnings);
+    match (probes.all_well, options.strict && !told.is_empty()) {
         (true, false) => print("ok\n"),
-        (true, true) => refused(probes.warnings.len()),
+        (true, true) => refused(told.len()),
         (false, _) => Ok(Exit::Failed),
     }
 }

@@ -43,7 +43,8 @@ pub(super) fn run(options: &RunOptions) -> anyhow::Result<Exit> {
         Err(exit) => return Ok(exit),
     };
     let runtimes = Runtimes::start(loaded.plan.agent.traffic_priority)?;
-    let plan = Arc::new(runtimes.first(replicas::found(loaded.plan, |pair| may_be_selected(pair, options)))?);
+    let (plan, _) = runtimes.first(replicas::found(loaded.plan, |pair| may_be_selected(pair, options)))?;
+    let plan = Arc::new(plan);
     let replay = Replay::new(options, &loaded.config, plan.agent.shard, off_grid((engine::system())()));
     let selected = select(&plan, options);
     let selected = selected.and_then(|pairs| {

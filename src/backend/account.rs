@@ -12,6 +12,9 @@ const MIN_P95: f64 = 20.0;
 /// A process that began this much later, in seconds, is another one.
 const ANOTHER_PROCESS: f64 = 1.0;
 
+/// A sum that is lower by less than this part of it has not fallen.
+const LAST_DIGITS: f64 = 1e-9;
+
 /// The readings of a run.
 #[derive(Debug, Default)]
 pub(super) struct AccountSums {
@@ -208,31 +211,41 @@ fn comparable<'a>(
 /// Whether the counters began anew between two readings.
 fn is_anew(before: &EngineReading, now: &EngineReading) -> bool {
     let another = before.started.zip(now.started).is_some_and(|(a, b)| (a - b).abs() > ANOTHER_PROCESS);
-    let fell = |(signal, value): (&EngineSignal, &SignalValue)| {
+    let any_fell = |(signal, value): (&EngineSignal, &SignalValue)| {
         let Some(before) = comparable(before, now, *signal) else { return false };
         match (before, value) {
             (SignalValue::Total(before), SignalValue::Total(now)) => now < before,
             (SignalValue::Quotient(a, b), SignalValue::Quotient(c, d)) => c < a || d < b,
-            (SignalValue::Times(before), SignalValue::Times(now)) => now.count() < before.count(),
+            (SignalValue::Times(before), SignalValue::Times(now)) => fell(before, now),
             _ => false,
         }
     };
-    before.engine != now.engine || another || now.values.iter().any(fell)
+    before.engine != now.engine || another || now.values.iter().any(any_fell)
+}
+
+/// Whether the times of a histogram became fewer. Another process may have counted more, but in other buckets.
+fn fell(before: &ReadBuckets, now: &ReadBuckets) -> bool {
+    // Series in another order may add up to another last digit.
+    let least = before.sum - before.sum.abs() * LAST_DIGITS;
+    let bucket_fell = || before.counts.iter().zip(&now.counts).any(|(a, b)| b.1 < a.1);
+    now.count() < before.count() || now.sum < least || (same_bounds(before, now) && bucket_fell())
+}
+
+fn same_bounds(a: &ReadBuckets, b: &ReadBuckets) -> bool {
+    a.counts.len() == b.counts.len()
+        && a.counts.iter().zip(&b.counts).all(|(a, b)| a.0.total_cmp(&b.0).is_eq())
 }
 
 /// The counts between two readings; `None` if the bounds changed.
 fn since(before: &ReadBuckets, now: &ReadBuckets) -> Option<ReadBuckets> {
-    let same = before.counts.len() == now.counts.len()
-        && before.counts.iter().zip(&now.counts).all(|(a, b)| a.0.total_cmp(&b.0).is_eq());
+    let same = same_bounds(before, now);
     let counts = before.counts.iter().zip(&now.counts).map(|(a, b)| (b.0, (b.1 - a.1).max(0.0))).collect();
-    same.then_some(ReadBuckets { counts, sum: now.sum - before.sum })
+    same.then_some(ReadBuckets { counts, sum: (now.sum - before.sum).max(0.0) })
 }
 
 /// Adds counts with the same bounds; of others, only the later are kept.
 fn add(sum: &mut ReadBuckets, more: &ReadBuckets) {
-    let same = sum.counts.len() == more.counts.len()
-        && sum.counts.iter().zip(&more.counts).all(|(a, b)| a.0.total_cmp(&b.0).is_eq());
-    if !same {
+    if !same_bounds(sum, more) {
         sum.clone_from(more);
         return;
     }
@@ -338,6 +351,19 @@ mod tests {
         let account = account_of(&[(first(50.0), 0), (first(60.0), 15), (first(5.0), 30), (first(8.0), 45)]);
         assert_eq!((account.readings, account.restarts, account.covered_seconds), (4, 1, 30.0));
         assert_eq!(account.time_to_first_token_seconds.unwrap().count, 13);
+        // One that counted as many by now: its sum, or a bucket, is lower.
+        let of = |counts, sum| reading(&[(EngineSignal::FirstToken, times(counts, sum))]);
+        for (counts, sum) in [([20.0, 20.0, 60.0], 1.0), ([0.0, 55.0, 60.0], 50.0)] {
+            let account = account_of(&[(of([10.0, 50.0, 50.0], 40.0), 0), (of(counts, sum), 15)]);
+            assert_eq!(
+                (account.restarts, account.time_to_first_token_seconds),
+                (1, None),
+                "{counts:?} {sum}"
+            );
+        }
+        // The same series in another order.
+        let idle = account_of(&[(of([1.0; 3], 0.1 + 0.2 + 0.3), 0), (of([1.0; 3], 0.3 + 0.2 + 0.1), 15)]);
+        assert_eq!(idle.restarts, 0);
         // A process that counted more in less time is another one all the same.
         let anew = |started: f64, count: f64| EngineReading { started: Some(started), ..first(count) };
         let sums = account_of(&[(anew(100.0, 5.0), 0), (anew(900.0, 50.0), 15)]);

@@ -207,8 +207,9 @@ impl EnginePage<'_> {
             FamilyPart::Sum => "_sum",
         };
         let samples = self.of(family, suffix);
-        let sum: f64 = samples.iter().map(|sample| sample.value).filter(|value| value.is_finite()).sum();
-        (!samples.is_empty()).then_some(sum * family.scale)
+        // A part of a total is none: it would rise by the rest with the next reading.
+        let sum: f64 = samples.iter().map(|sample| sample.value).sum();
+        (!samples.is_empty() && sum.is_finite()).then_some(sum * family.scale)
     }
 
     /// Numbers of requests add up over ranks and replicas; of shares, the fullest matters.
@@ -280,6 +281,22 @@ mod tests {
         let reading = page(text, "m").unwrap();
         assert_eq!(reading.values[&EngineSignal::Waiting], SignalValue::Level(5.0), "of all models");
         assert_eq!(reading.of_model, BTreeSet::from([EngineSignal::Running]));
+    }
+
+    #[test]
+    fn a_total_that_is_no_number_is_absent() {
+        let of = |sum: &str| {
+            let text = format!(
+                "vllm:time_to_first_token_seconds_bucket{{model_name=\"m\",le=\"+Inf\"}} 5\n\
+                 vllm:time_to_first_token_seconds_count{{model_name=\"m\"}} 5\n\
+                 vllm:time_to_first_token_seconds_sum{{model_name=\"m\"}} {sum}\n"
+            );
+            page(&text, "m").is_some_and(|reading| reading.values.contains_key(&EngineSignal::FirstToken))
+        };
+        assert!(of("2.5"));
+        for sum in ["NaN", "+Inf"] {
+            assert!(!of(sum), "{sum}");
+        }
     }
 
     #[test]

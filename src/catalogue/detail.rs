@@ -51,6 +51,9 @@ const LEAN: &[Metric] = &[
     Metric::SloEvents,
     Metric::SloErrors,
     Metric::SloObjective,
+    Metric::SloThreshold,
+    Metric::SloThresholdPerToken,
+    Metric::SloThresholdTokens,
     Metric::CheckFailures,
 ];
 
@@ -65,8 +68,7 @@ const USED: &[Metric] = &[
 ];
 
 /// The same at the lowest level.
-const LEAN_USED: &[Metric] =
-    &[Metric::Tokens, Metric::SkippedRuns, Metric::CapacitySearches, Metric::TargetStateChanges];
+const LEAN_USED: &[Metric] = &[Metric::Tokens, Metric::TargetStateChanges];
 
 impl Metric {
     /// When its series are exported.
@@ -105,7 +107,8 @@ struct ReducedBuckets {
 }
 
 /// The lists that are long, or that each profile against a target has several times. The bounds of objectives and
-/// thresholds stay: 50 ms of lag, and those of vLLM where a panel has both.
+/// thresholds stay: 50 ms of lag, with one above it, without which no quantile exceeds it, and those of vLLM where a panel
+/// has both.
 static REDUCED: &[ReducedBuckets] = &[
     ReducedBuckets {
         of: &buckets::FIRST_TOKEN,
@@ -172,7 +175,7 @@ static REDUCED: &[ReducedBuckets] = &[
     ReducedBuckets {
         of: &buckets::DISPATCH_LAG,
         standard: &[0.0005, 0.001, 0.0025, 0.01, 0.05, 0.25],
-        lean: &[0.001, 0.05],
+        lean: &[0.001, 0.05, 0.25],
     },
     ReducedBuckets {
         of: &buckets::SCHEDULE_LAG,
@@ -235,7 +238,26 @@ mod tests {
     #[test]
     fn the_bound_that_degrades_a_run_is_in_each_level() {
         for detail in TelemetryDetail::ALL {
-            assert!(buckets::DISPATCH_LAG.at(*detail).contains(&0.05));
+            let bounds = buckets::DISPATCH_LAG.at(*detail);
+            assert!(bounds.contains(&0.05), "{detail:?}");
+            // A quantile in the last bucket is its lower bound, so that it could not exceed 50 ms.
+            assert!(bounds.iter().any(|bound| *bound > 0.05), "{detail:?}");
+        }
+    }
+
+    #[test]
+    fn what_alerts_ask_for_is_there_from_the_start_at_each_level() {
+        let asked = [
+            Metric::SloThreshold,
+            Metric::SloThresholdTokens,
+            Metric::SkippedRuns,
+            Metric::SkippedRequests,
+            Metric::CapacitySearches,
+        ];
+        for (metric, detail) in
+            asked.iter().flat_map(|it| TelemetryDetail::ALL.iter().map(move |to| (it, to)))
+        {
+            assert_eq!(metric.shown(*detail), SeriesExposure::Always, "{metric:?} {detail:?}");
         }
     }
 }

@@ -113,11 +113,15 @@ fn read_file(path: &Path, reading: &mut ReadConfig) -> Option<Node> {
     Some(node)
 }
 
-/// Whether a file is empty except for comments, without even an empty map. An interrupted write may leave such a file,
-/// and loading it would remove the whole configuration.
+/// Whether a file is empty except for comments, or holds null only, without even an empty map. An interrupted write, or a
+/// template without values, may leave such a file, and loading it would remove the whole configuration.
 fn holds_nothing(text: &str) -> bool {
-    let mut lines = text.trim_start_matches('\u{feff}').lines().map(str::trim);
-    lines.all(|line| line.is_empty() || line.starts_with('#') || line == "---" || line == "...")
+    let mut lines = text.trim_start_matches('\u{feff}').lines();
+    lines.all(|line| {
+        let line = line.split_once('#').map_or(line, |(before, _)| before);
+        let line = line.strip_prefix("---").unwrap_or(line);
+        matches!(line.trim(), "" | "..." | "~" | "null" | "Null" | "NULL")
+    })
 }
 
 fn read_folder(path: &Path, reading: &mut ReadConfig) -> Option<Node> {
@@ -283,6 +287,22 @@ mod tests {
             "F/b.yaml: cannot be read: No such file or directory (os error 2)\n\
              F/c.yaml: cannot be read: it is a named pipe, not a regular file"
         );
+    }
+
+    #[test]
+    fn a_file_that_says_nothing_is_an_error() {
+        for nothing in
+            ["", "# a\n", "---\n", "null\n", "~", "--- ~ # none\n", "\u{feff}# a\n---\nNull # b\n...\n"]
+        {
+            let folder = folder(&[("a.yaml", nothing)]);
+            let path = folder.path().join("a.yaml");
+            let errors = load(&[ConfigSource::Path(path)], []).err();
+            let said = errors.unwrap_or_else(|| panic!("{nothing:?}")).to_string();
+            assert!(said.contains("a.yaml: is empty"), "{nothing:?}: {said}");
+        }
+        for something in ["{}", "--- {}", "agent: ~", "agent: null # none"] {
+            assert!(!holds_nothing(something), "{something}");
+        }
     }
 
     #[test]

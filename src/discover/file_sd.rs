@@ -22,7 +22,7 @@ struct AddressGroup {
     #[serde(deserialize_with = "or_none")]
     targets: Vec<String>,
     #[serde(default, deserialize_with = "or_none")]
-    labels: BTreeMap<String, String>,
+    labels: BTreeMap<String, Option<String>>,
 }
 
 /// How a list is written.
@@ -50,7 +50,8 @@ pub(super) fn read(text: &str, form: ListForm, port: u16) -> Result<Vec<Replica>
     let mut all = Vec::new();
     for (index, AddressGroup { targets, labels }) in groups.iter().enumerate() {
         // A name for several addresses names none of them, and an empty label is none, as in Prometheus.
-        let name = labels.get(NAME).filter(|name| !name.is_empty() && targets.len() == 1);
+        let name = labels.get(NAME).and_then(Option::as_deref);
+        let name = name.filter(|name| !name.is_empty() && targets.len() == 1);
         if let Some(name) = name {
             address::check_name(name).map_err(|said| format!("[{index}].labels.{NAME}: {said}"))?;
         }
@@ -58,7 +59,7 @@ pub(super) fn read(text: &str, form: ListForm, port: u16) -> Result<Vec<Replica>
             let replica = address::parse(target, port);
             let replica = replica.map_err(|said| format!("[{index}].targets[{number}]: {said}"))?;
             all.push(match name {
-                Some(name) => Replica { name: Arc::from(name.as_str()), ..replica },
+                Some(name) => Replica { name: Arc::from(name), ..replica },
                 None => replica,
             });
         }
@@ -101,6 +102,8 @@ mod tests {
             {"targets": ["10.0.0.3:80", "10.0.0.4:80"], "labels": {"replica": "eu west/1"}}]"#;
         let named = |number| format!("10.0.0.{number}:80=10.0.0.{number}:80");
         assert_eq!(names(json, ListForm::Json).unwrap(), [1, 2, 3, 4].map(named));
+        let yaml = "- targets: [10.0.0.1:80]\n  labels: { env: , replica: ~ }\n";
+        assert_eq!(names(yaml, ListForm::Yaml).unwrap(), [1].map(named));
     }
 
     #[test]

@@ -55,7 +55,10 @@ struct SummaryColumn {
     /// Columns with a higher rank are left out first; those with rank 0 never.
     rank: u8,
     is_text: bool,
+    /// Its cells, whole.
     cells: Vec<(String, Tone)>,
+    /// The width to which cells are shortened when they are shown.
+    most: usize,
 }
 
 impl Report {
@@ -133,8 +136,11 @@ fn table(rows: &[SummaryRow<'_>], currency: &str, style: TerminalStyle) -> Strin
     let header = columns.iter().map(|column| tinted(&column.header, Tone::Plain, true, style.color));
     let header: Vec<Cell> = header.collect();
     let lines = (0..rows.len()).map(|row| {
-        let cells = columns.iter().filter_map(|column| column.cells.get(row));
-        cells.map(|(text, tone)| tinted(text, *tone, false, style.color)).collect::<Vec<Cell>>()
+        let cells = columns.iter().filter_map(|column| Some((column.cells.get(row)?, column.most)));
+        let shown = |((text, tone), most): (&(String, Tone), usize)| {
+            tinted(&shortened(text, most), *tone, false, style.color)
+        };
+        cells.map(shown).collect::<Vec<Cell>>()
     });
     let is_text: Vec<bool> = columns.iter().map(|column| column.is_text).collect();
     let table = table_of(header, lines.collect(), &is_text, style.color);
@@ -186,9 +192,7 @@ fn shorten_widest(columns: &mut [SummaryColumn], least: usize) -> bool {
     if width <= least {
         return false;
     }
-    for (text, _) in &mut widest.cells {
-        *text = shortened(text, width - 1);
-    }
+    widest.most = width - 1;
     // The header may be what is wide.
     column_width(widest) < width
 }
@@ -215,16 +219,17 @@ fn total_width(columns: &[SummaryColumn]) -> usize {
 }
 
 fn column_width(column: &SummaryColumn) -> usize {
-    let lines = column.header.lines().chain(column.cells.iter().map(|(text, _)| &**text));
-    lines.map(|line| line.chars().count()).max().unwrap_or_default()
+    let header = column.header.lines().map(|line| line.chars().count());
+    let cells = column.cells.iter().map(|(text, _)| text.chars().count().min(column.most));
+    header.chain(cells).max().unwrap_or_default()
 }
 
-/// A name without its middle, because names often differ at their ends.
+/// A name without its middle, because names often differ at their ends. It begins with the whole name: what was shortened
+/// twice would be a name that does not exist.
 fn shortened(name: &str, to: usize) -> String {
-    let name = name.replace('…', "");
     let length = name.chars().count();
     if length <= to {
-        return name;
+        return name.to_owned();
     }
     let (head, tail) = ((to - 1).div_ceil(2), (to - 1) / 2);
     let start: String = name.chars().take(head).collect();
@@ -254,7 +259,7 @@ fn columns(rows: &[SummaryRow<'_>], currency: &str) -> Vec<SummaryColumn> {
             None => (ABSENT.to_owned(), Tone::Faint),
         };
         let cells = rows.iter().map(cell).collect();
-        SummaryColumn { header: header.to_owned(), name, rank, is_text: false, cells }
+        SummaryColumn { header: header.to_owned(), name, rank, is_text: false, cells, most: usize::MAX }
     };
     let text = |column: SummaryColumn| SummaryColumn { is_text: true, ..column };
     let streams = rows.iter().all(|row| first_token(row).is_some() && row.stage.journeys.is_none());
@@ -327,6 +332,7 @@ fn objectives(rows: &[SummaryRow<'_>]) -> SummaryColumn {
         rank: 2,
         is_text: true,
         cells: rows.iter().map(cell).collect(),
+        most: usize::MAX,
     }
 }
 

@@ -163,6 +163,9 @@ fn asks_for_nothing(body: &[u8]) -> bool {
     body.is_empty() || serde_json::from_slice::<NoParameters>(body).is_ok()
 }
 
+/// Why a run of a profile has no pair.
+const NO_REPLICAS: &str = "not started: the targets of the profile have no replicas now\n";
+
 /// `POST /api/v1/profiles/{name}/run`: starts a run against each of its targets now.
 pub(super) async fn run(
     State(views): State<Views>,
@@ -182,6 +185,7 @@ pub(super) async fn run(
         return *refused;
     }
     match replied.await {
+        Ok(Ok(runs)) if runs.is_empty() => (StatusCode::CONFLICT, NO_REPLICAS).into_response(),
         Ok(Ok(runs)) => {
             let status = status_of(&runs);
             let runs: Vec<_> = runs
@@ -325,6 +329,19 @@ mod tests {
         }
         assert!(parts.commands.try_recv().is_err());
         assert_eq!(views.probes.take(&views.current().plan, &pair), Ok(()), "none was counted");
+    }
+
+    #[tokio::test]
+    async fn a_profile_whose_targets_have_no_replicas_starts_nothing_and_says_why() {
+        use super::super::tests::views::{body, views};
+        let (views, mut parts) = views();
+        let asked = run(State(views), Path("p".to_owned()), Query(NoParameters {}), Bytes::new());
+        let answered = async {
+            let Some(ControlCommand::Run { reply, .. }) = parts.commands.recv().await else { panic!() };
+            reply.send(Ok(Vec::new())).unwrap();
+        };
+        let (response, ()) = tokio::join!(asked, answered);
+        assert_eq!(body(response).await, (StatusCode::CONFLICT, NO_REPLICAS.to_owned()));
     }
 
     #[test]

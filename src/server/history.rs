@@ -11,7 +11,7 @@ use crate::state::{MAX_MINUTES, SavedMinute, SeriesPoint, StateKeeper, Time, Wan
 use crate::tally::RunTally;
 use axum::Json;
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use merge::PointMerger;
 use serde::{Deserialize, Serialize};
@@ -86,14 +86,18 @@ struct ChartHistory {
 }
 
 /// `GET /api/v1/history`: minutes, or points with `step`, oldest first.
-pub(super) async fn history(State(views): State<Views>, Query(wanted): Query<WantedHistory>) -> Response {
+pub(super) async fn history(
+    State(views): State<Views>,
+    headers: HeaderMap,
+    Query(wanted): Query<WantedHistory>,
+) -> Response {
     let now = SystemTime::now();
     let ends = (wanted.from.as_deref(), wanted.to.as_deref());
     let range = match TimeRange::read(ends, wanted.hours, (now, HOURS)) {
         Ok(range) => range,
         Err(why) => return (StatusCode::BAD_REQUEST, format!("{why}\n")).into_response(),
     };
-    let Some(step) = wanted.step else { return minutes(&views, wanted, range).await };
+    let Some(step) = wanted.step else { return minutes(&views, &headers, wanted, range).await };
     let (Some(profile), Some(target)) = (wanted.profile, wanted.target) else {
         let why = "`step` makes points for a chart of one pair: give `profile` and `target`, too\n";
         return (StatusCode::BAD_REQUEST, why).into_response();
@@ -101,12 +105,12 @@ pub(super) async fn history(State(views): State<Views>, Query(wanted): Query<Wan
     let pair = Pair { profile: profile.into(), target: target.into() };
     let Ok(_turn) = MERGING.acquire().await else { return unreadable() };
     match points(&views, pair, range, step).await {
-        Some(history) => Json(history).into_response(),
+        Some(history) => views.pages.make(&headers, move || Json(history).into_response()).await,
         None => unreadable(),
     }
 }
 
-async fn minutes(views: &Views, wanted: WantedHistory, range: TimeRange) -> Response {
+async fn minutes(views: &Views, headers: &HeaderMap, wanted: WantedHistory, range: TimeRange) -> Response {
     let Some(keeper) = &views.keeper else {
         let said = "there is no state file: set `agent.state` to keep a history over restarts. The last ten minutes of a \
                     profile and target are in memory: ask for them with `step`\n";
@@ -121,8 +125,11 @@ async fn minutes(views: &Views, wanted: WantedHistory, range: TimeRange) -> Resp
     };
     match newest(keeper, wanted, CHUNK).await {
         Some(minutes) => {
-            let minutes: Vec<Minute> = minutes.iter().map(minute).collect();
-            Json(serde_json::json!({ "minutes": minutes })).into_response()
+            let show = move || {
+                let minutes: Vec<Minute> = minutes.iter().map(minute).collect();
+                Json(serde_json::json!({ "minutes": minutes })).into_response()
+            };
+            views.pages.make(headers, show).await
         }
         None => unreadable(),
     }

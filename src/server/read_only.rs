@@ -10,9 +10,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::Value;
 
-/// Keys of texts that may name hosts, files or software: details of failures, what is wrong with the config, and where
-/// it is.
-const LEFT_OUT: [&str; 5] = ["detail", "errors", "warnings", "files", "server"];
+/// Keys of texts that may name hosts, files or software: details of failures, also of readings of a server's own metrics,
+/// what is wrong with the config, and where it is.
+const LEFT_OUT: [&str; 6] = ["detail", "problem", "errors", "warnings", "files", "server"];
 
 /// Keys of what was sent and what came back.
 const CONTENT: [&str; 2] = ["sent", "received"];
@@ -73,6 +73,7 @@ mod tests {
         let value = json!({
             "config": { "ok": false, "errors": ["10.1.2.3"], "files": ["/etc/x"], "warnings": [] },
             "requests": [{ "outcome": "connect", "detail": "10.1.2.3 refused", "server": "nginx" }],
+            "runs": [{ "server": { "engine": "", "problem": "http://10.1.2.3/metrics: refused", "readings": 0 } }],
             "objectives": [{ "errors": 3 }],
             "sent": { "path": "/v1" },
             "received": { "status": 500 },
@@ -84,6 +85,7 @@ mod tests {
             json!({
                 "config": { "ok": false, "errors": [], "files": [], "warnings": [] },
                 "requests": [{ "outcome": "connect", "detail": null, "server": null }],
+                "runs": [{ "server": { "engine": "", "problem": null, "readings": 0 } }],
                 "objectives": [{ "errors": 3 }],
                 "sent": null,
                 "received": null,

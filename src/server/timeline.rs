@@ -4,7 +4,7 @@ use super::time_range::TimeRange;
 use super::{Views, read_only};
 use crate::state::{MAX_EVENTS, TimelineEvent, TimelineKind, WantedEvents};
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use std::time::SystemTime;
@@ -46,7 +46,11 @@ impl TimelineQuery {
 }
 
 /// `GET /api/v1/timeline`: runs and other events, oldest first.
-pub(super) async fn timeline(State(views): State<Views>, Query(query): Query<TimelineQuery>) -> Response {
+pub(super) async fn timeline(
+    State(views): State<Views>,
+    headers: HeaderMap,
+    Query(query): Query<TimelineQuery>,
+) -> Response {
     let wanted = match query.read(SystemTime::now()) {
         Ok(wanted) => wanted,
         Err(why) => return (StatusCode::BAD_REQUEST, format!("{why}\n")).into_response(),
@@ -63,8 +67,10 @@ pub(super) async fn timeline(State(views): State<Views>, Query(query): Query<Tim
     let truncated = runs >= MAX_EVENTS || events.len() - runs >= MAX_EVENTS;
     events.extend(faults);
     events.sort_by_key(|event| event.start);
-    let body = serde_json::json!({ "events": events, "truncated": truncated });
-    read_only::answer(body, views.read_only())
+    let read_only = views.read_only();
+    let show =
+        move || read_only::answer(serde_json::json!({ "events": events, "truncated": truncated }), read_only);
+    views.pages.make(&headers, show).await
 }
 
 #[cfg(test)]
@@ -122,7 +128,10 @@ mod tests {
         views.about.notice.happens("it is slowed down", "TTFT rises", Duration::from_secs(9));
         let events = async |query: &str| -> Vec<Value> {
             let uri: Uri = format!("/?{query}").parse().unwrap();
-            let answer = timeline(State(views.clone()), Query::try_from_uri(&uri).unwrap()).await;
+            let query = Query::try_from_uri(&uri).unwrap();
+            let answer = timeline(State(views.clone()), HeaderMap::new(), query).await;
+            // It is compressed for callers that accept it.
+            assert_eq!(answer.headers()[http::header::VARY], "accept-encoding");
             let mut answer: Value = serde_json::from_str(&body(answer).await.1).unwrap();
             assert_eq!(answer["truncated"], false);
             serde_json::from_value(answer["events"].take()).unwrap()
@@ -141,7 +150,7 @@ mod tests {
         assert_eq!(events("from=0&target=other&kind=target_state").await, [Value::Null; 0]);
         assert_eq!(events("from=20&to=30").await.len(), 1, "it goes on");
         let bad = TimelineQuery { hours: Some(-1.0), ..TimelineQuery::default() };
-        let (status, why) = body(timeline(State(views.clone()), Query(bad)).await).await;
+        let (status, why) = body(timeline(State(views.clone()), HeaderMap::new(), Query(bad)).await).await;
         assert_eq!((status, why.starts_with("hours: ")), (StatusCode::BAD_REQUEST, true), "{why}");
         parts.current.send_modify(|current| {
             let mut plan = crate::testing::small_plan();

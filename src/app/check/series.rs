@@ -73,6 +73,24 @@ mod tests {
     }
 
     #[test]
+    fn a_rich_pair_stays_within_its_level() {
+        for (detail, most) in [("lean", 120), ("standard", 300)] {
+            let yaml = format!(
+                "telemetry: {{ detail: {detail} }}\n\
+                 targets: {{ t: {{ api: openai-chat, base_url: 'http://127.0.0.1:8000', model: m, price: {{ input: 1, output: 2 }} }} }}\n\
+                 profiles: {{ p: {{ targets: [t], schedule: {{ every: 1m }}, \
+                 load: [{{ warm_up: 1s, rate: 20/s }}, {{ for: 2s, rate: 20/s }}], \
+                 workload: {{ prompts: [x], output_tokens: 8 }}, expect: {{ text: {{ min_chars: 1 }} }}, \
+                 slo: [{{ name: ttft, metric: time_to_first_token, below: 10s, objective: 99% }}, \
+                 {{ name: total, metric: request_duration, below: 30s, objective: 99% }}] }} }}"
+            );
+            let plan = from_yaml(&yaml).unwrap_or_else(|error| panic!("{error}"));
+            let (_, pair) = series_count(&plan).unwrap();
+            assert!(pair.start <= most, "{detail}: {}", pair.start);
+        }
+    }
+
+    #[test]
     fn many_series_are_warned_of_with_what_has_fewer() {
         let (said, warning) = described(500, "standard");
         let warning = warning.unwrap();

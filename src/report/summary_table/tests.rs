@@ -166,4 +166,22 @@ fn every_width_keeps_numbers_whole() {
 fn names_lose_their_middle() {
     assert_eq!(shortened("a-target-with-a-long-name", 9), "a-ta…name");
     assert_eq!(shortened("short", 9), "short");
+    assert_eq!(shortened("a…b", 3), "a…b");
+}
+
+#[test]
+fn a_name_that_is_shortened_again_keeps_its_ellipsis() {
+    let name = "chat-a-name";
+    let cells = vec![(name.to_owned(), Tone::Plain)];
+    let most = usize::MAX;
+    let column =
+        SummaryColumn { header: "x".to_owned(), name: "profile", rank: 0, is_text: true, cells, most };
+    let mut columns = vec![column];
+    for width in (3..name.len()).rev() {
+        assert!(shorten_widest(&mut columns, 2));
+        let shown = shortened(&columns[0].cells[0].0, columns[0].most);
+        assert_eq!((column_width(&columns[0]), shown.chars().count()), (width, width));
+        let (start, end) = shown.split_once('…').unwrap();
+        assert!(name.starts_with(start) && name.ends_with(end), "{shown}");
+    }
 }

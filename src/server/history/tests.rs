@@ -13,7 +13,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 async fn ask(views: &Views, query: &str) -> (StatusCode, String) {
     let uri: http::Uri = format!("/?{query}").parse().unwrap();
     let wanted = Query::<WantedHistory>::try_from_uri(&uri).unwrap();
-    body(history(State(views.clone()), wanted).await).await
+    let answer = history(State(views.clone()), HeaderMap::new(), wanted).await;
+    // What can be compressed says that it depends on what the caller accepts.
+    let varies = answer.headers().get(http::header::VARY).is_some_and(|it| it == "accept-encoding");
+    assert_eq!(varies, answer.status() == StatusCode::OK, "{query}");
+    body(answer).await
 }
 
 #[tokio::test]
