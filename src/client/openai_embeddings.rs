@@ -173,7 +173,7 @@ mod tests {
             (r#"{"prompt_tokens":null,"total_tokens":10.0}"#, Some(10)),
             (r#"{"prompt_tokens":7}"#, Some(7)),
             (r#"{"prompt_tokens":0}"#, Some(0)),
-            (r#"{}"#, None),
+            ("{}", None),
         ] {
             let body = format!(r#"{{"data":[{{"embedding":[1]}}],"usage":{usage}}}"#);
             let read = OpenAiEmbeddings.decode_whole(body.as_bytes()).unwrap().usage.unwrap();
