@@ -43,10 +43,6 @@ const LOOK_BACK: usize = 400;
 /// Values from which the present level is computed.
 const PRESENT: usize = 32;
 
-/// Values that come so much earlier than the newest one show that the clock has gone back, in milliseconds: an hour. Runs
-/// that overlap end in another order by less.
-const CLOCK_WENT_BACK: i64 = 3_600_000;
-
 /// A regression that has stood for this long is accepted as usual, in milliseconds: a week.
 const ACCEPT_AFTER: i64 = 7 * 86_400_000;
 
@@ -103,12 +99,8 @@ pub struct SeriesMonitor {
 
 impl SeriesMonitor {
     /// Takes a value at a time in milliseconds since the epoch; returns the change that it shows. A value that is
-    /// older than the one before it, or not valid, is left out. If the clock has gone back, it is the values of the time
-    /// that is still to come which are left out, or nothing would be told until then.
+    /// older than the one before it, or not valid, is left out.
     pub fn take(&mut self, at: i64, value: f64, rules: &MonitorRules) -> Option<DetectedChange> {
-        if self.newest().is_some_and(|newest| newest.saturating_sub(at) > CLOCK_WENT_BACK) {
-            self.forget_after(at);
-        }
         let (at, value) = self.merger.merge(at, value, rules)?;
         let badness = rules.measure.badness(value)?;
         if self.entries.back().is_some_and(|last| last.0 > at) {
@@ -131,19 +123,6 @@ impl SeriesMonitor {
             self.refit();
         }
         told
-    }
-
-    fn newest(&self) -> Option<i64> {
-        self.merger.open().max(self.entries.back().map(|entry| entry.0))
-    }
-
-    fn forget_after(&mut self, at: i64) {
-        self.merger.forget_after(at);
-        while self.entries.back().is_some_and(|entry| entry.0 > at) {
-            self.entries.pop_back();
-            self.current = self.current.saturating_sub(1);
-        }
-        (self.worse, self.better) = Default::default();
     }
 
     /// The regression that stands: since when in milliseconds since the epoch, and the ratio of the present to the

@@ -32,16 +32,6 @@ impl SlotMerger {
         let (over, values) = self.slot.replace((start, vec![value]))?;
         Some((over + rules.slot - 1, rules.measure.typical(&values)?))
     }
-
-    /// When the present slot began.
-    pub(super) fn open(&self) -> Option<i64> {
-        self.slot.as_ref().map(|(open, _)| *open)
-    }
-
-    /// Forgets the present slot if it begins later than this.
-    pub(super) fn forget_after(&mut self, at: i64) {
-        self.slot.take_if(|(open, _)| *open > at);
-    }
 }
 
 #[cfg(test)]

@@ -288,6 +288,6 @@ mod tests {
     #[test]
     fn a_user_is_small() {
         let held = size_of_future(live);
-        assert!(held <= 3 << 10, "{held} bytes");
+        assert!(held <= 13 << 8, "{held} bytes");
     }
 }

@@ -47,19 +47,6 @@ fn kinds(told: &[DetectedChange]) -> Vec<ChangeKind> {
 }
 
 #[test]
-fn a_value_from_a_time_to_come_silences_nothing() {
-    for slot in [0, HOUR] {
-        let rules = MonitorRules { slot, ..rules(Measure::Time) };
-        let mut values = levels(Measure::Time, &[(40, 0.2), (8, 0.26)]);
-        // One run had the time of another year.
-        let index = 40 * 36 - 3;
-        values[index].0 += 365 * DAY;
-        let (_, told) = told(&values, &rules);
-        assert_eq!(kinds(&told), [ChangeKind::Regressed], "{slot}");
-    }
-}
-
-#[test]
 fn a_regression_is_told_with_its_time_and_size_and_so_is_its_end() {
     let rules = rules(Measure::Time);
     let values = levels(Measure::Time, &[(40, 0.2), (8, 0.26), (16, 0.2)]);

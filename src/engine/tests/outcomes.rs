@@ -132,7 +132,8 @@ async fn cost_and_budget_are_settled_by_usage() {
     let world = World::new(build, |n| {
         // A known cost, an unknown one, and a request that was never sent.
         let outcome = if n == 2 { Outcome::Failed(Failure::Dns) } else { Outcome::Ok };
-        Script { usage: (n == 0).then_some((8, 5)), outcome, ..Script::default() }
+        let status = (n != 2).then_some(200);
+        Script { usage: (n == 0).then_some((8, 5)), outcome, status, ..Script::default() }
     });
     world.once().await;
     let costs: Vec<Option<f64>> =

@@ -132,5 +132,6 @@ async fn a_request_that_cannot_be_built_is_internal() {
     let built = outcomes.iter().filter(|outcome| **outcome == "ok").count();
     let others = outcomes.iter().filter(|outcome| **outcome == "internal").count();
     assert!(built > 0 && others > 0 && built + others == 20, "{outcomes:?}");
-    assert_eq!((world.calls(), summary.result.label()), (built, "failed"));
+    // It says nothing about the target.
+    assert_eq!((world.calls(), summary.result.label()), (built, "ok"));
 }
