@@ -131,7 +131,8 @@ mod tests {
             small += small_steps(&mut steps, now);
             steps.emptied(now);
         }
-        let most = MAX_STEPS + 1 + ((now - began).as_micros() / STEP_INTERVAL.as_micros()) as u32;
+        let steps = u32::try_from((now - began).as_micros() / STEP_INTERVAL.as_micros()).unwrap();
+        let most = MAX_STEPS + 1 + steps;
         assert!((most - 5..=most).contains(&small), "{small} of {most}");
     }
 
