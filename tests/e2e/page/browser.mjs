@@ -72,9 +72,8 @@ const actions = {
     await page.mouse.move(box.x + at * box.width, box.y + box.height / 2);
   },
   async twice({ of }) {
-    const element = page.locator(of).first();
-    await element.scrollIntoViewIfNeeded();
-    await element.dblclick();
+    // Scrolls, and tries again if the element is drawn anew meanwhile.
+    await page.locator(of).first().dblclick();
   },
   // What of the history was asked for since the last such call: the queries of the API.
   history: () => history.splice(0),
