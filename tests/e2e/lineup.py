@@ -149,7 +149,7 @@ def by_themselves(t: Session, binary: Path) -> None:
     # The installation uses the caller's settings (proxies, certificates), which the check itself does not get.
     tool = [ROOT / "dashboards/check", "--python"]
     subprocess.run(tool, env={**os.environ, "TOKENBEAT_CACHE": str(install.cache())}, check=True, stdout=subprocess.DEVNULL)
-    done = t.command(ROOT / "dashboards/check", timeout=300, **where)
+    done = t.command(ROOT / "dashboards/check", timeout=1200, **where)
     lines = done.stdout.splitlines()
     titles = [index for index, line in enumerate(lines) if re.match(r"(ok|FAIL) ", line)]
     expect(titles, f"dashboards/check printed no result: {done.stdout}{done.stderr}")
