@@ -1,10 +1,12 @@
 //! Plans and facts for the tests of several modules: the basic parts are here, custom profiles in `build`, a playable
-//! scenario in `scenario`, facts of requests in `facts`, facts of a scenario in `journeys`, and ports in `reserved_port`.
+//! scenario in `scenario`, facts of requests in `facts`, facts of a scenario in `journeys`, ports in `reserved_port`, and what a test logs
+//! in `log`.
 
 mod build;
 mod facts;
 pub(crate) mod fuzz;
 mod journeys;
+mod log;
 mod moving;
 mod reserved_port;
 pub(crate) mod scenario;
@@ -13,6 +15,7 @@ mod trace;
 pub(crate) use build::{Build, prompts, rate, requests, users};
 pub(crate) use facts::{answer, change_plan, ids, offer, play, run, search_report};
 pub(crate) use journeys::{journey, post, rag_plan, rag_plan_of, scenario, step, step_place, travel};
+pub(crate) use log::{LogBuffer, LogCapture};
 pub(crate) use moving::{ObservedCounts, while_requests_move};
 pub(crate) use reserved_port::ReservedPort;
 pub(crate) use trace::{replay, trace};

@@ -97,6 +97,11 @@ impl ResponseBody {
         (mark, frame)
     }
 
+    /// The rest is not read: what there was to read by now, or by `until`, is all.
+    fn gave_up(&mut self, until: Instant) {
+        self.over = Some(until.min(Instant::now()));
+    }
+
     /// The next frame; `None` at the end of a complete body.
     async fn frame(&mut self) -> Option<Result<Frame<Bytes>, CallError>> {
         let (link, incoming) = (&mut self.link, &mut self.incoming);
@@ -259,17 +264,22 @@ async fn drain(
         }
     };
     let until = Instant::now() + DRAIN_FOR;
-    // What has come in time counts, however late it is read.
-    let complete = tokio::select! {
-        biased;
-        complete = work => Some(complete),
-        () = deadlines.cancel.cancelled() => None,
-        () = tokio::time::sleep_until(until) => None,
-    };
+    let complete = before(until, deadlines, work).await;
     if complete.is_none() {
-        body.over = Some(until.min(Instant::now()));
+        body.gave_up(until);
     }
     complete.unwrap_or(false)
+}
+
+/// What `work` returns, unless the request is cancelled or it is `until` before. What has come in time counts, however
+/// late it is read.
+async fn before<T>(until: Instant, deadlines: &Deadlines, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        () = deadlines.cancel.cancelled() => None,
+        () = tokio::time::sleep_until(until) => None,
+    }
 }
 
 /// Reads at most `most` bytes of a body whose outcome is decided, within [`ERROR_FOR`]. Returns whether that was the
@@ -289,14 +299,9 @@ pub(super) async fn some(body: &mut ResponseBody, most: usize, deadlines: &Deadl
         true
     };
     let until = Instant::now() + ERROR_FOR;
-    let complete = tokio::select! {
-        biased;
-        complete = work => Some(complete),
-        () = deadlines.cancel.cancelled() => None,
-        () = tokio::time::sleep_until(until) => None,
-    };
+    let complete = before(until, deadlines, work).await;
     if complete.is_none() {
-        body.over = Some(until.min(Instant::now()));
+        body.gave_up(until);
     }
     (bytes, complete.unwrap_or(false))
 }

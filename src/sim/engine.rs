@@ -212,8 +212,10 @@ impl Engine {
             self.admit(now, &mut batch, updates);
         }
         if batch.decodes + batch.prefill == 0 {
-            let ready = self.running.iter().filter_map(Sequence::ready).min()?;
-            return Some(Step::Wait(ready.saturating_sub(now)));
+            let arrival =
+                self.waiting.front().map(|sequence| sequence.arrived).filter(|arrival| *arrival > now);
+            let next = self.running.iter().filter_map(Sequence::ready).chain(arrival).min()?;
+            return Some(Step::Wait(next.saturating_sub(now)));
         }
         let duration = self.step_time(&batch);
         for sequence in &mut self.running {
@@ -289,7 +291,10 @@ impl Engine {
 
     fn admit(&mut self, now: Duration, batch: &mut Batch, updates: &mut Vec<Update>) {
         while self.running.len() < self.settings.max_batch.max(1) && batch.budget > 0 {
-            let Some(mut sequence) = self.waiting.pop_front() else { return };
+            // Where `now` lags behind the clock, a job may have arrived after it.
+            let Some(mut sequence) = self.waiting.pop_front_if(|sequence| sequence.arrived <= now) else {
+                return;
+            };
             let known = sequence.job.prompt + sequence.emitted;
             // The last token is always computed, even if it is cached: generation continues from its result.
             let reusable = known.saturating_sub(1) / self.settings.block_size.max(1);

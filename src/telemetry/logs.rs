@@ -117,30 +117,17 @@ fn subscriber(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{LogBuffer, LogCapture};
     use std::sync::mpsc::{Receiver, Sender, channel};
-    use std::sync::{Arc, Mutex};
-
-    #[derive(Clone, Default)]
-    struct Buffer(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Buffer {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
 
     /// The output written while `log` runs.
     fn written(format: LogLineFormat, level: &str, log: impl FnOnce()) -> String {
-        let buffer = Buffer::default();
+        let buffer = LogBuffer::default();
         let (writer, guard) = writer(buffer.clone(), QUEUE);
-        tracing::subscriber::with_default(subscriber(format, level, writer, false).unwrap(), log);
-        drop(guard);
-        String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap()
+        let capture = LogCapture::start(subscriber(format, level, writer, false).unwrap());
+        log();
+        drop((capture, guard));
+        buffer.text()
     }
 
     #[test]
@@ -171,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_level_that_is_none_is_named() {
-        let (writer, _guard) = writer(Buffer::default(), QUEUE);
+        let (writer, _guard) = writer(LogBuffer::default(), QUEUE);
         let error = subscriber(LogLineFormat::Text, "info,tokenbeat=loud", writer, false).err().unwrap();
         let text = error.to_string();
         assert!(

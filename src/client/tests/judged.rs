@@ -6,7 +6,7 @@ use super::server::*;
 use crate::client::answer::{Counted, EndedAnswer};
 use crate::client::body_decoder::{Expected, Mode};
 use crate::event::{Failure, Outcome};
-use std::io;
+use crate::testing::{LogBuffer, LogCapture};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -202,29 +202,14 @@ async fn the_content_type_does_not_decide() {
 }
 
 /// Lines of the log.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn an_unknown_finish_reason_is_told_once_for_a_target() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let log = LogBuffer::default();
+    let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false).finish();
+    let _capture = LogCapture::start(subscriber);
     let told = || {
-        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-        text.lines()
+        log.text()
+            .lines()
             .filter(|line| line.contains("a finish reason that is not known"))
             .map(str::to_owned)
             .collect::<Vec<_>>()

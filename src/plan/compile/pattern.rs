@@ -1,9 +1,10 @@
-//! Compiles paths and patterns for answers within limits, and reads text files.
+//! Compiles paths, patterns and templates within limits, and reads text files.
 
 use super::{Findings, json_path};
 use crate::config::KeyPath;
 use crate::files::LARGEST;
 use crate::limits;
+use crate::template::{Template, Templates};
 use regex::{Regex, RegexBuilder};
 use serde_json_path::JsonPath;
 use std::io::ErrorKind;
@@ -18,6 +19,20 @@ pub(super) fn json_path(text: &str, path: &KeyPath, findings: &mut Findings) -> 
         return None;
     }
     json_path::parse(text).map_err(|message| findings.error(path, message)).ok()
+}
+
+/// Compiles a template, whose names are not checked.
+pub(super) fn template(
+    text: &str,
+    templates: &mut Templates,
+    path: &KeyPath,
+    findings: &mut Findings,
+) -> Option<Template> {
+    if !findings.spend(1 + text.len() as u64 / 1024, path) {
+        return None;
+    }
+    let added = templates.add(text);
+    added.map_err(|invalid| findings.error(path, format!("is not a template: {invalid}"))).ok()
 }
 
 /// Compiles a regular expression.

@@ -1,6 +1,6 @@
 //! Compiles the webhook.
 
-use super::{Findings, json_template, target, wire};
+use super::{Findings, json_template, pattern, target, wire};
 use crate::config::{self, KeyPath, WebhookUrl, nearest};
 use crate::plan::Agent;
 use crate::plan::webhook::{FIELDS, MessageBody, MessageForm, Webhook, WebhookIncident, address};
@@ -146,16 +146,7 @@ fn template(
     path: &KeyPath,
     findings: &mut Findings,
 ) -> Option<Template> {
-    if !findings.spend(1 + source.len() as u64 / 1024, path) {
-        return None;
-    }
-    let template = match templates.add(source) {
-        Ok(template) => template,
-        Err(invalid) => {
-            findings.error(path, format!("is not a template: {invalid}"));
-            return None;
-        }
-    };
+    let template = pattern::template(source, templates, path, findings)?;
     for name in template.names.iter().filter(|name| !FIELDS.contains(&name.as_str())) {
         let near = nearest(name, FIELDS.iter().chain(&FUNCTIONS).copied());
         let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();

@@ -72,6 +72,18 @@ fn a_request_alone_takes_its_prefill_and_one_step_a_token() {
 }
 
 #[test]
+fn a_step_before_a_request_arrived_is_not_its_own() {
+    let mut engine = Engine::new(settings());
+    engine.submit(job(100, 5), Duration::ZERO).unwrap();
+    engine.submit(job(100, 5), Duration::from_millis(135)).unwrap();
+    engine.submit(job(100, 5), Duration::from_secs(9)).unwrap();
+    // The first one's prefill takes until 110 ms, and its second and third step until 130 and 140 ms.
+    let (updates, end) = run(&mut engine, Duration::ZERO);
+    assert_eq!(first_ages(&updates), [110, 115, 110].map(Duration::from_millis));
+    assert_eq!(end, Duration::from_millis(9150));
+}
+
+#[test]
 fn a_step_grows_with_the_batch() {
     let mut alone = Engine::new(settings());
     alone.submit(job(4, 20), Duration::ZERO).unwrap();

@@ -86,7 +86,8 @@ impl Rig {
     /// Logs a line like a module of tokenbeat.
     fn log(&self, log: impl FnOnce()) {
         use tracing_subscriber::layer::SubscriberExt as _;
-        tracing::subscriber::with_default(tracing_subscriber::registry().with(self.tap.layer()), log);
+        let _capture = testing::LogCapture::start(tracing_subscriber::registry().with(self.tap.layer()));
+        log();
     }
 
     /// Flushes, and waits for the end.

@@ -4,8 +4,7 @@ use super::*;
 use crate::event::{RunResult, RunSummary, TargetState, TargetStateChange};
 use crate::plan::from_yaml;
 use crate::telemetry::export::Dropped;
-use crate::testing::ReservedPort;
-use crate::testing::{change_plan, run};
+use crate::testing::{LogBuffer, LogCapture, ReservedPort, change_plan, run};
 use serde_json::{Value, json};
 use std::time::UNIX_EPOCH;
 use tokio_util::task::AbortOnDropHandle;
@@ -402,30 +401,13 @@ async fn no_secret_gets_into_the_log() {
     Mock::given(any()).respond_with(quoting).mount(&server).await;
     let url = format!("{}/services/sesame-path?sig=sesame-query", server.uri());
     let rig = rig(&url, "headers: { X-Token: { value: sesame-header } }");
-    let log = Arc::new(Mutex::new(Vec::new()));
-    let writer = {
-        let log = Arc::clone(&log);
-        move || Lines(Arc::clone(&log))
-    };
-    let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(false);
-    let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
+    let log = LogBuffer::default();
+    let layer = tracing_subscriber::fmt::layer().with_writer(log.clone()).with_ansi(false);
+    let _capture = LogCapture::start(tracing_subscriber::registry().with(layer));
     rig.hang();
     let shown = format!("{:?}", rig.webhook.settings.borrow());
     rig.finish(PATIENCE).await;
-    let log = String::from_utf8(log.lock().unwrap().clone()).unwrap();
+    let log = log.text();
     assert!(log.contains("cannot call the webhook: HTTP 400 Bad Request: no "), "{log}");
     assert!(!log.contains("sesame") && !shown.contains("sesame"), "{log} {shown}");
-}
-
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }

@@ -2,7 +2,7 @@
 
 use super::text;
 use crate::config::{KeyPath, nearest};
-use crate::plan::compile::Findings;
+use crate::plan::compile::{Findings, pattern};
 use crate::plan::scenario::ENVIRONMENT;
 use crate::template::{FUNCTIONS, Template, Templates};
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,16 +58,7 @@ impl<'a> TemplateNames<'a> {
         path: &KeyPath,
         findings: &mut Findings,
     ) -> Option<Template> {
-        if !findings.spend(1 + source.len() as u64 / 1024, path) {
-            return None;
-        }
-        let template = match templates.add(source) {
-            Ok(template) => template,
-            Err(invalid) => {
-                findings.error(path, format!("is not a template: {invalid}"));
-                return None;
-            }
-        };
+        let template = pattern::template(source, templates, path, findings)?;
         for name in &template.names {
             if name == SECRET {
                 self.secrets_in(&template, path, findings);

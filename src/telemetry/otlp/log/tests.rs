@@ -1,5 +1,6 @@
 use super::*;
 use crate::telemetry::export::{Capacity, QueueReceiver, Signal, Stats, queue};
+use crate::testing::LogCapture;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, SeverityNumber};
@@ -10,7 +11,8 @@ use tracing_subscriber::layer::SubscriberExt as _;
 fn tapped(log: impl FnOnce()) -> Vec<LogRecord> {
     let (tap, mut intake) = connected();
     let subscriber = tracing_subscriber::registry().with(tap.layer());
-    tracing::subscriber::with_default(subscriber, log);
+    let _capture = LogCapture::start(subscriber);
+    log();
     sent(&mut intake)
 }
 
@@ -130,7 +132,7 @@ fn what_is_logged_is_bounded() {
 fn a_tap_that_is_not_connected_costs_nothing_and_keeps_nothing() {
     let tap = LogTap::new();
     let subscriber = tracing_subscriber::registry().with(tap.layer());
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let _capture = LogCapture::start(subscriber);
     tracing::info!(target: "x", "before");
     let stats = Arc::new(Stats::default());
     let (queue, mut intake) = queue(Signal::Logs, Capacity { items: 100, bytes: 1 << 20 }, &stats);
