@@ -1,6 +1,13 @@
 //! Composition: the only place that sees everything. Each command has its own file, and so has everything shared
 //! between commands (runtimes, the assembled engine, the daemon).
 
+/// Prints a line to stderr. Unlike `eprintln!`, it does not panic where stderr is closed or cannot be written.
+macro_rules! say {
+    ($($line:tt)*) => {{
+        let _ = std::io::Write::write_fmt(&mut anstream::stderr(), format_args!("{}\n", format_args!($($line)*)));
+    }};
+}
+
 mod assembly;
 mod baseline;
 mod budgets;
@@ -36,8 +43,8 @@ pub use reload::{ConfigOrigin, Pace};
 pub use signals::ProcessSignals;
 
 use crate::cli::{Cli, Command, Exit, SchemaFormat, TraceCommand};
+use crate::error_chain::error_chain;
 use crate::{config, telemetry};
-use anstream::eprintln;
 use clap::CommandFactory;
 
 /// Executes the command line. Errors have been reported when this returns.
@@ -48,7 +55,7 @@ pub fn main(cli: Cli) -> Exit {
     let _log = match telemetry::logs::init((cli.log.format.into(), color), cli.log_level(), &tap) {
         Ok(guard) => guard,
         Err(error) => {
-            eprintln!("error: {error}");
+            say!("error: {error}");
             return Exit::Usage;
         }
     };
@@ -74,7 +81,7 @@ pub fn main(cli: Cli) -> Exit {
     };
     result.unwrap_or_else(|error| {
         // The error and its causes, on one line: `cannot listen on 127.0.0.1:9464: address already in use`.
-        eprintln!("error: {error:#}");
+        say!("error: {}", error_chain(error.as_ref()));
         Exit::Failed
     })
 }

@@ -22,6 +22,7 @@ pub mod dataset;
 pub mod detect;
 pub mod discover;
 pub mod engine;
+pub mod error_chain;
 pub mod event;
 pub mod exchange;
 pub mod fact;

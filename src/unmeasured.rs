@@ -1,9 +1,9 @@
 //! HTTP calls that are not measured. They use reqwest, without proxy, redirects or retries. This module does not know
 //! what the requests and answers mean.
 
+use crate::error_chain::error_chain;
 use crate::tls::{self, Trust, client_config};
 use reqwest::{Response, redirect, retry};
-use std::error::Error as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -56,16 +56,5 @@ pub async fn read_at_most(answer: &mut Response, most: usize) -> Result<(Vec<u8>
 
 /// Formats an error and its sources on one line, without the URL, because its query may contain a secret.
 pub fn chain(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut line = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        let said = source.to_string();
-        if !line.ends_with(&said) {
-            line.push_str(": ");
-            line.push_str(&said);
-        }
-        next = source.source();
-    }
-    line
+    error_chain(&error.without_url())
 }

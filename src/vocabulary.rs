@@ -262,14 +262,14 @@ pub enum ConnectionMode {
 #[serde(deny_unknown_fields)]
 pub struct Price {
     /// Input.
-    #[schemars(range(min = 0))]
+    #[schemars(range(min = 0, max = 1_000_000_000))]
     pub input: f64,
     /// Input that came from the provider's cache. Default: as `input`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0))]
+    #[schemars(range(min = 0, max = 1_000_000_000))]
     pub cached_input: Option<f64>,
     /// Output, reasoning included.
-    #[schemars(range(min = 0))]
+    #[schemars(range(min = 0, max = 1_000_000_000))]
     pub output: f64,
 }
 

@@ -10,7 +10,6 @@ use crate::plan::{PairPlan, Plan};
 use crate::report::{
     BaselineChanges, LeftOut, ResultDiff, ResultEnvironment, ResultPair, SavedResult, Summary,
 };
-use anstream::eprintln;
 use anyhow::{Context as _, bail};
 use jiff::Timestamp;
 use std::path::{Path, PathBuf};
@@ -61,7 +60,7 @@ impl BaselineGate {
             return Ok(exit);
         }
         if exit == Exit::Failed {
-            eprintln!("warning: the result of a run that was stopped is neither compared nor saved");
+            say!("warning: the result of a run that was stopped is neither compared nor saved");
             return Ok(exit);
         }
         let mut worse = false;
@@ -74,7 +73,7 @@ impl BaselineGate {
                 self.save(path, result, worse)?;
             } else {
                 let shown = path.display();
-                eprintln!("warning: {shown} is not written, because no request says anything about a target");
+                say!("warning: {shown} is not written, because no request says anything about a target");
             }
         }
         Ok(if worse { Exit::Missed } else { exit })
@@ -84,12 +83,12 @@ impl BaselineGate {
         let shown = path.display();
         // A baseline that is renewed by every run must not take in what it was there to find.
         if worse && self.compared.as_ref().is_some_and(|(compared, _)| output_file::is_same(compared, path)) {
-            eprintln!("warning: {shown} keeps the baseline, because the result is worse");
+            say!("warning: {shown} keeps the baseline, because the result is worse");
             return Ok(());
         }
         let text = result.as_baseline().to_json()?;
         output_file::replace(path, &text).with_context(|| format!("cannot write {shown}"))?;
-        eprintln!("saved the result as {shown}");
+        say!("saved the result as {shown}");
         Ok(())
     }
 }
@@ -105,9 +104,8 @@ pub(super) fn compare(
     // The baseline may have more than was run now.
     let played = |it: &&LeftOut| result.pairs.iter().any(|pair| it.what.starts_with(&pair.name()));
     warn_of_left_out(diff.left_out.iter().filter(played));
-    if show {
-        print(&format!("Compared with {}:\n\n{}", path.display(), diff.tables()))?;
-    }
+    let tables = || print(&format!("Compared with {}:\n\n{}", path.display(), diff.tables()));
+    let printed = if show { tables() } else { Ok(Exit::Ok) };
     // A share of failures has an interval as soon as each side has one request that says something.
     if diff.changes.iter().all(|it| it.change.is_none()) {
         bail!("{} has nothing that could be compared with this result", path.display());
@@ -118,6 +116,7 @@ pub(super) fn compare(
     }
     let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     result.baseline = Some(BaselineChanges { file, environment: before.environment.clone(), diff });
+    printed?;
     Ok(worse)
 }
 
@@ -196,7 +195,7 @@ fn environment(plan: &Plan) -> ResultEnvironment {
 /// Warns of what was not compared.
 pub(super) fn warn_of_left_out<'a>(left_out: impl Iterator<Item = &'a LeftOut>) {
     for it in left_out {
-        eprintln!("warning: {} is not compared: {}", it.what, it.why);
+        say!("warning: {} is not compared: {}", it.what, it.why);
     }
 }
 
@@ -210,7 +209,7 @@ pub(super) fn warn_of_differences(before: &SavedResult, after: &SavedResult) {
         ("the platform", &old.platform, &new.platform),
     ] {
         if old != new {
-            eprintln!("warning: {what} was `{old}` for the first result and is `{new}` for the second");
+            say!("warning: {what} was `{old}` for the first result and is `{new}` for the second");
         }
     }
     warn_of_late(before, "first");
@@ -220,7 +219,7 @@ pub(super) fn warn_of_differences(before: &SavedResult, after: &SavedResult) {
 pub(super) fn warn_of_late(result: &SavedResult, which: &str) {
     for run in result.pairs.iter().flat_map(|pair| &pair.runs) {
         if let Some(why) = &run.degraded {
-            eprintln!("warning: {}: the prober was late, take the {which} result with care: {why}", run.id);
+            say!("warning: {}: the prober was late, take the {which} result with care: {why}", run.id);
         }
     }
 }

@@ -34,7 +34,7 @@ pub(super) fn check(options: &CheckOptions) -> anyhow::Result<Exit> {
         Err(exit) => return Ok(exit),
     };
     let refused = |count: usize| {
-        eprintln!("{count} {} in the config", if count == 1 { "warning" } else { "warnings" });
+        say!("{count} {} in the config", if count == 1 { "warning" } else { "warnings" });
         Ok(Exit::Usage)
     };
     if options.strict && !loaded.warnings.is_empty() {
@@ -44,9 +44,9 @@ pub(super) fn check(options: &CheckOptions) -> anyhow::Result<Exit> {
     let (counters, unfit) = counters(&loaded);
     if !unfit.is_empty() {
         for error in &unfit {
-            eprintln!("error: {error}");
+            say!("error: {error}");
         }
-        eprintln!("{} {} in the config", unfit.len(), if unfit.len() == 1 { "error" } else { "errors" });
+        say!("{} {} in the config", unfit.len(), if unfit.len() == 1 { "error" } else { "errors" });
         return Ok(Exit::Usage);
     }
     let count = |target: &Target, text: &str| counters.get(&target.name)?.count(text);
@@ -57,7 +57,7 @@ pub(super) fn check(options: &CheckOptions) -> anyhow::Result<Exit> {
     let (series, many) = series::describe(&loaded.plan)?;
     warnings.extend(many);
     for warning in &warnings {
-        eprintln!("warning: {warning}");
+        say!("warning: {warning}");
     }
     let plan = Arc::new(loaded.plan);
     print(&(describe(&plan, &forecast, &outlooks, now) + &series))?;
@@ -74,7 +74,7 @@ pub(super) fn check(options: &CheckOptions) -> anyhow::Result<Exit> {
     let probes = runtimes.block_on(probe::probe(&plan, traffic, options.show_answer))?;
     print(&format!("\nOne request, or one journey, to each target, now:\n{}\n", probes.table))?;
     for warning in &probes.warnings {
-        eprintln!("warning: {warning}");
+        say!("warning: {warning}");
     }
     told.extend(probes.warnings);
     match (probes.all_well, options.strict && !told.is_empty()) {

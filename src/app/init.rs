@@ -9,6 +9,7 @@ mod trial;
 use super::daemon::{Daemon, DaemonOptions};
 use super::runtimes::Runtimes;
 use super::signals::{ProcessSignals, Signals};
+use super::sources;
 use crate::cli::{EndpointOptions, Exit, InitOptions, WatchOptions};
 use crate::config::ConfigSource;
 use crate::engine::OVERRUN;
@@ -64,7 +65,7 @@ struct Narrator(Redactor);
 
 impl Narrator {
     fn say(&self, what: &str, text: &str) {
-        eprintln!("  {what:12}{}", self.0.clean(text));
+        say!("  {what:12}{}", self.0.clean(text));
     }
 
     /// Prints a fact and adds it to the findings.
@@ -88,7 +89,7 @@ pub(super) fn watch(options: &WatchOptions, tap: &LogTap) -> anyhow::Result<Exit
 fn told(result: anyhow::Result<Exit>) -> anyhow::Result<Exit> {
     match result {
         Err(error) if error.is::<UsageError>() => {
-            eprintln!("error: {error}");
+            say!("error: {error}");
             Ok(Exit::Usage)
         }
         result => result,
@@ -110,7 +111,7 @@ fn write_config(options: &InitOptions) -> anyhow::Result<Exit> {
         let (text, _) = config(&findings, &options.endpoint, (EVERY, false))?;
         output.write(&text)?;
         if findings.auth.as_ref().is_some_and(|auth| auth.key.is_in_address()) {
-            eprintln!(
+            say!(
                 "\nThe key stood in the address, and so in the history of this shell. The config refers to the variable \
                  LLM_API_KEY: set it before you use the config."
             );
@@ -183,7 +184,7 @@ async fn learn(options: &EndpointOptions, traffic: Handle) -> anyhow::Result<End
         requests: MAX_TRIALS + options.requests,
         tokens: TRIAL_TOKENS + TOKENS_PER_REQUEST * options.requests,
     };
-    eprintln!(
+    say!(
         "Asking {} what it is. At most {} small requests and {} tokens; where all goes well about {} requests.",
         address.shown(),
         limits.requests,
@@ -323,7 +324,9 @@ fn with_a_tenth(tokens: f64) -> u64 {
 /// Loads a config with the environment of this process, as the written config will be loaded.
 fn load(text: String) -> anyhow::Result<LoadedPlan> {
     let source = ConfigSource::Text { name: "the config of this endpoint".to_owned(), text };
-    plan::load(&[source], std::env::vars()).map_err(|errors| {
+    let environment =
+        sources::environment(std::env::vars_os()).map_err(|errors| anyhow!("{}", errors.join("; ")))?;
+    plan::load(&[source], environment).map_err(|errors| {
         anyhow!("the config that was made is wrong; this is a fault in tokenbeat: {errors}")
     })
 }

@@ -9,9 +9,14 @@ pub(super) fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
+/// Whether a path is that of a folder, or can only be that of one.
+pub(super) fn is_folder(path: &Path) -> bool {
+    path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/")
+}
+
 /// Why a file cannot be written, as far as that is known beforehand: it is a folder, or is in none.
 pub(super) fn check(path: &Path) -> Result<(), String> {
-    if path.is_dir() {
+    if is_folder(path) {
         return Err(format!("{} is a folder", path.display()));
     }
     let folder = folder(path);
@@ -61,6 +66,7 @@ mod tests {
     fn what_cannot_be_written_is_known_beforehand() {
         let dir = tempfile::tempdir().unwrap();
         assert!(check(dir.path()).unwrap_err().ends_with("is a folder"));
+        assert!(check(&dir.path().join("a/")).unwrap_err().ends_with("is a folder"));
         assert!(check(&dir.path().join("no/a.json")).unwrap_err().starts_with("there is no folder "));
         assert_eq!(check(&dir.path().join("a.json")), Ok(()));
         assert_eq!(folder(Path::new("a.json")), Path::new("."));

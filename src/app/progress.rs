@@ -4,7 +4,6 @@ use crate::config::show_duration;
 use crate::event::{Outcome, RunSummary};
 use crate::fact::{Fact, Sink};
 use crate::plan::PairPlan;
-use anstream::eprintln;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal as _;
 use std::sync::Arc;
@@ -49,7 +48,7 @@ impl RunProgress {
         let stop = CancellationToken::new();
         let bar = std::io::stderr().is_terminal().then(|| bar(&title, time));
         if bar.is_none() {
-            eprintln!("{title}: started{}", planned_load(time));
+            say!("{title}: started{}", planned_load(time));
         }
         tokio::spawn(watch(Arc::clone(self), title, bar.clone(), stop.clone()));
         RunDisplay { bar, _watch: stop.drop_guard() }
@@ -84,7 +83,7 @@ impl RunDisplay {
         }
         for summary in summaries {
             let pair = &summary.run.pair;
-            eprintln!("{} on {}: {}", pair.profile, pair.target, summary.result.label());
+            say!("{} on {}: {}", pair.profile, pair.target, summary.result.label());
         }
     }
 }
@@ -101,7 +100,7 @@ async fn watch(progress: Arc<RunProgress>, title: String, bar: Option<ProgressBa
                 bar.set_position(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
                 bar.set_message(progress.line());
             }
-            None => eprintln!("{title}: {} s, {}", started.elapsed().as_secs(), progress.line()),
+            None => say!("{title}: {} s, {}", started.elapsed().as_secs(), progress.line()),
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use crate::discover::Discoverer;
 use crate::plan::{PairPlan, Plan};
-use anstream::eprintln;
 use anyhow::bail;
 use std::collections::BTreeSet;
 
@@ -36,7 +35,7 @@ pub(super) async fn found(
         }
     }
     for warning in &warnings {
-        eprintln!("warning: {warning}");
+        say!("warning: {warning}");
     }
     Ok((plan.with_replicas(&discoverer.known(&plan)), warnings))
 }

@@ -5,7 +5,6 @@ use super::{baseline, print, run, terminal};
 use crate::cli::{DiffFormat, DiffOptions, Exit, MergeOptions, ReportCommand, ReportOptions};
 use crate::event::Pair;
 use crate::report::{ResultDiff, ResultPair, ResultVerdict, SavedResult};
-use anstream::eprintln;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -80,7 +79,7 @@ fn merge(options: &MergeOptions) -> anyhow::Result<Exit> {
         Err(error) => return Ok(usage(&[format!("these results cannot be added up: {error}")])),
     };
     for what in &merged.left_out {
-        eprintln!("warning: the sum is without {what}");
+        say!("warning: the sum is without {what}");
     }
     let mut result = merged.result;
     judge(&mut result);
@@ -110,7 +109,7 @@ fn compare(
     show: bool,
 ) -> anyhow::Result<Vec<String>> {
     if sum.verdict() == ResultVerdict::Stopped {
-        eprintln!("warning: the sum is not compared, because a run of it was stopped");
+        say!("warning: the sum is not compared, because a run of it was stopped");
         return Ok(Vec::new());
     }
     let refusals = baseline::refusals(path, before, sum);
@@ -145,7 +144,7 @@ fn tell(result: &SavedResult) {
 
 fn usage(problems: &[String]) -> Exit {
     for problem in problems {
-        eprintln!("error: {problem}");
+        say!("error: {problem}");
     }
     Exit::Usage
 }
@@ -163,14 +162,14 @@ fn diff(options: &DiffOptions) -> anyhow::Result<Exit> {
         DiffFormat::Json => print(&format!("{}\n", serde_json::to_string_pretty(&diff)?))?,
     };
     if diff.changes.iter().all(|it| it.change.is_none()) {
-        eprintln!("error: the two results have nothing in common that could be compared");
+        say!("error: the two results have nothing in common that could be compared");
         return Ok(Exit::Usage);
     }
     Ok(if diff.is_worse() { Exit::Missed } else { Exit::Ok })
 }
 
 fn read(path: &Path) -> Option<SavedResult> {
-    let mut result = baseline::read(path).inspect_err(|why| eprintln!("error: {why}")).ok()?;
+    let mut result = baseline::read(path).inspect_err(|why| say!("error: {why}")).ok()?;
     judge(&mut result);
     Some(result)
 }

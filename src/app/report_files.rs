@@ -3,8 +3,8 @@
 
 use super::{output_file, print};
 use crate::cli::{DiffFormat, ReportFile, ReportKind, ReportOutput};
+use crate::error_chain::error_chain;
 use crate::report::SavedResult;
-use anstream::eprintln;
 use anyhow::Context as _;
 use std::path::Path;
 
@@ -68,9 +68,9 @@ impl<'a> ReportFiles<'a> {
                 .and_then(|text| Ok(output_file::replace(path, &text)?))
                 .with_context(|| format!("cannot write {shown}"));
             match written {
-                Ok(()) => eprintln!("wrote {shown}"),
+                Ok(()) => say!("wrote {shown}"),
                 Err(error) if first.is_ok() => first = Err(error),
-                Err(error) => eprintln!("error: {error:#}"),
+                Err(error) => say!("error: {}", error_chain(error.as_ref())),
             }
         }
         if self.stdout {

@@ -23,7 +23,6 @@ use crate::plan::{PairPlan, Plan, Profile};
 use crate::report::{ResultComparison, Summary, comparison_tables};
 use crate::schedule::off_grid;
 use crate::state::{StateError, StateKeeper};
-use anstream::eprintln;
 use backends::Backends;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -59,7 +58,7 @@ pub(super) fn run(options: &RunOptions) -> anyhow::Result<Exit> {
         Ok(selected) => selected,
         Err(problems) => {
             for problem in problems {
-                eprintln!("error: {problem}");
+                say!("error: {problem}");
             }
             return Ok(Exit::Usage);
         }
@@ -96,7 +95,7 @@ pub(super) fn run(options: &RunOptions) -> anyhow::Result<Exit> {
     if let Some(keeper) = keeper
         && !keeper.stop(GRACE)
     {
-        eprintln!("warning: the state file could not be written to its end");
+        say!("warning: the state file could not be written to its end");
     }
     let mut report = summary.report();
     report.pairs.retain(|pair| !pair.runs.is_empty());
@@ -118,18 +117,14 @@ pub(super) fn run(options: &RunOptions) -> anyhow::Result<Exit> {
     result.config = Some(loaded.config.to_yaml());
     result.explain(&verdict.reasons);
     let shows_tables = !files.takes_stdout();
-    if shows_tables {
-        print(&report.summary(terminal::stdout()))?;
-        if options.details {
-            print(&report.tables())?;
-        }
-        print(&comparison_tables(&compared))?;
-        print(&said)?;
-        print(&replayed)?;
-    }
+    let details = if options.details { report.tables() } else { String::new() };
+    let tables = [report.summary(terminal::stdout()), details, comparison_tables(&compared), said, replayed];
+    let printed = if shows_tables { print(&tables.concat()) } else { Ok(Exit::Ok) };
     verdict.tell();
     let exit = gate.close(&mut result, verdict.exit, shows_tables);
+    // What was paid for is saved even if nothing can be printed.
     files.write(&result)?;
+    printed?;
     exit
 }
 
@@ -137,7 +132,7 @@ pub(super) fn run(options: &RunOptions) -> anyhow::Result<Exit> {
 fn memory(plan: &Plan) -> anyhow::Result<Memory> {
     match assembly::memory(plan, |_| {}) {
         Err(error) if matches!(error.downcast_ref(), Some(StateError::InUse(_))) => {
-            eprintln!(
+            say!(
                 "warning: {error}; this run is not recorded there, and its budgets begin with nothing spent"
             );
             Ok(Memory::none(assembly::ledger(plan)))

@@ -23,7 +23,7 @@ pub(super) fn simulate(mut options: SimOptions) -> anyhow::Result<Exit> {
         let sim = match Sim::bind(options.sim) {
             Ok(sim) => sim,
             Err(error @ sim::Error::Options(_)) => {
-                eprintln!("error: {error}");
+                say!("error: {error}");
                 return Ok(Exit::Usage);
             }
             Err(error) => return Err(error.into()),

@@ -7,8 +7,9 @@ use crate::config::{Config, ConfigSource, KeyPath, Problem};
 use crate::files::Files;
 use crate::plan::{self, LoadedPlan, Shard};
 use crate::server::WebConfig;
-use anstream::eprintln;
 use jiff::Timestamp;
+use std::env::VarError;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// Default locations of the config.
@@ -22,20 +23,29 @@ pub(super) struct ConfigLoadAttempt {
     pub(super) files: Files,
 }
 
+/// Prefixes of the environment variables that may concern a config.
+const CONCERNED: [&str; 2] = ["TOKENBEAT__", "OTEL_"];
+
 /// The environment variable that says which shard this agent is.
 const SHARD: &str = "TOKENBEAT_SHARD";
 
 /// The shard of this agent: that of the command line, or of the environment. Prints an error before it fails.
 pub(super) fn shard(options: &ConfigOptions) -> Result<Shard, Exit> {
-    let of_environment = || std::env::var(SHARD).ok().filter(|text| !text.is_empty());
-    let (key, text) = match (&options.shard, of_environment()) {
+    let of_environment = match std::env::var(SHARD) {
+        Err(VarError::NotUnicode(_)) if options.shard.is_none() => {
+            say!("error: {SHARD}: is not UTF-8");
+            return Err(Exit::Usage);
+        }
+        found => found.ok().filter(|text| !text.is_empty()),
+    };
+    let (key, text) = match (&options.shard, of_environment) {
         (Some(text), _) => ("--shard", text.clone()),
         (None, Some(text)) => (SHARD, text),
         (None, None) => return Ok(Shard::WHOLE),
     };
     let pod = std::env::var("POD_NAME").ok().filter(|name| !name.is_empty());
     Shard::parse(&text, &pod.unwrap_or_else(plan::host_name)).map_err(|error| {
-        eprintln!("error: {key}: {error}");
+        say!("error: {key}: {error}");
         Exit::Usage
     })
 }
@@ -45,7 +55,7 @@ pub(super) fn load(options: &ConfigOptions) -> Result<LoadedPlan, Exit> {
     let shard = shard(options)?;
     let (loaded, _) = load_from(&find(options)?, shard)?;
     for warning in &loaded.warnings {
-        eprintln!("warning: {warning}");
+        say!("warning: {warning}");
     }
     Ok(loaded)
 }
@@ -54,7 +64,7 @@ pub(super) fn load(options: &ConfigOptions) -> Result<LoadedPlan, Exit> {
 pub(super) fn find(options: &ConfigOptions) -> Result<Vec<ConfigSource>, Exit> {
     let Some(paths) = paths(options) else {
         let [first, second, third] = DEFAULTS;
-        eprintln!(
+        say!(
             "error: no config: none of {first}, {second} and {third} exists; give one with --config.file, or try \
              `tokenbeat demo`"
         );
@@ -69,10 +79,10 @@ pub(super) fn load_from(sources: &[ConfigSource], shard: Shard) -> Result<(Loade
     let ConfigLoadAttempt { result, files } = attempt(sources, shard);
     let loaded = result.map_err(|errors| {
         for error in &errors {
-            eprintln!("error: {error}");
+            say!("error: {error}");
         }
         let count = errors.len();
-        eprintln!("{count} {} in the config", if count == 1 { "error" } else { "errors" });
+        say!("{count} {} in the config", if count == 1 { "error" } else { "errors" });
         Exit::Usage
     })?;
     Ok((loaded, files))
@@ -85,7 +95,11 @@ pub(super) fn attempt(sources: &[ConfigSource], shard: Shard) -> ConfigLoadAttem
         problems.extend(plan::indivisible(config, shard));
         problems
     };
-    let plan::PlanLoadAttempt { result, files } = plan::attempt(sources, std::env::vars(), &also);
+    let environment = match environment(std::env::vars_os()) {
+        Ok(environment) => environment,
+        Err(errors) => return ConfigLoadAttempt { result: Err(errors), files: Files::default() },
+    };
+    let plan::PlanLoadAttempt { result, files } = plan::attempt(sources, environment, &also);
     let result = result
         .map(|mut loaded| {
             loaded.plan.agent.shard = shard;
@@ -96,6 +110,24 @@ pub(super) fn attempt(sources: &[ConfigSource], shard: Shard) -> ConfigLoadAttem
         })
         .map_err(|errors| errors.iter().map(ToString::to_string).collect());
     ConfigLoadAttempt { result, files }
+}
+
+/// The variables of an environment that are text; an error for each that is not, and may concern the config.
+pub(super) fn environment(
+    variables: impl Iterator<Item = (OsString, OsString)>,
+) -> Result<Vec<(String, String)>, Vec<String>> {
+    let (mut environment, mut errors) = (Vec::new(), Vec::new());
+    for (name, value) in variables {
+        let Ok(name) = name.into_string() else { continue };
+        match value.into_string() {
+            Ok(value) => environment.push((name, value)),
+            Err(_) if CONCERNED.iter().any(|prefix| name.starts_with(prefix)) => {
+                errors.push(format!("{name}: is not UTF-8"));
+            }
+            Err(_) => {}
+        }
+    }
+    if errors.is_empty() { Ok(environment) } else { Err(errors) }
 }
 
 /// Checks names of metrics and the web configuration, which the plan does not know.
@@ -123,4 +155,27 @@ pub(super) fn paths(options: &ConfigOptions) -> Option<Vec<PathBuf>> {
         return Some(options.files.clone());
     }
     DEFAULTS.iter().map(Path::new).find(|path| path.exists()).map(|path| vec![path.to_owned()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::ffi::OsStringExt as _;
+
+    #[test]
+    fn only_variables_that_may_concern_the_config_have_to_be_text() {
+        let read =
+            |pairs: &[(&[u8], &[u8])]| {
+                environment(pairs.iter().map(|(name, value)| {
+                    (OsString::from_vec(name.to_vec()), OsString::from_vec(value.to_vec()))
+                }))
+            };
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let read_of = read(&[(b"LESS_X", b"\xff"), (b"\xfe", b"x"), (b"TOKENBEAT__AGENT__ID", b"a")]);
+        assert_eq!(read_of, Ok(vec![pair("TOKENBEAT__AGENT__ID", "a")]));
+        let wrong =
+            read(&[(b"TOKENBEAT__AGENT__ID", b"\xff"), (b"OTEL_SERVICE_NAME", b"a\xff"), (b"A", b"a")]);
+        let errors = ["TOKENBEAT__AGENT__ID: is not UTF-8", "OTEL_SERVICE_NAME: is not UTF-8"];
+        assert_eq!(wrong, Err(errors.map(str::to_owned).to_vec()));
+    }
 }

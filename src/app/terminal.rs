@@ -35,7 +35,7 @@ pub(super) fn tell(line: &str) {
     };
     let style = color.on_default().bold();
     // Without the style where no colours are wanted.
-    anstream::eprintln!("{style}{kind}:{style:#}{rest}");
+    say!("{style}{kind}:{style:#}{rest}");
 }
 
 /// What stdout shows. Where it is no terminal, the width is that of the variable COLUMNS, or 120.

@@ -4,6 +4,7 @@ use super::print;
 use super::signals::{ProcessSignals, Signals};
 use super::terminal;
 use crate::cli::{Exit, TopOptions};
+use crate::error_chain::error_chain;
 use crate::files::Files;
 use crate::secret::trimmed;
 use crate::tls::Trust;
@@ -31,19 +32,19 @@ const LONGEST_SECRET: u64 = 64 << 10;
 pub(super) fn top(options: &TopOptions) -> anyhow::Result<Exit> {
     let is_terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
     if !options.once && !is_terminal {
-        eprintln!("error: top needs a terminal; --once prints one table without it");
+        say!("error: top needs a terminal; --once prints one table without it");
         return Ok(Exit::Usage);
     }
     let login = match login(options) {
         Ok(login) => login,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            say!("error: {}", error_chain(error.as_ref()));
             return Ok(Exit::Usage);
         }
     };
     let address = match TopAddress::parse(&options.url, login) {
         Err(error @ TopError::Address(_)) => {
-            eprintln!("error: {error}");
+            say!("error: {error}");
             return Ok(Exit::Usage);
         }
         address => address?,

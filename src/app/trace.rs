@@ -25,10 +25,7 @@ pub(super) fn inspect(options: &InspectOptions) -> anyhow::Result<Exit> {
     let trace = read.map_err(|why| anyhow!("{}: {why}", options.file.display()))?;
     if let Some(first) = &trace.skipped().first {
         let count = trace.skipped().count;
-        eprintln!(
-            "warning: {}: {count} malformed lines are left out; the first: {first}",
-            options.file.display()
-        );
+        say!("warning: {}: {count} malformed lines are left out; the first: {first}", options.file.display());
     }
     let summary = statistics.finish(&trace, COLUMNS);
     print(&describe(&trace, &summary)?)

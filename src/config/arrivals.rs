@@ -58,7 +58,7 @@ pub struct GapVariation {
 #[schemars(rename = "Clients")]
 pub struct WeightedClients {
     /// How much of the stage's rate the group sends, in relation to the other groups.
-    #[schemars(extend("exclusiveMinimum" = 0))]
+    #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 1_000_000_000))]
     pub weight: f64,
     /// Number of clients that the group consists of. Default: 1.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -76,7 +76,11 @@ pub(crate) fn read(sources: &[ConfigSource], environment: &[(String, String)]) -
 fn read_source(source: &ConfigSource, reading: &mut ReadConfig) -> Option<Node> {
     match source {
         ConfigSource::Text { name, text } => {
-            keep(yaml::read(&Arc::from(name.as_str()), text), &mut reading.problems)
+            let mut node = keep(yaml::read(&Arc::from(name.as_str()), text), &mut reading.problems)?;
+            if says_nothing(&node) {
+                node.value = Value::Map(BTreeMap::new());
+            }
+            Some(node)
         }
         ConfigSource::Path(path) if files::is_folder(path) => read_folder(path, reading),
         ConfigSource::Path(path) => read_file(path, reading),
@@ -99,29 +103,29 @@ fn read_file(path: &Path, reading: &mut ReadConfig) -> Option<Node> {
             return None;
         }
     };
-    if holds_nothing(&text) {
-        let message = "is empty, but for comments perhaps: it may have been cut. An empty map, `{}`, says that nothing \
-                       is meant";
-        reading.problems.push(about_file(&name, message.to_owned()));
+    let toml = path.extension().is_some_and(|extension| extension == "toml");
+    let (read, nothing) = if toml {
+        (tables::read(&name, &text), "A table without keys, such as `[agent]`,")
+    } else {
+        (yaml::read(&name, &text), "An empty map, `{}`,")
+    };
+    let mut node = keep(read, &mut reading.problems)?;
+    if says_nothing(&node) || toml && node.count() == 1 {
+        let message = format!(
+            "is empty, but for comments perhaps: it may have been cut. {nothing} says that nothing is meant"
+        );
+        reading.problems.push(about_file(&name, message));
         return None;
     }
-    let toml = path.extension().is_some_and(|extension| extension == "toml");
-    let read = if toml { tables::read(&name, &text) } else { yaml::read(&name, &text) };
-    let mut node = keep(read, &mut reading.problems)?;
     let folder = path.parent().unwrap_or(Path::new(""));
     Schema::get().root().resolve_paths(&mut node, folder);
     Some(node)
 }
 
-/// Whether a file is empty except for comments, or holds null only, without even an empty map. An interrupted write, or a
-/// template without values, may leave such a file, and loading it would remove the whole configuration.
-fn holds_nothing(text: &str) -> bool {
-    let mut lines = text.trim_start_matches('\u{feff}').lines();
-    lines.all(|line| {
-        let line = line.split_once('#').map_or(line, |(before, _)| before);
-        let line = line.strip_prefix("---").unwrap_or(line);
-        matches!(line.trim(), "" | "..." | "~" | "null" | "Null" | "NULL")
-    })
+/// Whether a file holds null or no value at all, without even an empty map. An interrupted write, or a template without
+/// values, may leave such a file, and loading it would remove the whole configuration.
+const fn says_nothing(node: &Node) -> bool {
+    matches!(node.value, Value::Null)
 }
 
 fn read_folder(path: &Path, reading: &mut ReadConfig) -> Option<Node> {
@@ -291,17 +295,28 @@ mod tests {
 
     #[test]
     fn a_file_that_says_nothing_is_an_error() {
-        for nothing in
-            ["", "# a\n", "---\n", "null\n", "~", "--- ~ # none\n", "\u{feff}# a\n---\nNull # b\n...\n"]
-        {
-            let folder = folder(&[("a.yaml", nothing)]);
-            let path = folder.path().join("a.yaml");
-            let errors = load(&[ConfigSource::Path(path)], []).err();
-            let said = errors.unwrap_or_else(|| panic!("{nothing:?}")).to_string();
-            assert!(said.contains("a.yaml: is empty"), "{nothing:?}: {said}");
+        let of = |name: &str, text: &str| {
+            let folder = folder(&[(name, text)]);
+            let errors = load(&[ConfigSource::Path(folder.path().join(name))], []).err();
+            errors.map(|errors| errors.to_string()).unwrap_or_default()
+        };
+        let yaml =
+            ["", "# a\n", "---\n", "null\n", "~", "--- ~ # none\n", "\u{feff}# a\n---\nNull # b\n...\n"];
+        for nothing in yaml.into_iter().chain(["%YAML 1.2\n---\n", "&a", "--- !!null null", "--- &a ~\n"]) {
+            let said = of("a.yaml", nothing);
+            assert!(said.contains("a.yaml: is empty") && said.contains("`{}`, says"), "{nothing:?}: {said}");
         }
-        for something in ["{}", "--- {}", "agent: ~", "agent: null # none"] {
-            assert!(!holds_nothing(something), "{something}");
+        for nothing in ["", "# a\n"] {
+            let said = of("a.toml", nothing);
+            assert!(
+                said.contains("a.toml: is empty") && said.contains("`[agent]`, says"),
+                "{nothing:?}: {said}"
+            );
+        }
+        for (name, something) in
+            [("a.yaml", "{}"), ("a.yaml", "--- {}"), ("a.yaml", "agent: ~"), ("a.toml", "[agent]\n")]
+        {
+            assert!(!of(name, something).contains("is empty"), "{something}");
         }
     }
 

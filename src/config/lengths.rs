@@ -138,7 +138,7 @@ pub struct LengthBin {
     #[schemars(range(max = 1_000_000))]
     pub to: NonZeroU64,
     /// How often its lengths occur, in relation to the other bins.
-    #[schemars(extend("exclusiveMinimum" = 0))]
+    #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 1_000_000_000))]
     pub weight: f64,
 }
 
@@ -156,7 +156,7 @@ pub struct LengthFile {
 #[serde(deny_unknown_fields)]
 pub struct MixturePart {
     /// How often it is drawn from, in relation to the others.
-    #[schemars(extend("exclusiveMinimum" = 0))]
+    #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 1_000_000_000))]
     pub weight: f64,
     /// What is drawn from; without bounds of its own.
     pub of: TokenLength,

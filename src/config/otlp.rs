@@ -24,7 +24,7 @@ pub struct Otlp {
     #[serde(serialize_with = "masked_headers")]
     #[schemars(extend("maxProperties" = 100))]
     pub headers: BTreeMap<String, HeaderText>,
-    /// Interval between exports of the metrics. Default: 15s.
+    /// Interval between exports of the metrics, 100ms or more. Default: 15s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interval: Option<Length>,
     /// Maximum time for one export attempt, including the response. Default: 10s.

@@ -92,12 +92,12 @@ fn explain(error: &ValidationError<'_>, tree: &Node, schema: &Schema, found: &mu
             found.push(Misfit { problem, repair });
         }
         Kind::AnyOf { context } | Kind::OneOfNotValid { context } => {
-            if let Some(branch) = branch_for(error.instance(), context) {
+            if let Some(branch) = branch_for(error, context, schema) {
                 for error in branch {
                     explain(error, tree, schema, found);
                 }
             } else {
-                let message = alternatives(error.instance(), context);
+                let message = alternatives(error, context);
                 found.push(Misfit::fill(Problem::new(path, message).located(tree)));
             }
         }
@@ -134,9 +134,7 @@ fn unknown_key(
         let segments = path.segments().split_last().map_or(&[][..], |(_, before)| before);
         return Misfit::fill(Problem::new(segments.iter().cloned().collect(), SECRET).at(at));
     }
-    let properties = object.and_then(|object| object.get("properties")).and_then(Value::as_object);
-    let known: Vec<&str> =
-        properties.map(|keys| keys.keys().map(String::as_str).collect()).unwrap_or_default();
+    let known = known_keys(object);
     let message = match nearest(key, known.iter().copied()) {
         Some(near) => format!("is not a key here; did you mean `{near}`?"),
         None => format!("is not a key here; there are {}", list(&known)),
@@ -144,22 +142,57 @@ fn unknown_key(
     Misfit { problem: Problem::new(path.clone(), message).at(at), repair: Repair::Remove(path.clone()) }
 }
 
-/// The branch that the value was meant for: the only branch whose type matches.
+/// The branch that the value was meant for: the only branch whose type matches, or of several the one whose keys are the
+/// most like those of the value.
 fn branch_for<'a>(
-    instance: &Value,
+    of: &ValidationError<'_>,
     context: &'a [Vec<ValidationError<'static>>],
+    schema: &Schema,
 ) -> Option<&'a Vec<ValidationError<'static>>> {
-    let mut fitting = context.iter().filter(|branch| !branch.iter().any(|error| wrong_type(instance, error)));
-    let first = fitting.next()?;
+    let fits = |branch: &&Vec<_>| !branch.iter().any(|error| wrong_type(of.instance(), error));
+    let fitting: Vec<_> = context.iter().filter(fits).collect();
+    let meant = match fitting.as_slice() {
+        [only] => only,
+        several => {
+            let strange = |branch: &&Vec<_>| strange_keys(of, branch, schema);
+            let least = several.iter().map(strange).min()?;
+            let mut nearest = several.iter().filter(|branch| strange(branch) == least);
+            nearest.next().filter(|_| nearest.next().is_none())?
+        }
+    };
     // Branches of words, as in an enum whose words have descriptions, are listed as alternatives.
-    (fitting.next().is_none() && !first.iter().any(about_words)).then_some(first)
+    (!meant.iter().any(|error| about_words(error, of))).then_some(meant)
 }
 
-fn about_words(error: &ValidationError<'_>) -> bool {
+/// How many keys of the value a branch does not know, not even with a typo.
+fn strange_keys(of: &ValidationError<'_>, branch: &[ValidationError<'static>], schema: &Schema) -> usize {
+    let here = branch.iter().filter(|error| is_same_place(error, of));
+    here.map(|error| match error.kind() {
+        Kind::AdditionalProperties { unexpected } => {
+            let known = known_keys(around(error, schema));
+            let is_strange = |key: &&String| nearest(key, known.iter().copied()).is_none();
+            unexpected.iter().filter(is_strange).count()
+        }
+        _ => 0,
+    })
+    .sum()
+}
+
+fn known_keys(object: Option<&Value>) -> Vec<&str> {
+    let properties = object.and_then(|object| object.get("properties")).and_then(Value::as_object);
+    properties.map(|keys| keys.keys().map(String::as_str).collect()).unwrap_or_default()
+}
+
+/// Whether an error is about the value itself, and not about one within it.
+fn is_same_place(error: &ValidationError<'_>, of: &ValidationError<'_>) -> bool {
+    error.instance_path() == of.instance_path()
+}
+
+fn about_words(error: &ValidationError<'_>, of: &ValidationError<'_>) -> bool {
     match error.kind() {
-        Kind::Constant { .. } | Kind::Enum { .. } => true,
+        Kind::Constant { .. } | Kind::Enum { .. } => is_same_place(error, of),
         Kind::AnyOf { context } | Kind::OneOfNotValid { context } => {
-            context.iter().flatten().any(about_words)
+            context.iter().flatten().any(|error| about_words(error, of))
         }
         _ => false,
     }
@@ -178,24 +211,25 @@ fn wrong_type(instance: &Value, error: &ValidationError<'_>) -> bool {
 }
 
 /// Lists the valid alternatives if it is unclear which branch was meant.
-fn alternatives(instance: &Value, context: &[Vec<ValidationError<'static>>]) -> String {
+fn alternatives(of: &ValidationError<'_>, context: &[Vec<ValidationError<'static>>]) -> String {
     let mut words = Vec::new();
     let mut types = Vec::new();
-    collect(context, &mut words, &mut types);
-    one_of(instance, &words, &types)
+    collect(of, context, &mut words, &mut types);
+    one_of(of.instance(), &words, &types)
 }
 
 fn collect(
+    of: &ValidationError<'_>,
     context: &[Vec<ValidationError<'static>>],
     words: &mut Vec<String>,
     types: &mut Vec<&'static str>,
 ) {
-    for error in context.iter().flatten() {
+    for error in context.iter().flatten().filter(|error| is_same_place(error, of)) {
         match error.kind() {
             Kind::Constant { expected_value } => words.extend(expected_value.as_str().map(str::to_owned)),
             Kind::Enum { options } => words.extend(enum_words(options)),
             Kind::Type { kind } => types.extend(type_names(kind)),
-            Kind::AnyOf { context } | Kind::OneOfNotValid { context } => collect(context, words, types),
+            Kind::AnyOf { context } | Kind::OneOfNotValid { context } => collect(of, context, words, types),
             _ => {}
         }
     }

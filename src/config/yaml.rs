@@ -11,7 +11,7 @@ use serde_json::Number;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Reads a file. An empty file, or one with only comments, is read as an empty map.
+/// Reads a file. Null, no value or no document, as in a file with only comments, is read as null.
 pub(crate) fn read(name: &Arc<str>, text: &str) -> Result<Node, Vec<Located>> {
     if text.len() > limits::CONFIG_BYTES {
         let at = Position::Whole(Arc::clone(name));
@@ -25,14 +25,12 @@ pub(crate) fn read(name: &Arc<str>, text: &str) -> Result<Node, Vec<Located>> {
     let reader = YamlReader { name, large };
     let fail = |at, message: &str| Err(vec![Problem::new(KeyPath::root(), message).at(at)]);
     match documents.as_slice() {
-        [] => Ok(Node { at: reader.at(Marker::new(0, 1, 0)), value: Value::Map(BTreeMap::new()) }),
+        [] => Ok(Node { at: reader.at(Marker::new(0, 1, 0)), value: Value::Null }),
         [document] => {
             let mut problems = Vec::new();
-            let mut node = reader.node(document, &KeyPath::root(), &mut problems);
-            match node.value {
-                Value::Map(_) => {}
-                Value::Null => node.value = Value::Map(BTreeMap::new()),
-                _ => return fail(node.at, "must be a map"),
+            let node = reader.node(document, &KeyPath::root(), &mut problems);
+            if !matches!(node.value, Value::Map(_) | Value::Null) {
+                return fail(node.at, "must be a map");
             }
             if problems.is_empty() { Ok(node) } else { Err(problems) }
         }
@@ -422,10 +420,11 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_file_is_an_empty_map() {
-        for text in ["", "# nothing\n", "---\n", "{}"] {
-            assert_eq!(json(text), serde_json::json!({}), "{text:?}");
+    fn a_file_without_a_value_is_null() {
+        for text in ["", "# nothing\n", "---\n", "%YAML 1.2\n---\n", "&a", "--- !!null null"] {
+            assert_eq!(json(text), serde_json::Value::Null, "{text:?}");
         }
+        assert_eq!(json("{}"), serde_json::json!({}));
     }
 
     #[test]

@@ -7,6 +7,9 @@ use crate::vocabulary::DatasetFormat;
 use serde::Deserialize;
 use serde_json::Value;
 
+/// Largest weight of a row, so that the sum of all is a number.
+const LARGEST_WEIGHT: f64 = 1e15;
+
 /// Maximum length in bytes of the type of a part that a message quotes.
 const MAX_SHOWN_TYPE: usize = 40;
 
@@ -86,8 +89,8 @@ impl DatasetRow {
         if row.messages.iter().all(|message| message.text.trim().is_empty()) {
             return Err("has an empty prompt".to_owned());
         }
-        if !(row.weight.is_finite() && row.weight > 0.0) {
-            return Err("has a weight that is not a number over 0".to_owned());
+        if !(row.weight > 0.0 && row.weight <= LARGEST_WEIGHT) {
+            return Err("has a weight that is not a number over 0 and up to 1e15".to_owned());
         }
         Ok(row)
     }
@@ -323,7 +326,10 @@ mod tests {
             said(r#"{"prompt": "a", "max_tokens": 0}"#),
             "has a `max_tokens` that is not a whole number from 1"
         );
-        assert_eq!(said(r#"{"prompt": "a", "weight": 0}"#), "has a weight that is not a number over 0");
+        assert_eq!(
+            said(r#"{"prompt": "a", "weight": 0}"#),
+            "has a weight that is not a number over 0 and up to 1e15"
+        );
         assert_eq!(
             said(r#"{"messages": [{"role": "tool", "content": "x"}]}"#),
             "has a message of a role other than system, user and assistant"
@@ -365,7 +371,7 @@ mod tests {
         let said = |text: &str| read(format, &columns, text).unwrap_err();
         assert_eq!(said("7,a\n"), "has 2 fields, and the first line has 5");
         assert_eq!(said("7,a,x,,\n"), "has a `max_tokens` that is not a whole number from 1");
-        assert_eq!(said("7,a,,x,\n"), "has a weight that is not a number over 0");
+        assert_eq!(said("7,a,,x,\n"), "has a weight that is not a number over 0 and up to 1e15");
         assert_eq!(said("7,,,,\n"), "has an empty prompt");
         assert_eq!(said("7,,16,,S\n"), "has an empty prompt");
         assert_eq!(said("7,a,,,\r8,b,,,\n"), "has a line end other than LF and CR LF");

@@ -25,6 +25,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("framing", &[]),
     ("exchange", &[]),
     ("answer_json", &[]),
+    ("error_chain", &[]),
     ("json_size", &[]),
     ("limits", &[]),
     ("template", &["limits", "seed"]),
@@ -61,7 +62,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("dataset", &["exchange", "files", "vocabulary"]),
     ("trace", &["dataset", "exchange", "files", "vocabulary"]),
     ("workload", &["dataset", "plan", "event", "exchange", "seed", "vocabulary", "words"]),
-    ("unmeasured", &["tls"]),
+    ("unmeasured", &["error_chain", "tls"]),
     ("credentials", &["plan", "files", "redactor", "secret", "unmeasured"]),
     ("identify", &["config", "event", "secret", "unmeasured", "vocabulary"]),
     (

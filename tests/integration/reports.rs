@@ -3,7 +3,10 @@
 use crate::harness::Simulator;
 use crate::process::{Ended, Process, bare, folder};
 use serde_json::Value;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+use std::process::Stdio;
 use tempfile::TempDir;
 
 const HOSTILE: &str = "</script><b>&\"'|`";
@@ -160,25 +163,31 @@ async fn a_run_that_failed_or_was_stopped_has_a_report_too() {
     assert!(merged.code == 1 && merged.err.contains("the sum is not compared"), "{merged:?}");
 }
 
-/// `tokenbeat run ... 2>&1 | head`: whoever reads has left.
+/// `tokenbeat run ... 2>&1 | head`: whoever reads has left. Or what is printed goes to a disk that is full.
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_needs_to_read_what_a_run_says() {
     let simulator = Simulator::start();
-    let place = folder(&config(&simulator, "a"));
-    let (reader, writer) = std::io::pipe().unwrap();
+    let full = || Stdio::from(std::fs::File::options().write(true).open("/dev/full").unwrap());
+    let (reader, closed) = std::io::pipe().unwrap();
     drop(reader);
-    let mut run = tokio::process::Command::new(env!("CARGO_BIN_EXE_tokenbeat"));
-    run.args(["run", "bad", "good", "--report", "out.json", "--save-baseline", "saved.json"])
-        .args(["--config.file", "tokenbeat.yaml"])
-        .current_dir(place.path())
-        .env_clear()
-        .stdout(writer.try_clone().unwrap())
-        .stderr(writer);
-    let status = run.status().await.unwrap();
-    assert_eq!(status.code(), Some(2), "{status}");
-    for name in ["out.json", "saved.json"] {
-        let saved = json(&read(place.path().join(name).to_str().unwrap()));
-        assert_eq!(saved["verdict"], "failed", "{name}");
+    let closed = || Stdio::from(closed.try_clone().unwrap());
+    for (out, err, code) in [(closed(), closed(), 2), (full(), Stdio::null(), 1), (Stdio::null(), full(), 2)]
+    {
+        let place = folder(&config(&simulator, "a"));
+        let mut run = tokio::process::Command::new(env!("CARGO_BIN_EXE_tokenbeat"));
+        run.args(["run", "bad", "good", "--report", "out.json", "--save-baseline", "saved.json"])
+            .args(["--config.file", "tokenbeat.yaml"])
+            .current_dir(place.path())
+            .env_clear()
+            .env("NOT_OURS", OsStr::from_bytes(b"\xff"))
+            .stdout(out)
+            .stderr(err);
+        let status = run.status().await.unwrap();
+        assert_eq!(status.code(), Some(code), "{status}");
+        for name in ["out.json", "saved.json"] {
+            let saved = json(&read(place.path().join(name).to_str().unwrap()));
+            assert_eq!(saved["verdict"], "failed", "{name}");
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Writes the config to stdout, or atomically to a file.
 
 use super::UsageError;
-use crate::app::output_file::{folder, replace};
+use crate::app::output_file::{folder, is_folder, replace};
 use crate::app::print;
 use anyhow::Context as _;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ impl ConfigOutput {
             return Ok(Self::Stdout);
         }
         let shown = path.display();
-        if path.is_dir() {
+        if is_folder(path) {
             return Err(UsageError(format!("{shown} is a folder; name a file in it with --output")));
         }
         if !force && path.symlink_metadata().is_ok() {
@@ -45,9 +45,13 @@ impl ConfigOutput {
                 if !force && path.symlink_metadata().is_ok() {
                     return Err(exists(path).into());
                 }
-                replace(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+                if let Err(error) = replace(path, text) {
+                    // What it is made of was paid for.
+                    print(text)?;
+                    return Err(error).with_context(|| format!("cannot write {}", path.display()));
+                }
                 let shown = path.display();
-                eprintln!(
+                say!(
                     "\nwrote {shown}\n  tokenbeat check --strict --config.file {shown}\n  tokenbeat serve --config.file {shown}"
                 );
                 Ok(())
@@ -92,6 +96,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let said = |path: &Path| ConfigOutput::new(path, true).unwrap_err().to_string();
         assert!(said(dir.path()).contains("is a folder"));
+        assert!(said(&dir.path().join("a/")).contains("is a folder"));
         assert!(said(&dir.path().join("no/a.yaml")).starts_with("there is no folder"));
         assert!(matches!(ConfigOutput::new(Path::new("-"), false), Ok(ConfigOutput::Stdout)));
     }

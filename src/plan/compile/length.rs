@@ -20,6 +20,9 @@ const DIGEST_BYTES: usize = 16;
 /// The fields of a line of a file, with its number from 1.
 type FileRow = (usize, Vec<String>);
 
+/// Largest count of a length in a file, so that the sum of all is a number.
+const LARGEST_COUNT: f64 = 1e15;
+
 /// Curves and their weights.
 type Curves = Vec<(f64, LengthCurve)>;
 
@@ -180,9 +183,14 @@ fn of_file(written: &LengthFile, path: &KeyPath, findings: &mut Findings) -> Opt
         let weighted = rows.iter().map(|(line, fields)| match fields.as_slice() {
             [length] => Ok((length_in(length, *line, &shown)?, 1.0)),
             [length, count] => {
-                let count: f64 =
-                    count.parse().ok().filter(|n: &f64| n.is_finite() && *n > 0.0).ok_or_else(|| {
-                        format!("{shown} has a count in line {line} that is not a number over 0")
+                let count: f64 = count
+                    .parse()
+                    .ok()
+                    .filter(|n: &f64| *n > 0.0 && *n <= LARGEST_COUNT)
+                    .ok_or_else(|| {
+                        format!(
+                            "{shown} has a count in line {line} that is not a number over 0 and up to 1e15"
+                        )
                     })?;
                 Ok((length_in(length, *line, &shown)?, count))
             }

@@ -31,6 +31,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
 
+/// Shortest interval between two exports of the metrics.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+
 const SIGNALS: [(&str, &str); 3] =
     [("METRICS", "/v1/metrics"), ("TRACES", "/v1/traces"), ("LOGS", "/v1/logs")];
 
@@ -260,8 +263,9 @@ impl Fill<'_> {
         let interval = written.interval.unwrap_or_else(|| {
             self.millis(self.get(named).map(|value| (named.to_owned(), value)), Duration::from_secs(15))
         });
-        if interval.is_zero() {
-            self.problem("interval", "must be longer than nothing");
+        if interval < SHORTEST_INTERVAL {
+            let name = if written.interval.is_some() { "interval" } else { named };
+            self.problem(name, format!("must be {}ms or more", SHORTEST_INTERVAL.as_millis()));
         }
         interval
     }

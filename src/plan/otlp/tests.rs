@@ -218,7 +218,7 @@ fn every_problem_at_once_and_no_header_value_in_it() {
         found,
         [
             "OTEL_RESOURCE_ATTRIBUTES: must be key=value pairs with commas between them",
-            "interval: must be longer than nothing",
+            "interval: must be 100ms or more",
             "OTEL_EXPORTER_OTLP_ENDPOINT: must begin with http:// or https://, not ftp:",
             "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: must hold no credentials: use headers",
             "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL: must be grpc or http/protobuf, not http/json",
@@ -239,7 +239,7 @@ fn every_problem_at_once_and_no_header_value_in_it() {
     );
     assert!(!found.concat().contains("hunter"), "{found:?}");
     for expected in [
-        "interval: must be longer than nothing",
+        "interval: must be 100ms or more",
         "timeout: must be longer than nothing",
         "OTEL_EXPORTER_OTLP_HEADERS: holds what no header can be",
         "OTEL_EXPORTER_OTLP_COMPRESSION: must be gzip or none, not zstd",

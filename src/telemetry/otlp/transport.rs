@@ -5,6 +5,7 @@ mod grpc;
 mod http;
 mod tls;
 
+use crate::error_chain::error_chain;
 use crate::plan::otlp::{Destination, Protocol};
 use crate::telemetry::export::{Accepted, SendError, Signal, Transport, secret_headers};
 use ::http::HeaderMap;
@@ -129,15 +130,5 @@ fn shortened(text: &str) -> String {
 
 /// An error with its causes.
 fn chain(error: &(dyn StdError + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = error.source();
-    }
-    shortened(&text)
+    shortened(&error_chain(error))
 }

@@ -111,9 +111,7 @@ impl MetricsExport {
             }
             let sent = self.export().await;
             let now = Instant::now();
-            while tick <= now {
-                tick += self.interval;
-            }
+            tick = next_tick(tick, self.interval, now);
             next = match sent {
                 Sent::Done => {
                     backoff.reset();
@@ -142,5 +140,28 @@ impl MetricsExport {
 
     fn rendered(&self) -> Vec<RenderedExport> {
         render(&self.source.families(), &self.resource, unix_nanos(SystemTime::now()))
+    }
+}
+
+/// The first instant after `now` on the grid of `interval` through `tick`.
+fn next_tick(tick: Instant, interval: Duration, now: Instant) -> Instant {
+    let Some(late) = now.checked_duration_since(tick) else { return tick };
+    let passed = late.as_nanos() / interval.as_nanos().max(1);
+    u32::try_from(passed).map_or(now + interval, |passed| tick + interval * passed + interval)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_stay_on_their_grid_however_late_an_export_is() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let next = |now| next_tick(at(1000), Duration::from_millis(300), at(now));
+        assert_eq!([next(999), next(1000), next(1299), next(1300)], [at(1000), at(1300), at(1300), at(1600)]);
+        assert_eq!(next(1000 + 300_000_000), at(1300 + 300_000_000));
+        let now = at(1_000_000);
+        assert_eq!(next_tick(start, Duration::from_nanos(1), now), now + Duration::from_nanos(1));
     }
 }
