@@ -120,7 +120,7 @@ impl SeriesMonitor {
         let told = self.test(entry, rules).or_else(|| self.accept(at, rules));
         self.until_refit = self.until_refit.saturating_sub(1);
         if self.until_refit == 0 && self.has_history(rules) {
-            self.refit();
+            self.refit(rules);
         }
         told
     }
@@ -205,7 +205,8 @@ impl SeriesMonitor {
         let before: Vec<f64> = self.prior.iter().chain(known).copied().collect();
         let before = before.get(before.len().saturating_sub(MAX_PRIOR)..)?.to_vec();
         let size = change_size(rules.measure, &before, after)?;
-        if size.mid.abs() < rules.measure.shift(rules.min_change) {
+        // With a long memory, what looks like a step of that size may be none.
+        if size.mid.abs() < rules.measure.shift(rules.min_change) || size.may_be_none() {
             return None;
         }
         let level = rules.measure.typical(&before)?;
@@ -261,7 +262,7 @@ impl SeriesMonitor {
             }
         };
         self.usual = None;
-        self.refit();
+        self.refit(rules);
         told(kind)
     }
 
@@ -278,7 +279,7 @@ impl SeriesMonitor {
     }
 
     /// Reads anew what is usual. Values that are under suspicion are left out, as long as they are the lesser part.
-    fn refit(&mut self) {
+    fn refit(&mut self, rules: &MonitorRules) {
         let suspicious = [&self.worse, &self.better]
             .into_iter()
             .filter(|detector| detector.evidence() > SUSPICIOUS)
@@ -300,7 +301,9 @@ impl SeriesMonitor {
             return;
         }
         let mirrored: Vec<f64> = reference.iter().map(|value| -value).collect();
-        let (worse, better) = (ReferenceBounds::of(&reference), ReferenceBounds::of(&mirrored));
+        let (margin, needed) = (rules.measure.shift(rules.min_change), rules.values_per_false_alarm.ln());
+        let bounds = |values: &[f64]| ReferenceBounds::of(values, margin, needed);
+        let (worse, better) = (bounds(&reference), bounds(&mirrored));
         self.usual = Some(UsualBounds { worse, better });
     }
 }
