@@ -23,11 +23,12 @@ pub fn values_until_told(change: f64, min_change: f64, values_per_false_alarm: f
             let random = ChaCha8Rng::seed_from_u64(seed);
             let mut noise = StandardNormal.sample_iter(random).map(|noise: f64| SPREAD * noise);
             let usual: Vec<f64> = noise.by_ref().take(REFERENCE).collect();
-            let reference = ReferenceBounds::of(&usual);
+            let (margin, needed) = (min_change.ln_1p(), values_per_false_alarm.ln());
+            let reference = ReferenceBounds::of(&usual, margin, needed);
             let mut detector = ExceedanceDetector::default();
             let told = noise.take(MAX_VALUES).position(|value| {
-                let evidence = detector.take(value + change.ln_1p(), min_change.ln_1p(), &reference);
-                evidence >= values_per_false_alarm.ln()
+                let evidence = detector.take(value + change.ln_1p(), margin, &reference);
+                evidence >= needed
             });
             told.map_or(usize::MAX, |index| index + 1)
         })

@@ -5,6 +5,14 @@
 //! an upper bound of their probability, given how many of the last values were hits: noise with memory has hits in
 //! clusters, and a cluster is no evidence. The mean of e-CUSUMs is an e-detector: if the bounds hold, the mean number
 //! of values until it reaches a threshold is at least that threshold, whatever the dependence.
+//!
+//! Noise of which the last hits do not tell all (a slow drift, a hidden state) breaks the bounds: bets win in streaks. What
+//! remains true is that the heights of the excursions of a CUSUM fall off exponentially, if its increments are stationary
+//! and their memory ends (P. Glynn and W. Whitt, "Logarithmic asymptotics for steady-state tail probabilities in a
+//! single-server queue", J. Appl. Prob. 31A, 1994: a CUSUM is the queue). How fast is estimated: the test is run over each
+//! half of the reference with the bounds of the other half, which know as little of it as they will of the future, and
+//! the mean excess of the highest excursions is that of all higher ones. If evidence would reach what is needed more
+//! often than stated, it is tempered: a power of each capital takes its place.
 
 use super::order::{quantile, sorted};
 use super::proportion::wilson_upper;
@@ -30,6 +38,12 @@ const UNSEEN: f64 = 1.0 / 3.0;
 
 /// Normal quantile of the upper bounds, which are Wilson's.
 const Z: f64 = 2.0;
+
+/// Number of the highest excursions in the reference from which the height of rarer ones is extrapolated.
+const EXCURSIONS: usize = 50;
+
+/// The mean of that many exponential excesses is taken to be too small by this many standard deviations.
+const EXCESS_Z: f64 = 2.0;
 
 /// The last [`MEMORY`] values as bits, 1 for a hit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +71,13 @@ struct LevelBounds {
     threshold: f64,
     /// Upper bounds of the probability of a hit, by class.
     bounds: [f64; CLASSES],
+    /// What evidence is multiplied by, at most 1: the same at all levels.
+    #[serde(default = "untempered")]
+    temper: f64,
+}
+
+const fn untempered() -> f64 {
+    1.0
 }
 
 /// What a reference allows at all levels.
@@ -64,8 +85,21 @@ struct LevelBounds {
 pub(super) struct ReferenceBounds(Vec<LevelBounds>);
 
 impl ReferenceBounds {
-    /// Reads it from the values of a reference, in order of time. More is worse.
-    pub(super) fn of(values: &[f64]) -> Self {
+    /// Reads it from the values of a reference, in order of time. More is worse. `margin` is the change that is not
+    /// told, and `needed` the evidence at which one is.
+    pub(super) fn of(values: &[f64], margin: f64, needed: f64) -> Self {
+        let mut reference = Self::untempered(values);
+        let (older, newer) = values.split_at(values.len() / 2);
+        let mut peaks = Self::untempered(newer).peaks(older, margin);
+        peaks.extend(Self::untempered(older).peaks(newer, margin));
+        let temper = temper(peaks, values.len(), needed);
+        for level in &mut reference.0 {
+            level.temper = temper;
+        }
+        reference
+    }
+
+    fn untempered(values: &[f64]) -> Self {
         let ascending = sorted(values);
         let mut below: Option<([f64; CLASSES], [u32; CLASSES])> = None;
         let mut levels = Vec::with_capacity(LEVELS.len());
@@ -74,10 +108,40 @@ impl ReferenceBounds {
             let (hits, seen) = count_by_class(values, threshold);
             let bounds = bounds(hits, seen, below);
             below = Some((bounds, seen));
-            levels.push(LevelBounds { threshold, bounds });
+            levels.push(LevelBounds { threshold, bounds, temper: untempered() });
         }
         Self(levels)
     }
+
+    /// The highest evidence of each excursion of it above zero among these values, which are not those of the reference.
+    fn peaks(&self, values: &[f64], margin: f64) -> Vec<f64> {
+        let mut detector = ExceedanceDetector::default();
+        let mut peaks = Vec::new();
+        let mut highest: Option<f64> = None;
+        for value in values {
+            let evidence = detector.take(*value, margin, self);
+            if evidence > 0.0 {
+                highest = Some(highest.map_or(evidence, |highest| highest.max(evidence)));
+            } else {
+                peaks.extend(highest.take());
+            }
+        }
+        peaks.extend(highest);
+        peaks
+    }
+}
+
+/// What evidence is multiplied by so that excursions that reach `needed` are as rare as stated, by the peaks of those that
+/// there were among `n` values: beyond the least of the highest ones, their heights are taken as exponential.
+fn temper(mut peaks: Vec<f64>, n: usize, needed: f64) -> f64 {
+    peaks.sort_unstable_by(|a, b| b.total_cmp(a));
+    peaks.truncate(EXCURSIONS);
+    let (Some(highest), Some(least)) = (peaks.first(), peaks.last()) else { return 1.0 };
+    let (k, all) = (peaks.len() as f64, (n as f64).ln());
+    let excess = peaks.iter().map(|peak| peak - least).sum::<f64>() / k * (1.0 + EXCESS_Z / k.sqrt());
+    // One in so many values is as high as the highest; with few excursions, that says more.
+    let height = (least + excess * (needed + k.ln() - all).max(0.0)).max(highest * needed / all);
+    if height > needed { needed / height } else { 1.0 }
 }
 
 /// Number of hits and of values in each class.
@@ -151,7 +215,7 @@ impl ExceedanceDetector {
                 let gain = if hit { 1.0 + bet * (1.0 - bound) / bound } else { 1.0 - bet };
                 let restarts = cusum.capital <= 0.0;
                 cusum.since = if restarts { 1 } else { cusum.since.saturating_add(1) };
-                cusum.capital = cusum.capital.max(0.0) + gain.ln();
+                cusum.capital = cusum.capital.max(0.0) + level.temper * gain.ln();
             }
             recent.add(hit);
         }
@@ -181,13 +245,44 @@ mod tests {
     #[test]
     fn bounds_cover_what_was_seen_and_grow_with_the_memory() {
         let values = Noise::normal(1, 0.9).take(4000).collect::<Vec<_>>();
-        for level in ReferenceBounds::of(&values).0 {
+        for level in ReferenceBounds::of(&values, 0.0, 10.0).0 {
             let [none, few, some, many] = level.bounds;
             assert!(none < few && few < some && some <= many, "{level:?}");
         }
         let values = Noise::normal(1, 0.0).take(4000).collect::<Vec<_>>();
-        let [none, few, ..] = ReferenceBounds::of(&values).0[2].bounds;
+        let [none, few, ..] = ReferenceBounds::of(&values, 0.0, 10.0).0[2].bounds;
         assert!((none - few).abs() < 0.03 && none > 0.045, "without memory, hits say nothing about the next");
+    }
+
+    #[test]
+    fn evidence_is_tempered_where_hits_do_not_tell_the_memory() {
+        let least = |memory: f64, margin: f64| {
+            let values = Noise::normal(1, memory).take(5000).collect::<Vec<_>>();
+            let levels = ReferenceBounds::of(&values, margin, 10.0).0;
+            levels.into_iter().map(|level| level.temper).fold(1.0, f64::min)
+        };
+        let tempers = [least(0.0, 1.0), least(0.8, 0.25), least(0.95, 0.25)];
+        assert!(tempers[0] > 0.99 && tempers[1] < 0.9 && tempers[2] < 0.6, "{tempers:?}");
+    }
+
+    #[test]
+    fn bounds_that_were_written_before_evidence_was_tempered_are_read() {
+        let values = Noise::normal(1, 0.95).take(1000).collect::<Vec<_>>();
+        let mut written = serde_json::to_value(ReferenceBounds::of(&values, 0.25, 10.0)).unwrap();
+        for level in written.as_array_mut().unwrap() {
+            level.as_object_mut().unwrap().remove("temper").unwrap();
+        }
+        let read: ReferenceBounds = serde_json::from_value(written).unwrap();
+        assert_eq!(read, ReferenceBounds::untempered(&values));
+    }
+
+    #[test]
+    fn excursions_are_extrapolated_to_the_evidence_that_is_needed() {
+        assert!((temper(Vec::new(), 1000, 10.0) - 1.0).abs() < 1e-12);
+        assert!((temper(vec![0.5; 20], 1000, 10.0) - 1.0).abs() < 1e-12, "low ones change nothing");
+        // One as high as what is needed in a thousandth of the values between alarms: half as much again.
+        let one = temper(vec![10.0], 1000, 1000_f64.ln() * 1.5);
+        assert!((one - 1000_f64.ln() / 10.0).abs() < 1e-12, "{one}");
     }
 
     #[test]
@@ -203,7 +298,7 @@ mod tests {
     #[test]
     fn evidence_grows_after_a_change_and_not_before() {
         let values = Noise::normal(2, 0.5).take(3000).collect::<Vec<_>>();
-        let reference = ReferenceBounds::of(&values[..2000]);
+        let reference = ReferenceBounds::of(&values[..2000], 0.5, 14.0);
         let mut detector = ExceedanceDetector::default();
         let before = values[2000..].iter().map(|value| detector.take(*value, 0.5, &reference));
         assert!(before.fold(0.0, f64::max) < 6.0);

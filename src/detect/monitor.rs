@@ -95,12 +95,18 @@ pub struct SeriesMonitor {
     better: ExceedanceDetector,
     standing: Option<Standing>,
     ended: Option<EndedRegression>,
+    /// Number of values in a row that were older than others.
+    #[serde(default)]
+    late: usize,
 }
 
 impl SeriesMonitor {
     /// Takes a value at a time in milliseconds since the epoch; returns the change that it shows. A value that is
-    /// older than the one before it, or not valid, is left out.
+    /// older than those before it, or not valid, is left out.
     pub fn take(&mut self, at: i64, value: f64, rules: &MonitorRules) -> Option<DetectedChange> {
+        if rules.measure.badness(value).is_none() || self.is_late(at) {
+            return None;
+        }
         let (at, value) = self.merger.merge(at, value, rules)?;
         let badness = rules.measure.badness(value)?;
         if self.entries.back().is_some_and(|last| last.0 > at) {
@@ -111,18 +117,51 @@ impl SeriesMonitor {
         self.entries.push_back(entry);
         self.current += 1;
         let is_old = |first: &TimedBadness| at - first.0 > MAX_AGE;
-        while self.entries.len() > MAX_ENTRIES
-            || (self.entries.len() > MIN_KEPT && self.entries.front().is_some_and(is_old))
-        {
+        // Two for each new one, so that a clock that is wrong for a few runs does not take all of them.
+        for _ in 0..2 {
+            if self.entries.len() > MIN_KEPT && self.entries.front().is_some_and(is_old) {
+                self.entries.pop_front();
+            }
+        }
+        while self.entries.len() > MAX_ENTRIES {
             self.entries.pop_front();
         }
         self.current = self.current.min(self.entries.len());
         let told = self.test(entry, rules).or_else(|| self.accept(at, rules));
         self.until_refit = self.until_refit.saturating_sub(1);
         if self.until_refit == 0 && self.has_history(rules) {
-            self.refit();
+            self.refit(rules);
         }
         told
+    }
+
+    /// Whether a value is left out because later ones are known: a clock is wrong now, or was when those came. Once more
+    /// values in a row say so than there are later ones, it was, and those are forgotten.
+    fn is_late(&mut self, at: i64) -> bool {
+        let is_later = |entry: &&TimedBadness| entry.0 > at;
+        let later = self.entries.iter().rev().take_while(is_later).count();
+        let all_later = later + usize::from(self.merger.is_open_after(at));
+        if all_later == 0 {
+            self.late = 0;
+            return false;
+        }
+        self.late += 1;
+        if self.late <= all_later {
+            return true;
+        }
+        self.late = 0;
+        self.merger = SlotMerger::default();
+        self.entries.truncate(self.entries.len() - later);
+        self.current = self.current.saturating_sub(later);
+        self.hours.forget_after(at);
+        if let Some(standing) = &mut self.standing {
+            (standing.since, standing.told_at) = (standing.since.min(at), standing.told_at.min(at));
+        }
+        if let Some(ended) = &mut self.ended {
+            (ended.since, ended.at) = (ended.since.min(at), ended.at.min(at));
+        }
+        self.until_refit = 0;
+        false
     }
 
     /// The regression that stands: since when in milliseconds since the epoch, and the ratio of the present to the
@@ -205,7 +244,8 @@ impl SeriesMonitor {
         let before: Vec<f64> = self.prior.iter().chain(known).copied().collect();
         let before = before.get(before.len().saturating_sub(MAX_PRIOR)..)?.to_vec();
         let size = change_size(rules.measure, &before, after)?;
-        if size.mid.abs() < rules.measure.shift(rules.min_change) {
+        // With a long memory, what looks like a step of that size may be none.
+        if size.mid.abs() < rules.measure.shift(rules.min_change) || size.may_be_none() {
             return None;
         }
         let level = rules.measure.typical(&before)?;
@@ -261,7 +301,7 @@ impl SeriesMonitor {
             }
         };
         self.usual = None;
-        self.refit();
+        self.refit(rules);
         told(kind)
     }
 
@@ -278,7 +318,7 @@ impl SeriesMonitor {
     }
 
     /// Reads anew what is usual. Values that are under suspicion are left out, as long as they are the lesser part.
-    fn refit(&mut self) {
+    fn refit(&mut self, rules: &MonitorRules) {
         let suspicious = [&self.worse, &self.better]
             .into_iter()
             .filter(|detector| detector.evidence() > SUSPICIOUS)
@@ -300,7 +340,9 @@ impl SeriesMonitor {
             return;
         }
         let mirrored: Vec<f64> = reference.iter().map(|value| -value).collect();
-        let (worse, better) = (ReferenceBounds::of(&reference), ReferenceBounds::of(&mirrored));
+        let (margin, needed) = (rules.measure.shift(rules.min_change), rules.values_per_false_alarm.ln());
+        let bounds = |values: &[f64]| ReferenceBounds::of(values, margin, needed);
+        let (worse, better) = (bounds(&reference), bounds(&mirrored));
         self.usual = Some(UsualBounds { worse, better });
     }
 }

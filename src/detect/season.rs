@@ -73,9 +73,21 @@ impl HourlyMedians {
                 if let Some((closed, values)) = open.replace((hour, vec![value])) {
                     self.close(closed, &values);
                 }
-                self.hours = self.hours.split_off(&(hour - KEPT));
+                // Two for each new one, so that a clock that is wrong for a few runs does not take all of them.
+                for _ in 0..2 {
+                    if self.hours.first_key_value().is_some_and(|(first, _)| *first < hour - KEPT) {
+                        self.hours.pop_first();
+                    }
+                }
             }
         }
+    }
+
+    /// Forgets all that came after a time in milliseconds since the epoch.
+    pub(super) fn forget_after(&mut self, at: i64) {
+        let hour = at.div_euclid(HOUR_MS);
+        self.hours.split_off(&hour);
+        self.open.take_if(|(open, _)| *open > hour);
     }
 
     fn close(&mut self, hour: i64, values: &[f64]) {

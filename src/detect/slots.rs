@@ -32,6 +32,11 @@ impl SlotMerger {
         let (over, values) = self.slot.replace((start, vec![value]))?;
         Some((over + rules.slot - 1, rules.measure.typical(&values)?))
     }
+
+    /// Whether the present slot begins after a time in milliseconds.
+    pub(super) fn is_open_after(&self, at: i64) -> bool {
+        self.slot.as_ref().is_some_and(|(start, _)| *start > at)
+    }
 }
 
 #[cfg(test)]

@@ -37,6 +37,13 @@ pub(super) struct ChangeSize {
     pub(super) high: f64,
 }
 
+impl ChangeSize {
+    /// Whether the interval has the size of nothing.
+    pub(super) fn may_be_none(self) -> bool {
+        self.low <= 0.0 && self.high >= 0.0
+    }
+}
+
 /// The point at which a step explains the values best, by least squares of the clipped values. Its interval has all
 /// points that are nearly as likely, with the variance inflated by the memory of the noise. `None` if there are too few
 /// values.
@@ -78,13 +85,18 @@ fn centered(values: &[f64]) -> Vec<f64> {
     values.iter().map(|value| value - mean).collect()
 }
 
-/// By how much the memory of noise around zero inflates the variance of its mean: that of an autoregression of first
-/// order.
+/// By how much the memory of noise around zero inflates the variance of its mean: one and twice the sum of its
+/// autocorrelations until they cannot be told from none (after C. Geyer, "Practical Markov chain Monte Carlo", Statistical
+/// Science 7, 1992).
 fn memory_factor(noise: &[f64]) -> f64 {
-    let squares: f64 = noise.iter().map(|value| value * value).sum();
-    let products: f64 = noise.iter().zip(noise.iter().skip(1)).map(|(a, b)| a * b).sum();
-    let memory = if squares > 0.0 { (products / squares).clamp(0.0, 0.9) } else { 0.0 };
-    (1.0 + memory) / (1.0 - memory)
+    let product = |lag: usize| noise.iter().zip(noise.iter().skip(lag)).map(|(a, b)| a * b).sum::<f64>();
+    let squares = product(0);
+    if squares <= 0.0 {
+        return 1.0;
+    }
+    let vanishing = 2.0 / (noise.len() as f64).sqrt();
+    let lags = (1..=noise.len() / 4).map(|lag| product(lag) / squares).take_while(|part| *part > vanishing);
+    1.0 + 2.0 * lags.sum::<f64>()
 }
 
 /// How much more `after` is than `before`: of shares the difference of means, otherwise the median of all differences
@@ -147,6 +159,27 @@ mod tests {
             assert!(points > 0.90, "{memory} {points}");
             assert!(sizes > 0.88, "{memory} {sizes}");
         }
+    }
+
+    #[test]
+    fn the_memory_of_noise_is_all_of_it() {
+        // Of an autoregression of first order, it is (1 + memory) / (1 - memory).
+        for (memory, low, high) in [(0.0, 0.99, 1.2), (0.5, 2.6, 3.4), (0.8, 7.5, 10.5), (0.95, 25.0, 50.0)] {
+            let values: Vec<f64> = Noise::normal(4, memory).take(20_000).collect();
+            let factor = memory_factor(&values);
+            assert!((low..high).contains(&factor), "{memory} {factor}");
+        }
+        // A hidden state is remembered for longer than the value before tells.
+        let levels: Vec<f64> = Noise::normal(4, 0.95).take(20_000).map(f64::signum).collect();
+        let factor = memory_factor(&centered(&levels));
+        assert!(factor > 14.0, "{factor}");
+        assert!((memory_factor(&[0.0; 9]) - 1.0).abs() < 1e-12 && (memory_factor(&[]) - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn what_has_nothing_in_its_interval_may_be_none() {
+        let may_be = |low, high| ChangeSize { low, mid: f64::midpoint(low, high), high }.may_be_none();
+        assert_eq!([may_be(0.1, 0.2), may_be(-0.1, 0.2), may_be(-0.2, -0.1)], [false, true, false]);
     }
 
     #[test]

@@ -186,11 +186,35 @@ fn memory_is_bounded_and_bad_values_are_left_out() {
         monitor.take(n * MINUTE, (0.05 * noise.next().unwrap()).exp(), &rules);
     }
     assert_eq!(monitor.entries.len(), MAX_ENTRIES);
-    let before = monitor.clone();
+    let mut before = monitor.clone();
     assert_eq!(monitor.take(0, 1.0, &rules), None, "older than what is known");
+    before.late = 1;
     assert_eq!(monitor.take(i64::MAX / 2, f64::NAN, &rules), None);
     assert_eq!(monitor.take(i64::MAX / 2, -1.0, &rules), None);
     assert_eq!(monitor, before);
+}
+
+#[test]
+fn a_clock_that_was_wrong_for_some_runs_does_not_silence_the_rest() {
+    let values = levels(Measure::Time, &[(80, 0.2), (8, 0.26)]);
+    let wrong = 2000..2003;
+    for (slot, offset) in
+        [(0, 0), (0, 400 * DAY), (0, 2 * DAY), (0, -400 * DAY), (HOUR, 400 * DAY), (HOUR, -400 * DAY)]
+    {
+        let rules = MonitorRules { slot, ..rules(Measure::Time) };
+        let moved = |(n, (at, value)): (usize, &(i64, f64))| {
+            (if wrong.contains(&n) { at + offset } else { *at }, *value)
+        };
+        let values: Vec<_> = values.iter().enumerate().map(moved).collect();
+        let (monitor, told) = told(&values, &rules);
+        assert_eq!(kinds(&told), [ChangeKind::Regressed], "{slot} {offset}: {told:?}");
+        assert!((told[0].time.at - 20 * DAY).abs() < 6 * HOUR, "{slot} {offset}: {told:?}");
+        let newest = monitor.entries.back().unwrap().0;
+        assert!(values.last().unwrap().0 - newest <= HOUR, "{slot} {offset}: {newest}");
+        assert!(monitor.entries.iter().is_sorted_by_key(|entry| entry.0), "{slot} {offset}");
+        let kept = if slot == 0 { 3000 } else { 500 };
+        assert!(monitor.entries.len() > kept, "{slot} {offset}: {}", monitor.entries.len());
+    }
 }
 
 #[test]

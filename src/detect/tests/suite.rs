@@ -12,7 +12,7 @@ const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
 
-/// Kinds of series. The spread of the noise is 5% of the value.
+/// Kinds of series. The spread of the noise is 5% of the value, where nothing else is said.
 #[derive(Clone, Copy, Debug, PartialEq, VariantArray)]
 enum Kind {
     /// Runs know nothing of each other.
@@ -21,12 +21,22 @@ enum Kind {
     Memory50,
     /// Each run remembers four fifths of it.
     Memory80,
+    /// Each run remembers 95% of it.
+    Memory95,
     /// Days and nights that differ by 30%, weekends without, and a memory of one half.
     Daily,
     /// A fifth of the runs is missing, and once a week eight hours of them.
     Gaps,
     /// Tails as heavy as those of a t distribution with three degrees of freedom, and a memory of one half.
     Heavy,
+    /// Runs that differ by 20%, four times what is told, and remember four fifths of it.
+    Noisy80,
+    /// Runs that differ by 20% and remember 95% of it.
+    Noisy95,
+    /// Two levels, 0.2 and 0.3 seconds, by a hidden state with a memory of four fifths.
+    TwoLevels,
+    /// The same with a memory of 95%.
+    TwoLevels95,
     /// Shares of failures: one request in a run, of which 1% fails.
     Failures,
 }
@@ -39,7 +49,8 @@ impl Kind {
     fn noise(self, seed: u64) -> Noise {
         match self {
             Self::Memory50 | Self::Daily => Noise::normal(seed, 0.5),
-            Self::Memory80 => Noise::normal(seed, 0.8),
+            Self::Memory80 | Self::Noisy80 | Self::TwoLevels => Noise::normal(seed, 0.8),
+            Self::Memory95 | Self::Noisy95 | Self::TwoLevels95 => Noise::normal(seed, 0.95),
             Self::Heavy => Noise::heavy(seed, 0.5),
             Self::Independent | Self::Gaps | Self::Failures => Noise::normal(seed, 0.0),
         }
@@ -89,6 +100,8 @@ impl Iterator for Simulation {
             let value = match self.kind {
                 Kind::Failures => f64::from(u8::from(draw < 0.01 + changed)),
                 Kind::Daily => 0.3 * (0.3 * daily_curve(at) + 0.05 * noise).exp() * (1.0 + changed),
+                Kind::Noisy80 | Kind::Noisy95 => 0.3 * (0.2 * noise).exp() * (1.0 + changed),
+                Kind::TwoLevels | Kind::TwoLevels95 => (1.0 + changed) * if noise > 0.0 { 0.3 } else { 0.2 },
                 _ => 0.3 * (0.05 * noise).exp() * (1.0 + changed),
             };
             return Some((at, value));
@@ -185,10 +198,13 @@ fn median_runs(runs: &mut [i64]) -> i64 {
 
 #[test]
 fn unchanged_series_give_no_more_alarms_than_stated() {
-    // 360 days of runs every half an hour: 4 are stated.
+    // 360 days of runs every half an hour: 4 are stated for each series. Where there are some, it takes more than one.
     for kind in Kind::VARIANTS {
-        let [_, later, _] = false_alarms(*kind, 5, 21 + 360, 30 * MINUTE, 1);
-        assert!(later <= 4, "{kind:?}: {later}");
+        let exceeds = matches!(kind, Kind::Noisy80 | Kind::Noisy95 | Kind::TwoLevels | Kind::TwoLevels95);
+        let series = if exceeds { 3 } else { 1 };
+        let later = |seed| false_alarms(*kind, seed, 21 + 360, 30 * MINUTE, 1)[1];
+        let later: u32 = (5..8).take(series).map(later).sum();
+        assert!(later as usize <= 4 * series, "{kind:?}: {later}");
     }
 }
 
