@@ -115,7 +115,7 @@ impl MetricsExport {
                 tick += self.interval;
             }
             next = match sent {
-                Sent::Done => {
+                Sent::Done | Sent::Rejected => {
                     backoff.reset();
                     tick
                 }
