@@ -6,15 +6,16 @@ use crate::cpu_pool::CpuPool;
 use crate::engine::dispatch::Precise;
 use crate::engine::{self, Deps, Engine};
 use crate::event::{Ledger, Pair};
-use crate::fact::Sink;
+use crate::fact::{Fact, Sink, SubjectNews, incident_news};
 use crate::files::Files;
+use crate::plan::webhook::WebhookIncident;
 use crate::plan::{Fingerprint, Plan, StateOptions, Target};
 use crate::state::{
     BudgetLedger, EarlierEvents, Restored, RetentionLimits, SavedMinute, SavedModel, SavedRun, SavedWatch,
-    StateKeeper, WriteResult,
+    StateKeeper, TimelineEvent, WriteResult,
 };
 use anyhow::{Context as _, anyhow};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -140,6 +141,21 @@ pub(super) fn memory(plan: &Plan, report: impl Fn(WriteResult) + Send + 'static)
     Ok(Memory { ledger, keeper: Some(keeper), runs, minutes, models, watches, earlier })
 }
 
+/// The incidents that went on when an earlier process ended. Those of runs are in its runs, newest first: the last one of
+/// each pair that says something.
+pub(super) fn earlier_troubles(earlier: &EarlierEvents, runs: &[SavedRun]) -> Vec<WebhookIncident> {
+    let mut said = HashSet::new();
+    let of_runs = runs.iter().flat_map(|SavedRun { summary, tally, .. }| {
+        incident_news(&Fact::RunEnded { summary: Arc::clone(summary), tally: Arc::clone(tally) })
+    });
+    let of_runs = of_runs.filter_map(|news| match news {
+        SubjectNews::State(incident) => said.insert(incident.key()).then_some(incident),
+        SubjectNews::Unknown(_) => None,
+    });
+    let events = earlier.open.iter().filter_map(TimelineEvent::trouble);
+    events.chain(of_runs.filter(|incident| incident.firing)).collect()
+}
+
 /// The threads for CPU-bound work of a process: one pool for the engine and all clients.
 pub(super) fn cpu_pool() -> anyhow::Result<CpuPool> {
     CpuPool::start().context("cannot start the threads that render and check")
@@ -163,4 +179,40 @@ pub(super) fn engine(
     let (wall, handle) = (engine::system(), traffic);
     let deps = Deps { sink, ledger, callers, dispatcher, cpu_pool, wall, handle, overrun };
     Ok(Engine::new(plan, deps)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{RunResult, RunSummary};
+    use crate::testing::{run, small_plan};
+
+    #[test]
+    fn the_last_run_of_a_pair_that_says_something_tells_whether_it_is_in_trouble() {
+        let of = |results: &[RunResult]| {
+            let pair = small_plan().pairs[0].pair.clone();
+            let saved = |result: &RunResult| SavedRun {
+                summary: Arc::new(RunSummary {
+                    run: run(&pair),
+                    started: std::time::UNIX_EPOCH,
+                    ended: std::time::UNIX_EPOCH,
+                    result: *result,
+                    reason: None,
+                    degraded: None,
+                    search: None,
+                    offered: 1,
+                    skipped: 0,
+                    ok: 1,
+                }),
+                tally: Arc::default(),
+                server: None,
+            };
+            let runs: Vec<_> = results.iter().map(saved).collect();
+            let troubles = earlier_troubles(&EarlierEvents::default(), &runs);
+            troubles.iter().map(|it| it.key()).collect::<Vec<_>>()
+        };
+        // Newest first.
+        assert_eq!(of(&[RunResult::Cancelled, RunResult::Failed, RunResult::Ok]), ["run/chat/llama"]);
+        assert_eq!(of(&[RunResult::Ok, RunResult::Failed]), [""; 0]);
+    }
 }

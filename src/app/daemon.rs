@@ -135,9 +135,10 @@ impl Daemon {
         let Memory { ledger, keeper, runs, minutes, models, watches, earlier } = memory(&plan, &store)?;
         store.attach_ledger(Arc::<BudgetLedger>::clone(&ledger));
         let (recent, history) = restored(&plan, &runs, &minutes);
+        let troubles = assembly::earlier_troubles(&earlier, &runs);
         let timeline = Timeline::new(&plan, earlier, keeper.clone(), engine::system());
         let export = export(&plan, &store, tap)?;
-        let webhook = IncidentWebhook::new(&plan, &store);
+        let webhook = IncidentWebhook::new(&plan, troubles, &store);
         let diagnosis = DiagnosisRecorder::of_daemon(&plan);
         let events = Arc::new(Events::default());
         let health = HealthPoller::new(Arc::clone(&plan));

@@ -41,6 +41,7 @@ pub(super) struct Signals {
 impl Signals {
     /// Replaces the default action of the signals, which ends the process. Needs a runtime.
     pub(super) fn install() -> io::Result<Self> {
+        survive_file_limits()?;
         let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         Ok(Self { terminate, interrupt, hangup: None })
     }
@@ -86,6 +87,13 @@ impl Signals {
             }
         }
     }
+}
+
+/// Lets a write beyond the limit on the size of a file (`ulimit -f`) fail with an error as on a full disk. By default, the
+/// signal about it ends the process without a word.
+fn survive_file_limits() -> io::Result<()> {
+    // The signal keeps its new action when nobody listens.
+    signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
 }
 
 fn drain(stop: &ProcessSignals) {
@@ -143,6 +151,13 @@ mod tests {
         until_overdue(&stop, GRACE, async || signals.recv().await.unwrap()).await;
         drop(kept);
         (began.elapsed(), stop)
+    }
+
+    #[tokio::test]
+    async fn a_limit_on_the_size_of_files_ends_no_process() {
+        use rustix::process::{Signal, getpid, kill_process};
+        survive_file_limits().unwrap();
+        kill_process(getpid(), Signal::XFSZ).unwrap();
     }
 
     #[tokio::test(start_paused = true)]

@@ -347,7 +347,7 @@ pub(super) struct Free(pub(super) Mutex<Vec<Spend>>);
 
 impl Ledger for Free {
     fn reserve(&self, pair: &Pair, most: Spend, margin: Spend) -> Result<Hold, Exhausted> {
-        Ok(Hold { profile: Arc::clone(&pair.profile), reserved: most + margin, at: 0, number: 0 })
+        Ok(Hold { profile: Arc::clone(&pair.profile), reserved: most + margin, number: 0 })
     }
 
     fn settle(&self, _: Hold, actual: Spend) {

@@ -144,9 +144,8 @@ pub struct Hold {
     pub profile: Arc<str>,
     /// What was reserved.
     pub reserved: Spend,
-    /// When it was reserved, in seconds since the epoch: it is settled in the period that it was taken from.
-    pub at: i64,
-    /// Its number in the ledger, used to determine whether it has been recorded; 0 if no budget counts it.
+    /// Its number in the ledger, which tells whether it has been recorded, and in which budgets and periods it counts; 0 if
+    /// in none.
     pub number: u64,
 }
 

@@ -59,9 +59,6 @@ struct Book {
     /// The number of parts that the budget is divided into, of which this is one.
     shards: u32,
     periods: BudgetPeriods,
-    /// Holds taken up to this second are older than the book and are not settled in it. A hold taken within
-    /// the same second may be missed because of this; it then stays spent.
-    after: i64,
     /// Whether the budget is in the plan. If not, it neither limits anything nor is shown, but is kept until
     /// its period ends, so that what was spent is not forgotten when a budget is removed temporarily.
     planned: bool,
@@ -99,7 +96,7 @@ impl BudgetLedger {
     pub fn restored(plan: &Plan, saved: Option<Vec<SavedBudget>>, wall: WallClock) -> Self {
         let now = wall();
         let is_known = saved.is_some();
-        let mut all = Book::all_restored(saved.unwrap_or_default(), now);
+        let mut all = Book::all_restored(saved.unwrap_or_default(), now, 0);
         for (scope, part) in planned(plan) {
             match all.iter_mut().find(|book| book.scope == scope) {
                 Some(book) => {
@@ -116,7 +113,7 @@ impl BudgetLedger {
                     }
                     book.change(part, now);
                 }
-                None => all.push(Book::open(scope, part, now, i64::MIN)),
+                None => all.push(Book::open(scope, part, now, 0)),
             }
         }
         all.retain(Book::counts);
@@ -130,14 +127,14 @@ impl BudgetLedger {
     /// carried over to a new kind of period or another time zone.
     fn plan_changed(&self, plan: &Plan) {
         let mut books = self.books();
-        let now = books.last;
+        let (now, reservations) = (books.last, books.reservations);
         for book in &mut books.all {
             book.planned = false;
         }
         for (scope, part) in planned(plan) {
             match books.all.iter_mut().find(|book| book.scope == scope) {
                 Some(book) => book.change(part, now),
-                None => books.all.push(Book::open(scope, part, now, now.as_second())),
+                None => books.all.push(Book::open(scope, part, now, reservations)),
             }
         }
         // In the same order as in a new ledger: the agent's first, then by name.
@@ -148,8 +145,8 @@ impl BudgetLedger {
     /// Adds what the state file says was spent, which could not be read when the process started.
     pub(super) fn learn(&self, saved: Vec<SavedBudget>) {
         let mut books = self.books();
-        let now = books.last;
-        for mut found in Book::all_restored(saved, now) {
+        let (now, reservations) = (books.last, books.reservations);
+        for mut found in Book::all_restored(saved, now, reservations) {
             match books.all.iter_mut().find(|book| book.scope == found.scope) {
                 Some(book) => {
                     found.change(BudgetPart { budget: book.budget.clone(), of: book.shards }, now);
@@ -200,7 +197,6 @@ impl Ledger for BudgetLedger {
         let profile = &pair.profile;
         let (bound, reserved) = (Amounts::of(most), Amounts::of(most + margin));
         let mut books = self.books();
-        let at = books.last.as_second();
         let unrecorded = self.recording.has_failed();
         if let Err(exhausted) = books.check(profile, bound, unrecorded) {
             books.asked.refused(pair, bound);
@@ -215,7 +211,7 @@ impl Ledger for BudgetLedger {
             book.periods.spend(reserved);
             counted = true;
         }
-        let hold = |number| Hold { profile: Arc::clone(profile), reserved: most + margin, at, number };
+        let hold = |number| Hold { profile: Arc::clone(profile), reserved: most + margin, number };
         if !counted {
             // Where no budget counts it, there is nothing to record, and nothing to wait for.
             return Ok(hold(0));
@@ -249,12 +245,9 @@ impl Ledger for BudgetLedger {
     fn settle(&self, hold: Hold, actual: Spend) {
         let (reserved, actual) = (Amounts::of(hold.reserved), Amounts::of(actual));
         let mut books = self.books();
-        let Ok(at) = Timestamp::from_second(hold.at) else { return };
         for book in books.all.iter_mut().filter(|book| book.covers(&hold.profile)) {
-            // A reservation from an earlier period is settled in that one.
-            if hold.at > book.after {
-                book.periods.settle(book.budget.period_start(at), hold.number, reserved, actual);
-            }
+            // A reservation from an earlier period is settled in that one, and one from before the book in none.
+            book.periods.settle(hold.number, reserved, actual);
         }
         let counted = !books.all.is_empty();
         drop(books);
@@ -271,30 +264,38 @@ impl Ledger for BudgetLedger {
 }
 
 impl Book {
-    fn open(scope: BudgetScope, part: BudgetPart, now: Timestamp, after: i64) -> Self {
+    /// Opens it after this number of reservations, which are not part of it.
+    fn open(scope: BudgetScope, part: BudgetPart, now: Timestamp, reservations: u64) -> Self {
         let BudgetPart { budget, of: shards } = part;
-        let periods = BudgetPeriods::begin(budget.period_start(now));
-        Self { scope, budget, shards, periods, after, planned: true }
+        let periods = BudgetPeriods::begin(budget.period_start(now), reservations);
+        Self { scope, budget, shards, periods, planned: true }
     }
 
-    /// Restores saved budgets. None of them is in the plan yet.
-    fn all_restored(saved: Vec<SavedBudget>, now: Timestamp) -> Vec<Self> {
+    /// Restores saved budgets after this number of reservations, which are not part of them. None of them is in the plan
+    /// yet.
+    fn all_restored(saved: Vec<SavedBudget>, now: Timestamp, reservations: u64) -> Vec<Self> {
         let mut scopes: BTreeMap<BudgetScope, Vec<SavedBudget>> = BTreeMap::new();
         for saved in saved {
             scopes.entry(saved.scope.clone()).or_default().push(saved);
         }
-        scopes.into_iter().filter_map(|(scope, saved)| Self::restored(scope, saved, now)).collect()
+        let restored = |(scope, saved)| Self::restored(scope, saved, now, reservations);
+        scopes.into_iter().filter_map(restored).collect()
     }
 
     /// Restores the periods of a budget. How the clock got from the last one to the present is not known.
-    fn restored(scope: BudgetScope, saved: Vec<SavedBudget>, now: Timestamp) -> Option<Self> {
+    fn restored(
+        scope: BudgetScope,
+        saved: Vec<SavedBudget>,
+        now: Timestamp,
+        reservations: u64,
+    ) -> Option<Self> {
         let SavedBudget { period, timezone, shards, .. } = saved.last()?.clone();
         let budget = Budget { period, timezone, requests: None, tokens: None, cost: None };
         let same_kind = saved.into_iter().filter(|it| it.period == period && it.timezone == budget.timezone);
-        let periods = same_kind.map(|it| PeriodSpend::new(it.start, it.spent, it.beside)).collect();
-        let mut periods = BudgetPeriods::from_saved(periods)?;
-        periods.show(budget.period_start(now), true, 0);
-        Some(Self { scope, budget, shards, periods, after: i64::MIN, planned: false })
+        let periods = same_kind.map(|it| PeriodSpend::new(it.start, it.spent, it.beside, reservations));
+        let mut periods = BudgetPeriods::from_saved(periods.collect(), reservations)?;
+        periods.show(budget.period_start(now), true, reservations);
+        Some(Self { scope, budget, shards, periods, planned: false })
     }
 
     /// Whether it is in the plan, or would be missed if it came back.
@@ -311,7 +312,7 @@ impl Book {
             self.periods.map(|amount| amount.saturating_mul(before).div_ceil(now));
         }
         if (budget.period, &budget.timezone) != (self.budget.period, &self.budget.timezone) {
-            self.periods.convert(budget.period_start(now));
+            self.periods.convert(budget.period_start(now), budget.period_end(now));
         }
         (self.budget, self.shards) = (budget, of);
         self.planned = true;

@@ -192,11 +192,14 @@ impl StateFile {
         self.place.check().map_err(|what| StateError::Unwritable { path: self.path.clone(), what })
     }
 
-    /// Closes a file that is not in its place, so that the path can be opened again.
-    pub(super) fn abandon(self) {
+    /// Closes a file that is not in its place, so that the path can be opened again. Returns whether it is the database
+    /// that is not there, and not only its log.
+    pub(super) fn abandon(self) -> bool {
         let Self { db, place, .. } = self;
+        let is_gone = !place.has_database();
         drop(db);
         place.clear();
+        is_gone
     }
 
     /// The budgets as last written.

@@ -317,8 +317,10 @@ impl Writer {
     fn turn(&mut self, stop: bool) -> Result<(), StateError> {
         if let Some(error) = self.file.as_ref().and_then(|file| file.check_place().err()) {
             self.failed(&error);
-            if let Some(file) = self.file.take() {
-                file.abandon();
+            if let Some(file) = self.file.take()
+                && file.abandon()
+            {
+                self.counted.replaced();
             }
         }
         if self.file.is_none() {
@@ -342,7 +344,7 @@ impl Writer {
     fn open(&mut self) -> Result<(), StateError> {
         let mut file = StateFile::open(&self.path, self.kept)?;
         file.close_events()?;
-        self.counted.opened(file.budgets()?, &self.ledger);
+        self.counted.opened(&self.path, file.budgets()?, &self.ledger);
         self.file = Some(file);
         Ok(())
     }

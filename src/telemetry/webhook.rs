@@ -25,6 +25,9 @@ use transport::{WebhookSettings, WebhookTransport};
 /// Capacity of the queue.
 const CAPACITY: Capacity = Capacity { items: 1024, bytes: 4 << 20 };
 
+/// Minimum time before a message that was dropped is told again.
+const TELL_AGAIN: Duration = Duration::from_secs(1);
+
 /// Receives facts, and tells their incidents. Without a webhook in the config, it does nothing.
 pub struct IncidentWebhook {
     tracker: Mutex<IncidentTracker>,
@@ -53,9 +56,9 @@ impl Weigh for Arc<WebhookIncident> {
 }
 
 impl IncidentWebhook {
-    /// Creates the sink and its task. Nothing is sent before [`WebhookTask::run`]. Its counters become part of the
-    /// store's metrics while there is a webhook.
-    pub fn new(plan: &Arc<Plan>, store: &Store) -> (Arc<Self>, WebhookTask) {
+    /// Creates the sink and its task. Nothing is sent before [`WebhookTask::run`]. `earlier` is what went on when an earlier
+    /// process ended, which may have told it. Its counters become part of the store's metrics while there is a webhook.
+    pub fn new(plan: &Arc<Plan>, earlier: Vec<WebhookIncident>, store: &Store) -> (Arc<Self>, WebhookTask) {
         let stats = Arc::clone(store.export_stats());
         let (queue, intake) = queue(Signal::Webhook, CAPACITY, &stats);
         let (settings, in_force) = watch::channel(WebhookSettings::default());
@@ -63,7 +66,11 @@ impl IncidentWebhook {
         let transport = WebhookTransport::new(in_force);
         let exporter =
             Exporter::new(Signal::Webhook, transport, Arc::clone(&stats), ShutdownDeadline::new(ordered));
-        let tracker = Mutex::new(IncidentTracker::new(Arc::clone(plan)));
+        let mut tracker = IncidentTracker::new(Arc::clone(plan));
+        for incident in tracker.resume(earlier, SystemTime::now()) {
+            queue.push(Arc::new(incident));
+        }
+        let tracker = Mutex::new(tracker);
         let webhook = Arc::new(Self { tracker, settings, queue, stats, held: Notify::new(), stop });
         webhook.plan_is(plan);
         (Arc::clone(&webhook), WebhookTask { webhook, intake, exporter })
@@ -96,7 +103,7 @@ impl IncidentWebhook {
         for news in news {
             // With the lock held, so that messages about a subject keep their order.
             if let Some(incident) = tracker.take(news, Instant::now(), webhook.min_interval) {
-                self.queue.push(Arc::new(incident));
+                self.push(&mut tracker, incident);
             }
         }
         self.held.notify_one();
@@ -106,8 +113,38 @@ impl IncidentWebhook {
     fn release(&self) {
         let mut tracker = self.lock();
         for incident in tracker.due(Instant::now()) {
-            self.queue.push(Arc::new(incident));
+            self.push(&mut tracker, incident);
         }
+    }
+
+    /// Queues the ends that are held: no later process would know that their trouble was told.
+    fn release_ends(&self) {
+        let mut tracker = self.lock();
+        for incident in tracker.held_ends(Instant::now()) {
+            self.push(&mut tracker, incident);
+        }
+    }
+
+    fn push(&self, tracker: &mut IncidentTracker, incident: Arc<WebhookIncident>) {
+        if !self.queue.push(Arc::clone(&incident)) {
+            self.untold(tracker, &incident);
+        }
+    }
+
+    /// A message was delivered, or dropped.
+    fn ended(&self, incident: &Arc<WebhookIncident>, delivered: bool) {
+        let mut tracker = self.lock();
+        if delivered {
+            tracker.delivered(incident);
+        } else {
+            self.untold(&mut tracker, incident);
+        }
+    }
+
+    /// What was not delivered is not told, and is told again if it still stands.
+    fn untold(&self, tracker: &mut IncidentTracker, incident: &Arc<WebhookIncident>) {
+        let interval = self.settings.borrow().webhook.as_ref().map(|webhook| webhook.min_interval);
+        tracker.dropped(incident, Instant::now() + interval.unwrap_or_default().max(TELL_AGAIN));
     }
 
     fn lock(&self) -> MutexGuard<'_, IncidentTracker> {
@@ -133,8 +170,8 @@ impl Sink for IncidentWebhook {
 }
 
 impl WebhookTask {
-    /// Sends messages until [`IncidentWebhook::shutdown`] and its flush. What is held then is not told: an agent that
-    /// starts again tells what still stands. Dropping the future stops it at once.
+    /// Sends messages until [`IncidentWebhook::shutdown`] and its flush. Of what is held then, only ends are told: an agent
+    /// that starts again tells what still stands. Dropping the future stops it at once.
     pub async fn run(mut self) {
         let mut stop = self.exporter.stop.clone();
         loop {
@@ -149,13 +186,18 @@ impl WebhookTask {
                 }
                 () = self.webhook.held.notified() => continue,
             };
-            for incident in batch {
-                self.exporter.ship(incident, 1).await;
-            }
+            self.ship(batch).await;
         }
+        self.webhook.release_ends();
         self.intake.close();
-        for incident in self.intake.take_now(CAPACITY.items) {
-            self.exporter.ship(incident, 1).await;
+        let rest = self.intake.take_now(CAPACITY.items);
+        self.ship(rest).await;
+    }
+
+    async fn ship(&mut self, batch: Vec<Arc<WebhookIncident>>) {
+        for incident in batch {
+            let delivered = self.exporter.ship(Arc::clone(&incident), 1).await;
+            self.webhook.ended(&incident, delivered);
         }
     }
 }

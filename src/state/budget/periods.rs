@@ -8,6 +8,9 @@ use jiff::Timestamp;
 /// showed a year far away has no effect for long.
 const REMEMBERED: usize = 4;
 
+/// How many stretches of reservations a period remembers: a clock that goes to and fro makes one each time.
+const STRETCHES: usize = 8;
+
 /// What counts in one period.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PeriodSpend {
@@ -20,6 +23,18 @@ pub(super) struct PeriodSpend {
     pub(super) beside: Amounts,
     /// Number of the last reservation before `beside` began: the earlier ones are not part of it.
     since: u64,
+    /// Which reservations `own` has, oldest first.
+    taken: Vec<Stretch>,
+}
+
+/// The reservations that were made between two changes of the period. Their numbers tell where they count, and not when
+/// they were made: a clock may have been wrong then, and the periods may have been of another kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stretch {
+    /// The number of the last reservation before.
+    after: u64,
+    /// The number of the last one; `None` while more are made.
+    last: Option<u64>,
 }
 
 /// The present period and those that the clock showed before it.
@@ -30,25 +45,63 @@ pub(super) struct BudgetPeriods {
     others: Vec<PeriodSpend>,
 }
 
+impl Stretch {
+    fn has(&self, number: u64) -> bool {
+        number > self.after && self.last.is_none_or(|last| number <= last)
+    }
+}
+
 impl PeriodSpend {
-    pub(super) fn new(start: Timestamp, own: Amounts, beside: Amounts) -> Self {
-        Self { start, own, beside, since: 0 }
+    /// A period that is not shown, and has no reservation after the first `reservations`.
+    pub(super) fn new(start: Timestamp, own: Amounts, beside: Amounts, reservations: u64) -> Self {
+        Self { start, own, beside, since: reservations, taken: Vec::new() }
     }
 
     fn is_empty(&self) -> bool {
         self.own.plus(self.beside) == Amounts::default()
     }
+
+    fn has(&self, number: u64) -> bool {
+        self.taken.iter().any(|stretch| stretch.has(number))
+    }
+
+    /// It is shown, and has the reservations from here on.
+    fn shown(mut self, reservations: u64) -> Self {
+        self.taken.push(Stretch { after: reservations, last: None });
+        self.forget();
+        self
+    }
+
+    /// Another one is shown from here on.
+    fn hidden(mut self, reservations: u64) -> Self {
+        for stretch in &mut self.taken {
+            stretch.last.get_or_insert(reservations);
+        }
+        self.taken.retain(|stretch| stretch.last != Some(stretch.after));
+        self
+    }
+
+    /// Forgets the oldest stretches. Reservations in them that are not settled yet stay spent.
+    fn forget(&mut self) {
+        let beyond = self.taken.len().saturating_sub(STRETCHES);
+        for last in self.taken.drain(..beyond).filter_map(|stretch| stretch.last) {
+            // Nor are they taken for a part of what was spent besides.
+            self.since = self.since.max(last);
+        }
+    }
 }
 
 impl BudgetPeriods {
-    /// Nothing spent in this period, and none before it.
-    pub(super) fn begin(start: Timestamp) -> Self {
-        Self { present: PeriodSpend::new(start, Amounts::default(), Amounts::default()), others: Vec::new() }
+    /// Nothing spent in this period, and none before it. It has none of the first `reservations`.
+    pub(super) fn begin(start: Timestamp, reservations: u64) -> Self {
+        let present = PeriodSpend::new(start, Amounts::default(), Amounts::default(), reservations);
+        Self { present: present.shown(reservations), others: Vec::new() }
     }
 
-    /// The periods in the order in which they were shown, the present one last; `None` without any.
-    pub(super) fn from_saved(mut periods: Vec<PeriodSpend>) -> Option<Self> {
-        let present = periods.pop()?;
+    /// The periods in the order in which they were shown, the present one last; `None` without any. They have none of
+    /// the first `reservations`.
+    pub(super) fn from_saved(mut periods: Vec<PeriodSpend>, reservations: u64) -> Option<Self> {
+        let present = periods.pop()?.shown(reservations);
         Some(Self { present, others: periods })
     }
 
@@ -72,10 +125,10 @@ impl BudgetPeriods {
         }
     }
 
-    /// Replaces what was reserved in a period, wherever it counts.
-    pub(super) fn settle(&mut self, start: Timestamp, number: u64, reserved: Amounts, actual: Amounts) {
+    /// Replaces what was reserved under this number, wherever it counts.
+    pub(super) fn settle(&mut self, number: u64, reserved: Amounts, actual: Amounts) {
         for period in self.all_mut() {
-            if period.start == start {
+            if period.has(number) {
                 period.own = period.own.minus(reserved).plus(actual);
             } else if number > period.since {
                 period.beside = period.beside.minus(reserved).plus(actual);
@@ -101,18 +154,27 @@ impl BudgetPeriods {
                 let later = self.others.iter().chain([&self.present]).filter(|period| period.start > start);
                 let beside = later.fold(Amounts::default(), |sum, period| sum.plus(period.own));
                 let beside = if is_back { beside } else { Amounts::default() };
-                PeriodSpend { start, own: Amounts::default(), beside, since: reservations }
+                PeriodSpend::new(start, Amounts::default(), beside, reservations)
             }
         };
-        self.others.push(std::mem::replace(&mut self.present, next));
+        let before = std::mem::replace(&mut self.present, next.shown(reservations));
+        self.others.push(before.hidden(reservations));
         self.forget();
         !is_back && known.is_none()
     }
 
-    /// Counts what was spent in the present period in one of another kind. Of the others nothing is known then.
-    pub(super) fn convert(&mut self, start: Timestamp) {
+    /// Counts in a period of another kind what was spent in the present one, and in those that are part of it. Of others
+    /// of its kind nothing is known then.
+    pub(super) fn convert(&mut self, start: Timestamp, end: Timestamp) {
+        let mut taken = Vec::new();
+        for part in self.others.drain(..).filter(|period| period.start >= start && period.start < end) {
+            self.present.own = self.present.own.plus(part.own);
+            taken.extend(part.taken);
+        }
         self.present.start = start;
-        self.others.clear();
+        self.present.taken.extend(taken);
+        self.present.taken.sort_by_key(|stretch| stretch.after);
+        self.present.forget();
     }
 
     /// Applies a function to all amounts.
@@ -131,7 +193,8 @@ impl BudgetPeriods {
                 known.beside = known.beside.plus(period.beside);
                 continue;
             }
-            self.others.insert(0, period.clone());
+            // None of the reservations of this process is part of it.
+            self.others.insert(0, PeriodSpend { taken: Vec::new(), ..period.clone() });
         }
         self.forget();
     }

@@ -386,17 +386,24 @@ fn a_budget_that_is_away_for_a_while_comes_back_as_it_was() {
 
 #[test]
 fn a_hold_from_before_a_budget_gives_nothing_back_to_it() {
-    let hands = Hands::at("2026-11-20T10:00:00Z");
-    let ledger = ledger(None, None, &hands);
-    let old = reserve(&ledger, spend(1, 60, 0.0)).unwrap();
-    hands.set("2026-11-20T10:00:01Z");
-    change_plan(&ledger, plan(None, Some(budget(None, Some(100), None))));
-    hands.set("2026-11-20T10:00:02Z");
-    let new = reserve(&ledger, spend(1, 100, 0.0)).unwrap();
-    ledger.settle(old, spend(1, 20, 0.0));
-    assert_eq!(spent(&ledger), ["profile/chat tokens 100/100"]);
-    ledger.settle(new, spend(1, 30, 0.0));
-    assert_eq!(spent(&ledger), ["profile/chat tokens 30/100"]);
+    let cases = [
+        ("as time passes", "2026-11-20T10:00:00Z", "2026-11-20T10:00:01Z", "2026-11-20T10:00:02Z"),
+        ("within one second", "2026-11-20T10:00:00.1Z", "2026-11-20T10:00:00.2Z", "2026-11-20T10:00:00.3Z"),
+        ("and a clock is set back", "2026-11-20T10:00:00Z", "2026-11-27T10:00:00Z", "2026-11-20T10:00:02Z"),
+    ];
+    for (what, first, second, third) in cases {
+        let hands = Hands::at(first);
+        let ledger = ledger(Some(budget(Some(10), None, None)), None, &hands);
+        let old = reserve(&ledger, spend(1, 60, 0.0)).unwrap();
+        hands.set(second);
+        change_plan(&ledger, plan(None, Some(budget(None, Some(100), None))));
+        hands.set(third);
+        let new = reserve(&ledger, spend(1, 100, 0.0)).unwrap();
+        ledger.settle(old, spend(1, 20, 0.0));
+        assert_eq!(spent(&ledger), ["profile/chat tokens 100/100"], "{what}");
+        ledger.settle(new, spend(1, 30, 0.0));
+        assert_eq!(spent(&ledger), ["profile/chat tokens 30/100"], "{what}");
+    }
 }
 
 #[test]
@@ -409,6 +416,55 @@ fn another_period_begins_with_what_was_spent() {
     assert_eq!(spent(&ledger), ["profile/chat requests 1/3"]);
     hands.set("2026-11-20T11:00:00Z");
     assert_eq!(spent(&ledger), ["profile/chat requests 0/3"]);
+}
+
+/// Where a request is settled does not depend on the kind of the period when it ends.
+#[test]
+fn a_period_of_another_kind_has_what_was_spent_in_its_parts() {
+    let of = |period| plan(None, Some(Budget { period, ..budget(None, Some(1_000), None) }));
+    let hands = Hands::at("2026-11-19T23:30:00Z");
+    let ledger = BudgetLedger::new(&of(Period::Hour), hands.wall());
+    let tokens = |tokens| reserve(&ledger, spend(1, tokens, 0.0)).unwrap();
+    let yesterday = tokens(400);
+    hands.set("2026-11-20T00:59:00Z");
+    ledger.settle(tokens(100), spend(1, 45, 0.0));
+    let slow = tokens(300);
+    hands.set("2026-11-20T01:00:00Z");
+    ledger.settle(tokens(100), spend(1, 60, 0.0));
+    let present = tokens(200);
+    change_plan(&ledger, of(Period::Day));
+    assert_eq!(spent(&ledger), ["profile/chat tokens 605/1000"], "both hours of the day");
+    for (hold, expected) in [(yesterday, 605), (slow, 320), (present, 135)] {
+        ledger.settle(hold, spend(1, 15, 0.0));
+        assert_eq!(spent(&ledger), [format!("profile/chat tokens {expected}/1000")]);
+    }
+    // Into a shorter one, and back.
+    let slow = tokens(300);
+    hands.set("2026-11-20T03:30:00Z");
+    change_plan(&ledger, of(Period::Hour));
+    let next = tokens(100);
+    change_plan(&ledger, of(Period::Week));
+    assert_eq!(spent(&ledger), ["profile/chat tokens 535/1000"]);
+    ledger.settle(slow, spend(1, 20, 0.0));
+    ledger.settle(next, spend(1, 10, 0.0));
+    assert_eq!(spent(&ledger), ["profile/chat tokens 165/1000"]);
+}
+
+/// A clock that goes to and fro all the time.
+#[test]
+fn a_reservation_of_long_ago_gives_nothing_back_that_others_spent() {
+    let hands = Hands::at("2026-11-20T10:00:00Z");
+    let ledger = ledger(None, Some(budget(None, Some(1_000), None)), &hands);
+    let old = reserve(&ledger, spend(1, 300, 0.0)).unwrap();
+    for _ in 0..20 {
+        for day in ["2026-11-21T10:00:00Z", "2026-11-20T10:00:00Z"] {
+            hands.set(day);
+            ledger.settle(reserve(&ledger, spend(1, 10, 0.0)).unwrap(), spend(1, 10, 0.0));
+        }
+    }
+    assert_eq!(spent(&ledger), ["profile/chat tokens 700/1000"]);
+    ledger.settle(old, spend(1, 0, 0.0));
+    assert_eq!(spent(&ledger), ["profile/chat tokens 700/1000"], "too long ago: it stays spent");
 }
 
 #[test]

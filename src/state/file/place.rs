@@ -30,6 +30,11 @@ impl FilePlace {
             .and_then(|()| is_there(&self.log).map_err(|why| format!("its write-ahead log {why}")))
     }
 
+    /// Whether the path still names the database.
+    pub(super) fn has_database(&self) -> bool {
+        is_there(&self.database).is_ok()
+    }
+
     /// Removes the log that was left behind by a database that is no longer there: the one in its place would read it
     /// as its own.
     pub(super) fn clear(&self) {

@@ -9,7 +9,8 @@ use std::path::Path;
 pub(super) enum CountedBudgets {
     /// All: the ledger knows more than the file.
     All,
-    /// Those that were read from a file that could not be opened; it may have been changed since.
+    /// These, which were read from a file that could not be opened, and may have been changed since. None of a file that
+    /// took the place of the one that was open.
     Read(Vec<SavedBudget>),
     /// None: the file could not be read.
     None,
@@ -29,12 +30,23 @@ impl CountedBudgets {
         matches!(self, Self::None)
     }
 
-    /// The file was opened, and has these budgets.
-    pub(super) fn opened(&mut self, mut found: Vec<SavedBudget>, ledger: &BudgetLedger) {
+    /// The path does not name the open file any more. Whatever it names next, nobody can tell whether that is a copy from
+    /// before or what another process spent, as on a volume that is mounted late: it counts besides.
+    pub(super) fn replaced(&mut self) {
+        if matches!(self, Self::All) {
+            *self = Self::Read(Vec::new());
+        }
+    }
+
+    /// The file at this path was opened, and has these budgets.
+    pub(super) fn opened(&mut self, path: &Path, mut found: Vec<SavedBudget>, ledger: &BudgetLedger) {
         match std::mem::replace(self, Self::All) {
             Self::All => return,
             Self::Read(read) => found.retain(|budget| !read.contains(budget)),
             Self::None => {}
+        }
+        if !found.is_empty() {
+            tracing::info!(file = %path.display(), "what the state file says was spent is added");
         }
         ledger.learn(found);
     }

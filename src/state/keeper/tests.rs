@@ -250,6 +250,42 @@ async fn a_file_that_appears_later_is_added_to_what_was_spent_meanwhile() {
     next.stop();
 }
 
+/// The mount point is a folder as any other, so the process has a file of its own until the volume is there.
+#[tokio::test]
+async fn a_file_on_a_volume_that_hides_the_open_one_is_added_before_it_is_written() {
+    for is_first_start in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let point = dir.path().join("point");
+        let path = point.join("state.db");
+        let mounted = dir.path().join("mounted");
+        for folder in [&point, &mounted] {
+            std::fs::create_dir(folder).unwrap();
+        }
+        for _ in 0..2 {
+            spend_one(&mounted.join("state.db")).await;
+        }
+        let mut requests = 3.0;
+        if !is_first_start {
+            // What was written under the mount point the time before.
+            spend_one(&path).await;
+            requests += 1.0;
+        }
+        let process = Process::start(&path);
+        let free = Spend { cost: 0.0, ..REQUEST };
+        let hold = process.ledger.reserve(&chat(), free, Spend::default()).unwrap();
+        process.ledger.recorded(&hold).await;
+        std::fs::rename(&point, dir.path().join("hidden")).unwrap();
+        std::fs::rename(&mounted, &point).unwrap();
+        let _next = process.ledger.reserve(&chat(), free, Spend::default()).unwrap();
+        until("adding what the volume says", || process.spent()[1] > requests).await;
+        assert_eq!(process.spent()[1..], [requests + 1.0]);
+        process.stop();
+        let next = Process::start(&path);
+        assert_eq!(next.spent()[1..], [requests + 1.0]);
+        next.stop();
+    }
+}
+
 #[tokio::test]
 async fn a_file_that_is_removed_or_replaced_is_written_anew_from_memory() {
     let dir = tempfile::tempdir().unwrap();
@@ -259,17 +295,18 @@ async fn a_file_that_is_removed_or_replaced_is_written_anew_from_memory() {
     let backup = dir.path().join("backup.db");
     std::fs::copy(&path, &backup).unwrap();
     let remove = |path: &Path| std::fs::remove_file(path).unwrap();
-    let cases: [(&str, &dyn Fn()); 4] = [
-        ("removed", &|| remove(&path)),
-        ("removed with its log", &|| [&path, &log].into_iter().for_each(|path| remove(path))),
-        ("without its log", &|| remove(&log)),
-        ("replaced", &|| {
+    // What a file in its place says is added: a request.
+    let cases: [(&str, f64, &dyn Fn()); 4] = [
+        ("removed", 0.0, &|| remove(&path)),
+        ("removed with its log", 0.0, &|| [&path, &log].into_iter().for_each(|path| remove(path))),
+        ("without its log", 0.0, &|| remove(&log)),
+        ("replaced", 1.0, &|| {
             std::fs::copy(&backup, dir.path().join("copy")).unwrap();
             std::fs::rename(dir.path().join("copy"), &path).unwrap();
         }),
     ];
     let mut requests = 1.0;
-    for (what, harm) in cases {
+    for (what, added, harm) in cases {
         let process = Process::start(&path);
         assert_eq!(process.spent()[1..], [requests], "{what}");
         let cheap = Spend { cost: 0.01, ..REQUEST };
@@ -288,7 +325,7 @@ async fn a_file_that_is_removed_or_replaced_is_written_anew_from_memory() {
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         };
-        requests += 3.0;
+        requests += 3.0 + added;
         process.stop();
     }
     let next = Process::start(&path);

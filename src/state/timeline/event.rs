@@ -1,6 +1,6 @@
 //! The events of the timeline, and how they are selected.
 
-use crate::event::{Pair, RunSummary};
+use crate::event::{ComparisonVerdict, Pair, RunSummary};
 use crate::plan::webhook::WebhookIncident;
 use crate::state::Time;
 use crate::vocabulary::IncidentKind;
@@ -247,6 +247,26 @@ impl TimelineEvent {
     pub(in crate::state) fn detail_of_run(reason: Option<&str>, degraded: Option<&str>) -> String {
         let degraded = degraded.map(|why| format!("degraded: {why}"));
         reason.map(str::to_owned).into_iter().chain(degraded).collect::<Vec<_>>().join("; ")
+    }
+
+    /// The trouble that it is, for whoever tells incidents; `None` if it is none.
+    pub fn trouble(&self) -> Option<WebhookIncident> {
+        let kind = self.kind.incident()?;
+        // A comparison has an event for each verdict.
+        let firing = kind != IncidentKind::Comparison || *self.state == *ComparisonVerdict::Worse.label();
+        let name = |name: &Option<Arc<str>>| name.clone().unwrap_or_default();
+        firing.then(|| WebhookIncident {
+            kind,
+            profile: name(&self.profile),
+            target: name(&self.target),
+            quantity: name(&self.quantity),
+            state: Arc::clone(&self.state),
+            previous: "".into(),
+            firing,
+            title: self.title.clone(),
+            detail: self.detail.clone(),
+            at: self.start.0,
+        })
     }
 
     /// Its key among what goes on: that of its incident.

@@ -99,6 +99,23 @@ async fn told(timeline: &Timeline) -> Vec<String> {
     events.map(line).collect()
 }
 
+#[test]
+fn what_is_trouble_is_the_incident_that_it_was_made_of() {
+    for fact in [state(20, TargetState::Ok, TargetState::Hung), regression(30, Some(30), 1.5)] {
+        let SubjectNews::State(incident) = incident_news(&fact).remove(0) else { panic!("it is known") };
+        let kind = TimelineKind::of_incident(incident.kind).unwrap();
+        let event = TimelineEvent::of_incident(kind, incident.clone(), Time(incident.at));
+        assert_eq!(event.trouble(), Some(WebhookIncident { previous: "".into(), ..incident }));
+    }
+    let verdict = |state: &str| TimelineEvent {
+        kind: TimelineKind::Comparison,
+        state: state.into(),
+        ..TimelineEvent::of_reload(Time(at(1)), true, String::new())
+    };
+    assert!(verdict("worse").trouble().is_some_and(|it| it.firing) && verdict("better").trouble().is_none());
+    assert_eq!(TimelineEvent::of_reload(Time(at(1)), false, String::new()).trouble(), None);
+}
+
 #[tokio::test]
 async fn each_state_of_a_target_that_is_not_ok_goes_on_until_the_next() {
     let timeline = timeline(EarlierEvents::default());

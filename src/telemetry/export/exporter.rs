@@ -48,8 +48,10 @@ impl ShutdownDeadline {
 
 /// The outcome of one attempt.
 pub(in crate::telemetry) enum Sent {
-    /// The request is finished: accepted, or permanently rejected.
+    /// The request is finished: it was accepted.
     Done,
+    /// The request is finished: it was rejected for good.
+    Rejected,
     /// The request may be retried, possibly after a wait requested by the receiver.
     Later(Option<Duration>),
 }
@@ -84,11 +86,15 @@ impl<T: Transport> Exporter<T> {
     }
 
     /// Sends a request, with retries until it is finished, the attempts are used up, or the deadline to stop has
-    /// passed. Items that were not accepted are counted as dropped.
-    pub(in crate::telemetry) async fn ship(&mut self, body: T::Body, items: u64) {
+    /// passed. Items that were not accepted are counted as dropped. Returns whether the request was accepted.
+    pub(in crate::telemetry) async fn ship(&mut self, body: T::Body, items: u64) -> bool {
         let mut backoff = Backoff::default();
         loop {
-            let Sent::Later(asked) = self.attempt(body.clone(), items).await else { return };
+            let asked = match self.attempt(body.clone(), items).await {
+                Sent::Done => return true,
+                Sent::Rejected => return false,
+                Sent::Later(asked) => asked,
+            };
             let wait = backoff.next(asked, rand::random());
             let end = if backoff.failed() < T::ATTEMPTS {
                 self.pause(wait, asked.is_some()).await
@@ -101,7 +107,7 @@ impl<T: Transport> Exporter<T> {
                 PauseEnd::ReceiverChanged => backoff.reset(),
                 PauseEnd::TooLate => {
                     self.stats.count_dropped(self.signal, Dropped::Failed, items);
-                    return;
+                    return false;
                 }
             }
         }
@@ -126,7 +132,7 @@ impl<T: Transport> Exporter<T> {
                     SendError::Later { after, .. } => Sent::Later(after),
                     SendError::Never { .. } => {
                         self.stats.count_dropped(self.signal, Dropped::Rejected, items);
-                        Sent::Done
+                        Sent::Rejected
                     }
                 }
             }

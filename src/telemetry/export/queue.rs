@@ -70,14 +70,16 @@ pub(in crate::telemetry) fn queue<T: Weigh>(
 }
 
 impl<T: Weigh> ExportQueue<T> {
-    /// Queues an item, or counts it as dropped. Never blocks.
-    pub(in crate::telemetry) fn push(&self, item: T) {
+    /// Queues an item, or counts it as dropped. Never blocks. Returns whether it was queued.
+    pub(in crate::telemetry) fn push(&self, item: T) -> bool {
         let weight = item.weight();
         let before = self.held.fetch_add(weight, Relaxed);
-        if before.saturating_add(weight) > self.bytes || self.sender.try_send(item).is_err() {
+        let queued = before.saturating_add(weight) <= self.bytes && self.sender.try_send(item).is_ok();
+        if !queued {
             self.held.fetch_sub(weight, Relaxed);
             self.stats.count_dropped(self.signal, Dropped::QueueFull, 1);
         }
+        queued
     }
 }
 
@@ -136,7 +138,7 @@ mod tests {
     #[tokio::test]
     async fn it_is_bounded_in_items_and_keeps_the_oldest() {
         let (queue, mut intake, stats) = small();
-        (1..=5).for_each(|n| queue.push(n));
+        assert_eq!((1..=5).filter(|n| queue.push(*n)).count(), 3);
         assert_eq!(full(&stats), 2);
         assert_eq!(intake.take(10).await, [1, 2, 3]);
         queue.push(6);

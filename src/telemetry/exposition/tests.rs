@@ -181,7 +181,7 @@ struct Budgets(Vec<BudgetUse>);
 
 impl Ledger for Budgets {
     fn reserve(&self, pair: &Pair, most: Spend, margin: Spend) -> Result<Hold, Exhausted> {
-        Ok(Hold { profile: Arc::clone(&pair.profile), reserved: most + margin, at: 0, number: 0 })
+        Ok(Hold { profile: Arc::clone(&pair.profile), reserved: most + margin, number: 0 })
     }
 
     fn settle(&self, _: Hold, _: Spend) {}

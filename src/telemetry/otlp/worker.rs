@@ -113,7 +113,7 @@ impl MetricsExport {
             let now = Instant::now();
             tick = next_tick(tick, self.interval, now);
             next = match sent {
-                Sent::Done => {
+                Sent::Done | Sent::Rejected => {
                     backoff.reset();
                     tick
                 }

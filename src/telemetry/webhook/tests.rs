@@ -31,9 +31,14 @@ fn plan(webhook: &str) -> Arc<Plan> {
 }
 
 fn rig(url: &str, rest: &str) -> Rig {
+    rig_after(Vec::new(), url, rest)
+}
+
+/// After an earlier process ended, in which this went on.
+fn rig_after(earlier: Vec<WebhookIncident>, url: &str, rest: &str) -> Rig {
     let plan = plan(&format!("webhook: {{ url: '{url}', {rest} }}"));
     let store = Store::new(&plan);
-    let (webhook, task) = IncidentWebhook::new(&plan, &store);
+    let (webhook, task) = IncidentWebhook::new(&plan, earlier, &store);
     Rig { webhook, store, task: AbortOnDropHandle::new(tokio::spawn(task.run())) }
 }
 
@@ -243,6 +248,57 @@ async fn a_refusal_for_good_is_counted_and_not_repeated() {
     }
 }
 
+#[tokio::test]
+async fn an_end_that_is_held_is_told_before_the_process_ends() {
+    let server = receiver(&[]).await;
+    let rig = rig(&server.uri(), "");
+    rig.hang();
+    rig.recover();
+    rig.change(TargetState::Ok, TargetState::Slow);
+    rig.change(TargetState::Slow, TargetState::Ok);
+    rig.finish(PATIENCE).await;
+    let told: Vec<_> = seen(&server).await.iter().map(|request| body(request)["state"].clone()).collect();
+    assert_eq!(told, ["hung", "ok", "slow", "ok"]);
+}
+
+/// Whoever was not told of trouble is told later.
+#[tokio::test]
+async fn what_was_refused_is_told_again() {
+    let server = receiver(&[ResponseTemplate::new(404)]).await;
+    let rig = rig(&server.uri(), "min_interval: 1s");
+    rig.hang();
+    rig.sent(1).await;
+    rig.recover();
+    rig.finish(PATIENCE).await;
+    let told: Vec<_> = seen(&server).await.iter().map(|request| body(request)["state"].clone()).collect();
+    assert_eq!(told, ["hung", "hung", "ok"]);
+}
+
+/// The daemon was started again, and meanwhile the target has recovered, or another one is gone.
+#[tokio::test]
+async fn the_end_of_what_an_earlier_process_told_is_told() {
+    let server = receiver(&[]).await;
+    let of = |target: &str| WebhookIncident {
+        kind: crate::vocabulary::IncidentKind::TargetState,
+        profile: "".into(),
+        target: target.into(),
+        quantity: "".into(),
+        state: "hung".into(),
+        previous: "".into(),
+        firing: true,
+        title: String::new(),
+        detail: String::new(),
+        at: UNIX_EPOCH,
+    };
+    let rig = rig_after(vec![of("llama"), of("former")], &server.uri(), "");
+    rig.change(TargetState::Unknown, TargetState::Ok);
+    rig.finish(PATIENCE).await;
+    let messages: Vec<_> = seen(&server).await.iter().map(body).collect();
+    let told: Vec<_> = messages.iter().map(|it| (&it["target"], &it["status"])).collect();
+    let resolved = &json!("resolved");
+    assert_eq!(told, [(&json!("former"), resolved), (&json!("llama"), resolved)]);
+}
+
 /// The queue is bounded, recording never blocks, and the flush ends in time although the receiver hangs.
 #[tokio::test]
 async fn a_hanging_receiver_costs_bounded_memory_and_a_bounded_flush() {
@@ -260,13 +316,16 @@ async fn a_hanging_receiver_costs_bounded_memory_and_a_bounded_flush() {
     for n in 0..more {
         if n % 2 == 0 { rig.recover() } else { rig.hang() }
     }
-    assert_eq!(dropped(rig.stats(), Dropped::QueueFull), 100);
+    // What is not told again while it stands: every other one.
+    let full = 50;
+    assert_eq!(dropped(rig.stats(), Dropped::QueueFull), full);
     let begun = Instant::now();
     let store = rig.finish(Duration::from_millis(200)).await;
     assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
     let stats = store.export_stats();
     let lost = dropped(stats, Dropped::QueueFull) + dropped(stats, Dropped::Failed);
-    assert_eq!((lost, stats.sent(Signal::Webhook)), (more + 1, 0), "every message is accounted for");
+    let messages = 1 + CAPACITY.items as u64 + full;
+    assert_eq!((lost, stats.sent(Signal::Webhook)), (messages, 0), "every message is accounted for");
 }
 
 #[tokio::test]
@@ -295,7 +354,7 @@ async fn a_header_and_the_url_come_from_files_that_change() {
     );
     let plan = plan(&webhook);
     let store = Store::new(&plan);
-    let (webhook, task) = IncidentWebhook::new(&plan, &store);
+    let (webhook, task) = IncidentWebhook::new(&plan, Vec::new(), &store);
     let rig = Rig { webhook, store, task: AbortOnDropHandle::new(tokio::spawn(task.run())) };
     rig.hang();
     rig.sent(1).await;

@@ -5,7 +5,7 @@ use crate::fact::{SubjectNews, end_of_unwatched};
 use crate::plan::webhook::WebhookIncident;
 use crate::plan::{IncidentSubject, Plan};
 use crate::vocabulary::IncidentKind;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
@@ -25,18 +25,48 @@ struct TrackedSubject {
     quantity: Arc<str>,
     /// The state that it was last seen in.
     present: Arc<str>,
-    /// The state that was told last, and whether it is one of trouble.
-    told: Option<(Arc<str>, bool)>,
+    /// What was delivered last, and then what was told since and waits. Bounded by the queue, except for the first one.
+    told: VecDeque<ToldState>,
     /// When each state was told last. There are few states.
     told_at: BTreeMap<Arc<str>, Instant>,
     /// What is told at this instant, unless the state changes until then.
-    held: Option<(Instant, WebhookIncident)>,
+    held: Option<(Instant, Arc<WebhookIncident>)>,
+}
+
+/// A message that the receiver knows, or will know unless it is dropped.
+#[derive(Debug)]
+struct ToldState {
+    incident: Arc<WebhookIncident>,
+    /// Whether it is of an earlier process, of which it is not known what it told: the trouble is told again if it still
+    /// stands, and its end in any case.
+    is_earlier: bool,
 }
 
 impl IncidentTracker {
     /// Creates it for the subjects of a plan. Nothing was told.
     pub(super) fn new(plan: Arc<Plan>) -> Self {
         Self { plan, subjects: BTreeMap::new() }
+    }
+
+    /// Takes over what went on when an earlier process ended, as far as it is told under the plan. Returns what has ended
+    /// with that process, because nobody would say so later: what is judged anew begins with no trouble.
+    pub(super) fn resume(&mut self, earlier: Vec<WebhookIncident>, at: SystemTime) -> Vec<WebhookIncident> {
+        let Some(webhook) = &self.plan.telemetry.webhook else { return Vec::new() };
+        let mut ends = Vec::new();
+        for incident in earlier.into_iter().filter(|it| it.firing && webhook.events.contains(&it.kind)) {
+            if matches!(incident.kind, IncidentKind::Comparison | IncidentKind::ReplicaOutlier) {
+                let why = "tokenbeat was started again, and judges it anew";
+                let end = end_of_unwatched(&incident.subject(), why, at);
+                ends.push(WebhookIncident { previous: incident.state, ..end });
+                continue;
+            }
+            let mut subject = TrackedSubject::of(&incident);
+            subject.present = Arc::clone(&incident.state);
+            let key = incident.key();
+            subject.told.push_back(ToldState { incident: Arc::new(incident), is_earlier: true });
+            self.subjects.insert(key, subject);
+        }
+        ends
     }
 
     /// Takes news at `now`, and returns what is to be told at once, if anything. A state is told if it is not the one
@@ -47,12 +77,13 @@ impl IncidentTracker {
         news: SubjectNews,
         now: Instant,
         min_interval: Duration,
-    ) -> Option<WebhookIncident> {
+    ) -> Option<Arc<WebhookIncident>> {
         let mut incident = match news {
             SubjectNews::State(incident) => incident,
             SubjectNews::Unknown(key) => {
                 if let Some(subject) = self.subjects.get_mut(&key) {
                     subject.held = None;
+                    subject.present = "".into();
                 }
                 return None;
             }
@@ -60,16 +91,7 @@ impl IncidentTracker {
         if why_untold(&self.plan, &incident.subject()).is_some() {
             return None;
         }
-        let subject = self.subjects.entry(incident.key()).or_insert_with(|| TrackedSubject {
-            kind: incident.kind,
-            profile: Arc::clone(&incident.profile),
-            target: Arc::clone(&incident.target),
-            quantity: Arc::clone(&incident.quantity),
-            present: "".into(),
-            told: None,
-            told_at: BTreeMap::new(),
-            held: None,
-        });
+        let subject = self.subjects.entry(incident.key()).or_insert_with(|| TrackedSubject::of(&incident));
         if subject.present == incident.state && subject.held.is_some() {
             return None;
         }
@@ -78,11 +100,10 @@ impl IncidentTracker {
             incident.previous = before;
         }
         subject.held = None;
-        let is_known = subject.told.as_ref().is_some_and(|(told, _)| *told == incident.state);
-        let is_over = !incident.firing && !subject.is_told_as_trouble();
-        if is_known || is_over {
+        if !subject.is_news(&incident) {
             return None;
         }
+        let incident = Arc::new(incident);
         subject.told_at.retain(|_, at| now.saturating_duration_since(*at) < min_interval);
         if let Some(at) = subject.told_at.get(&incident.state) {
             subject.held = Some((*at + min_interval, incident));
@@ -92,12 +113,46 @@ impl IncidentTracker {
     }
 
     /// What was held until `now`.
-    pub(super) fn due(&mut self, now: Instant) -> Vec<WebhookIncident> {
-        let due = self.subjects.values_mut().filter_map(|subject| {
-            let (_, incident) = subject.held.take_if(|(at, _)| *at <= now)?;
+    pub(super) fn due(&mut self, now: Instant) -> Vec<Arc<WebhookIncident>> {
+        self.release(now, |at, _| at <= now)
+    }
+
+    /// The ends that are held, whenever they are due.
+    pub(super) fn held_ends(&mut self, now: Instant) -> Vec<Arc<WebhookIncident>> {
+        self.release(now, |_, incident| !incident.firing)
+    }
+
+    fn release(
+        &mut self,
+        now: Instant,
+        which: impl Fn(Instant, &WebhookIncident) -> bool,
+    ) -> Vec<Arc<WebhookIncident>> {
+        let released = self.subjects.values_mut().filter_map(|subject| {
+            let (_, incident) = subject.held.take_if(|(at, incident)| which(*at, incident))?;
             Some(subject.tell(incident, now))
         });
-        due.collect()
+        released.collect()
+    }
+
+    /// A message was delivered: those before it do not matter any more.
+    pub(super) fn delivered(&mut self, incident: &Arc<WebhookIncident>) {
+        if let Some(subject) = self.subjects.get_mut(&incident.key())
+            && let Some(index) = subject.index_of(incident)
+        {
+            subject.told.drain(..index);
+        }
+    }
+
+    /// A message was dropped, so its state was not told. If it still stands and was the last one, it is told at `again`.
+    pub(super) fn dropped(&mut self, incident: &Arc<WebhookIncident>, again: Instant) {
+        let Some(subject) = self.subjects.get_mut(&incident.key()) else { return };
+        let Some(index) = subject.index_of(incident) else { return };
+        subject.told.remove(index);
+        let was_last = index == subject.told.len();
+        let stands = subject.present == incident.state && subject.is_news(incident);
+        if was_last && stands && subject.held.is_none() {
+            subject.held = Some((again, Arc::clone(incident)));
+        }
     }
 
     /// When something that is held will be due next.
@@ -115,7 +170,7 @@ impl IncidentTracker {
             if has_webhook && subject.is_told_as_trouble() {
                 let end = end_of_unwatched(&subject.subject(), why, at);
                 // The state that the receiver knows: another one may be held back.
-                let known = subject.told.as_ref().map_or(&subject.present, |(told, _)| told);
+                let known = subject.told.back().map_or(&subject.present, |told| &told.incident.state);
                 ends.push(WebhookIncident { previous: Arc::clone(known), ..end });
             }
             false
@@ -134,19 +189,44 @@ fn why_untold(plan: &Plan, subject: &IncidentSubject<'_>) -> Option<&'static str
 }
 
 impl TrackedSubject {
+    /// The subject of an incident, of which nothing was told.
+    fn of(incident: &WebhookIncident) -> Self {
+        Self {
+            kind: incident.kind,
+            profile: Arc::clone(&incident.profile),
+            target: Arc::clone(&incident.target),
+            quantity: Arc::clone(&incident.quantity),
+            present: "".into(),
+            told: VecDeque::new(),
+            told_at: BTreeMap::new(),
+            held: None,
+        }
+    }
+
     fn subject(&self) -> IncidentSubject<'_> {
         let Self { kind, profile, target, quantity, .. } = self;
         IncidentSubject { kind: *kind, profile, target, quantity }
     }
 
     fn is_told_as_trouble(&self) -> bool {
-        self.told.as_ref().is_some_and(|(_, firing)| *firing)
+        self.told.back().is_some_and(|told| told.incident.firing)
     }
 
-    fn tell(&mut self, incident: WebhookIncident, now: Instant) -> WebhookIncident {
-        self.told = Some((Arc::clone(&incident.state), incident.firing));
+    /// Whether a state is not the one that was told last, and is one of trouble or ends one.
+    fn is_news(&self, incident: &WebhookIncident) -> bool {
+        let last = self.told.back();
+        let is_known = last.is_some_and(|told| !told.is_earlier && told.incident.state == incident.state);
+        !is_known && (incident.firing || self.is_told_as_trouble())
+    }
+
+    fn tell(&mut self, incident: Arc<WebhookIncident>, now: Instant) -> Arc<WebhookIncident> {
+        self.told.push_back(ToldState { incident: Arc::clone(&incident), is_earlier: false });
         self.told_at.insert(Arc::clone(&incident.state), now);
         incident
+    }
+
+    fn index_of(&self, incident: &Arc<WebhookIncident>) -> Option<usize> {
+        self.told.iter().position(|told| Arc::ptr_eq(&told.incident, incident))
     }
 }
 
@@ -270,6 +350,115 @@ mod tests {
         assert_eq!(it.told(2, "slow"), None);
         assert_eq!(it.told(3, "hung").as_deref(), Some("hung<slow"));
         assert_eq!(it.tracker.next_due(), None, "what was held is over");
+    }
+
+    impl Fixture {
+        /// The message about a state, if it is told.
+        fn message(&mut self, minute: u64, state: &str) -> Option<Arc<WebhookIncident>> {
+            let now = self.at(minute);
+            self.tracker.take(SubjectNews::State(incident("", "llama", state)), now, INTERVAL)
+        }
+
+        fn lose(&mut self, minute: u64, message: &Arc<WebhookIncident>) {
+            let again = self.at(minute) + INTERVAL;
+            self.tracker.dropped(message, again);
+        }
+    }
+
+    #[test]
+    fn a_message_that_was_dropped_is_told_again_while_its_state_stands() {
+        let mut it = Fixture::new();
+        let hung = it.message(0, "hung").unwrap();
+        it.lose(1, &hung);
+        assert_eq!(it.told(2, "hung"), None);
+        assert_eq!((it.due(10), it.due(11)), (vec![], vec!["hung".to_owned()]));
+        assert_eq!(it.told(30, "ok").as_deref(), Some("ok<hung"));
+        // Nobody knows of the trouble, so nobody is told of its end.
+        let mut it = Fixture::new();
+        let first = it.message(0, "hung").unwrap();
+        it.lose(1, &first);
+        assert_eq!((it.told(2, "ok"), it.due(99)), (None, vec![]));
+        it.lose(3, &hung);
+        assert_eq!(it.tracker.next_due(), None, "it is not known here");
+    }
+
+    #[test]
+    fn an_end_that_was_dropped_is_told_again_and_what_came_after_a_message_stays_told() {
+        let mut it = Fixture::new();
+        let hung = it.message(0, "hung").unwrap();
+        it.tracker.delivered(&hung);
+        let ok = it.message(1, "ok").unwrap();
+        it.lose(2, &ok);
+        assert_eq!(it.due(12), ["ok"]);
+        let slow = it.message(20, "slow").unwrap();
+        let failing = it.message(21, "failing").unwrap();
+        it.lose(22, &slow);
+        assert_eq!((it.due(99), it.told(99, "failing")), (vec![], None));
+        it.lose(100, &failing);
+        let unknown = SubjectNews::Unknown("target_state/llama".to_owned());
+        assert_eq!(it.tracker.take(unknown, it.at(101), INTERVAL), None);
+        assert_eq!(it.due(200), [""; 0], "nobody knows whether it still stands");
+        assert_eq!(it.told(201, "ok"), None, "the end of what was delivered was told");
+        assert_eq!(it.tracker.subjects["target_state/llama"].told.len(), 2);
+    }
+
+    #[test]
+    fn ends_that_are_held_are_told_when_nobody_could_tell_them_later() {
+        let mut it = Fixture::new();
+        for (minute, state) in [(0, "hung"), (1, "ok"), (2, "slow")] {
+            assert!(it.told(minute, state).is_some(), "{state}");
+        }
+        assert_eq!(it.told(3, "ok"), None, "it is held");
+        let now = it.at(3);
+        let ends: Vec<_> = it.tracker.held_ends(now).iter().map(|it| it.state.to_string()).collect();
+        assert_eq!((ends, it.tracker.next_due()), (vec!["ok".to_owned()], None));
+        assert_eq!(it.told(4, "slow"), None);
+        assert!(
+            it.tracker.held_ends(now).is_empty(),
+            "trouble is told by the next process, if it still stands"
+        );
+    }
+
+    #[test]
+    fn what_an_earlier_process_may_have_told_is_told_again_and_so_is_its_end() {
+        let earlier = || {
+            vec![
+                incident("", "llama", "hung"),
+                incident("", "former", "slow"),
+                incident("chat", "llama", "failed"),
+                WebhookIncident {
+                    kind: IncidentKind::ReplicaOutlier,
+                    quantity: "ttft".into(),
+                    ..incident("chat", "llama", "outlier")
+                },
+                WebhookIncident { kind: IncidentKind::Budget, ..incident("chat", "llama", "exhausted") },
+            ]
+        };
+        let begin = || {
+            let plan = plan("target_state, run, replica_outlier", &["llama"], &["chat"]);
+            let mut tracker = IncidentTracker::new(Arc::clone(&plan));
+            let ends = tracker.resume(earlier(), UNIX_EPOCH);
+            let ends: Vec<_> =
+                ends.iter().map(|it| format!("{} {}<{}", it.key(), it.state, it.previous)).collect();
+            assert_eq!(ends, ["replica_outlier/chat/llama/ttft ok<outlier"]);
+            assert_eq!(
+                self::ends(&mut tracker, plan),
+                ["target_state/former ok<slow: it is no longer in the config"]
+            );
+            Fixture { tracker, began: Instant::now() }
+        };
+        let mut it = begin();
+        assert_eq!(it.told(0, "ok").as_deref(), Some("ok<hung"));
+        assert_eq!(it.told(1, "ok"), None);
+        let now = it.at(1);
+        let run = |state: &str| SubjectNews::State(incident("chat", "llama", state));
+        assert_eq!(it.tracker.take(run("ok"), now, INTERVAL).map(|it| it.firing), Some(false));
+        let mut it = begin();
+        assert!(it.told(0, "hung").is_some(), "it still stands");
+        assert_eq!(it.told(1, "hung"), None);
+        assert_eq!(it.told(2, "ok").as_deref(), Some("ok<hung"));
+        let without = Arc::new(crate::testing::small_plan());
+        assert!(IncidentTracker::new(without).resume(earlier(), UNIX_EPOCH).is_empty());
     }
 
     #[test]

@@ -88,7 +88,12 @@ fn verdict(
     now: Timestamp,
 ) -> Result<Accepted, SendError> {
     if status.is_success() {
-        return Ok(accepted(body));
+        // A collector answers with a message of the protocol. A page is that of a proxy, which may want a login first.
+        return if is_page(headers, body) {
+            Err(SendError::later(format!("HTTP {status} with a web page: it is not from a collector")))
+        } else {
+            Ok(accepted(body))
+        };
     }
     // Errors contain a `google.rpc.Status`, unless a proxy has answered.
     let said = tonic_types::pb::Status::decode(body).map(|said| said.message).unwrap_or_default();
@@ -100,9 +105,29 @@ fn verdict(
     }
 }
 
+/// Whether an answer is a web page, by its type and its first character: small receivers answer `ok` with that type.
+fn is_page(headers: &HeaderMap, body: &[u8]) -> bool {
+    let named = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let is_html = named.split(';').next().is_some_and(|name| name.trim().eq_ignore_ascii_case("text/html"));
+    is_html && body.trim_ascii_start().starts_with(b"<")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_page_of_a_proxy_is_no_answer_of_a_collector() {
+        let of = |content_type: &'static str, body: &str| {
+            let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
+            verdict(StatusCode::OK, &headers, body.as_bytes(), Timestamp::UNIX_EPOCH)
+        };
+        let page = of("text/html; charset=utf-8", "\n<!doctype html><title>Login</title>");
+        assert!(page.unwrap_err().why().contains("web page"));
+        for (content_type, body) in [("text/html", ""), ("text/html", "ok"), ("application/x-protobuf", "")] {
+            assert_eq!(of(content_type, body), Ok(Accepted::default()), "{content_type} {body}");
+        }
+    }
 
     #[test]
     fn which_answers_may_be_tried_again() {
