@@ -76,7 +76,7 @@ pub(super) fn of_run(
     let mut starts = starts.to_vec();
     for stage in &pair.profile.stages {
         let (journeys, users) = of_stage(stage, scenario, view, &starts);
-        let time = stage.shape.bounds().time.unwrap_or_default();
+        let time = stage.shape.time().unwrap_or_default();
         for start in &mut starts {
             *start = start.saturating_add(time).unwrap_or(*start);
         }
