@@ -7,7 +7,7 @@ use super::server_account::named_sentence;
 use super::tables::{ABSENT, good, name, percent, seconds, wanted, with_parts};
 use super::view::{DistributionSummary, PairReport, StageReport};
 use crate::detect::change::ChangeVerdict;
-use crate::vocabulary::money;
+use crate::vocabulary::{is_unshown, money};
 use std::fmt::Write as _;
 
 impl SavedResult {
@@ -313,7 +313,7 @@ fn escape(text: &str) -> String {
             '>' => escaped.push_str("&gt;"),
             '@' => escaped.push_str("&#64;"),
             '|' | '*' | '_' | '`' | '[' | ']' | '\\' | '~' | '#' | '!' | '$' => escaped.extend(['\\', c]),
-            c if c.is_control() => escaped.push(' '),
+            c if is_unshown(c) => escaped.push(' '),
             c => escaped.push(c),
         }
     }
@@ -326,7 +326,7 @@ fn html(text: &str) -> String {
         .replace('<', "&lt;")
         .replace('>', "&gt;")
         .replace('@', "&#64;")
-        .replace(['\n', '\r'], " ")
+        .replace(is_unshown, " ")
 }
 
 #[cfg(test)]
