@@ -37,6 +37,7 @@ struct ReportPage<'a> {
     title: String,
     verdict: ResultVerdict,
     environments: &'a [ResultEnvironment],
+    missing: Vec<String>,
     overview: HtmlTable,
     pairs: Vec<PairSection<'a>>,
     others: Vec<HtmlTable>,
@@ -107,6 +108,7 @@ impl SavedResult {
             } else {
                 &self.merged
             },
+            missing: self.missing_shards(),
             overview: tables::overview(self, &views),
             pairs: pairs.collect(),
             others: tables::comparisons(self),

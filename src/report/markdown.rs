@@ -104,6 +104,7 @@ fn failures(out: &mut String, result: &SavedResult) {
         let late = pair.runs.iter().filter_map(|run| run.degraded.as_ref());
         doubts.extend(late.map(|why| format!("{}: the prober was late: {why}", pair.name())));
     }
+    doubts.extend(result.missing_shards().iter().map(|what| format!("the sum is without {what}")));
     let worse = result.baseline.iter().flat_map(|it| &it.diff.changes);
     let worse = worse.filter(|it| it.verdict == ChangeVerdict::Worse);
     lines.extend(worse.map(|it| format!("{}: {}", it.name(), it.sentence())));
