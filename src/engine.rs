@@ -19,6 +19,7 @@ mod record;
 mod reload;
 mod request;
 mod result;
+mod returning;
 mod run;
 mod scheduler;
 mod search;
@@ -51,6 +52,7 @@ use in_flight::{InFlight, PerTarget};
 use jiff::Timestamp;
 use pair_handle::PairHandle;
 use rand::RngCore as _;
+use returning::ReturningPairs;
 use run::{PairRuntime, Seed, Start};
 use scheduler::TriggerRequest;
 use std::collections::HashMap;
@@ -113,6 +115,8 @@ struct Now {
     handles: Vec<PairHandle>,
     /// Whether the schedules are running.
     started: bool,
+    /// Pairs that may come back.
+    returning: ReturningPairs,
 }
 
 /// State shared by all runs of an engine.
@@ -283,7 +287,7 @@ impl Engine {
         PairRuntime::join_comparisons(&runtimes.iter());
         let handles = runtimes.into_iter().map(PairHandle::new).collect();
         shared.sink.record(&Fact::PlanChanged(Arc::clone(&plan)));
-        let now = Mutex::new(Now { plan, handles, started: false });
+        let now = Mutex::new(Now { plan, handles, started: false, returning: ReturningPairs::default() });
         let (turn, generations) = (tokio::sync::Mutex::default(), AtomicU64::new(0));
         Ok(Self { shared, now, turn, generations })
     }

@@ -215,6 +215,8 @@ impl Usage {
 /// The content of one event of a stream, or of a whole answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Delta {
+    /// The number of the choice that it belongs to, where an API numbers them.
+    pub choice: u64,
     /// Generated content, in order.
     pub content: Vec<Content>,
     /// All content so far, in an event that repeats everything before it; only the new part counts.
@@ -239,4 +241,20 @@ pub struct Delta {
     pub hidden: HiddenReasoning,
     /// The message of an error object, in the server's words.
     pub error: Option<String>,
+}
+
+impl Delta {
+    /// Whether it has a part of a choice.
+    pub fn says(&self) -> bool {
+        let pieces =
+            [self.content.len(), self.repeated.len(), self.tool_calls.len(), self.repeated_tool_calls.len()];
+        pieces.iter().any(|pieces| *pieces > 0) || self.logprobs > 0 || self.finish.is_some()
+    }
+
+    /// What it has beside a choice.
+    #[must_use]
+    pub fn without_choice(self) -> Self {
+        let Self { usage, id, terminal, error, .. } = self;
+        Self { usage, id, terminal, error, ..Self::default() }
+    }
 }

@@ -8,6 +8,7 @@ mod search;
 mod tests;
 
 use crate::secret::{self, Exposed};
+use crate::vocabulary::is_unshown;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use search::Search;
@@ -117,7 +118,7 @@ fn forms(secret: &str) -> impl Iterator<Item = String> {
 
 /// The printable characters of a text on one line, truncated to `most`.
 pub fn shorten(text: &str, most: usize) -> String {
-    let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
+    let words = text.split(|c: char| c.is_whitespace() || is_unshown(c)).filter(|word| !word.is_empty());
     let line = words.collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(most) {
         None => line,

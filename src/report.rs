@@ -29,6 +29,7 @@ mod view;
 pub use comparison::comparison_tables;
 pub use diagnosis::{Diagnosis, DiagnosisPattern, DiagnosisRecorder, EvidenceNumber, EvidenceUnit};
 pub use diff::{LeftOut, MeasuredSide, QuantityChange, ResultDiff, incomparable};
+pub use html::write_shown;
 pub use merge::{MergedResult, ResultMergeError};
 pub use result_file::{
     BaselineChanges, ComparedQuantity, ResultComparison, ResultEnvironment, ResultFileError, ResultVerdict,

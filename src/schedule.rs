@@ -277,9 +277,9 @@ pub fn off_grid(now: Timestamp) -> Timestamp {
     }
 }
 
-/// The duration of one pass through the stages; `None` if a stage has no time limit.
+/// The duration of one pass through the stages; `None` if that of a stage is not known.
 pub fn cycle_length(stages: &[Stage]) -> Option<Duration> {
-    stages.iter().map(|stage| stage.shape.bounds().time).sum::<Option<Duration>>()
+    stages.iter().map(|stage| stage.shape.time()).sum::<Option<Duration>>()
 }
 
 fn nanos(duration: Duration) -> i128 {

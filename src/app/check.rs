@@ -50,10 +50,11 @@ pub(super) fn check(options: &CheckOptions) -> anyhow::Result<Exit> {
         return Ok(Exit::Usage);
     }
     let count = |target: &Target, text: &str| counters.get(&target.name)?.count(text);
-    let forecast = forecast(&loaded.plan, now, &count);
+    let mut forecast = forecast(&loaded.plan, now, &count);
     let outlooks = outlooks(&loaded.plan, &forecast, now);
     let mut warnings = budgets::warnings(&loaded, &outlooks);
     warnings.extend(idle::warnings(&loaded, now));
+    warnings.extend(estimated_lengths(&loaded, &counters, &mut forecast));
     let (series, many) = series::describe(&loaded.plan)?;
     warnings.extend(many);
     for warning in &warnings {
@@ -101,6 +102,32 @@ fn counters(loaded: &LoadedPlan) -> (HashMap<Arc<str>, TextCounter>, Vec<Located
         }
     }
     (counters, errors)
+}
+
+/// A tokenizer without words that are one token each writes no texts of exact lengths. Marks the forecasts of such texts as
+/// estimates, and warns of each tokenizer.
+fn estimated_lengths(
+    loaded: &LoadedPlan,
+    counters: &HashMap<Arc<str>, TextCounter>,
+    forecast: &mut Forecast,
+) -> Vec<Located> {
+    let mut fit: BTreeMap<&Arc<str>, bool> = BTreeMap::new();
+    for (pair, forecast) in loaded.plan.pairs.iter().zip(&mut forecast.pairs) {
+        let name = &pair.target.name;
+        let Some(counter) = counters.get(name).filter(|_| pair.profile.scenario.has_words()) else {
+            continue;
+        };
+        if !*fit.entry(name).or_insert_with(|| counter.has_words()) {
+            forecast.input_tokens = InputTokens::Estimated;
+        }
+    }
+    let unfit = fit.into_iter().filter(|(_, fit)| !fit).map(|(name, _)| {
+        let path = KeyPath::of(["targets", &**name, "tokenizer", "file"]);
+        let message = "has too few words that are one token each: texts that are written of words have a word for each \
+                       token, which is an estimate";
+        loaded.locate(path, message.to_owned())
+    });
+    unfit.collect()
 }
 
 fn describe(plan: &Plan, forecast: &Forecast, outlooks: &[Outlook], now: Timestamp) -> String {
@@ -222,6 +249,43 @@ mod tests {
         let said = error.to_string();
         let start = format!("targets.t.tokenizer.file: cannot read the tokenizer {}: ", file.display());
         assert!(said.starts_with("c:2:") && said.contains(&start), "{said}");
+    }
+
+    #[test]
+    fn lengths_are_estimates_where_the_tokenizer_has_no_words() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tokenizer.json");
+        // It has one token for any text.
+        let tokenizer = r#"{ "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+            "pre_tokenizer": null, "post_processor": null, "decoder": null,
+            "model": { "type": "WordLevel", "vocab": { "?": 0 }, "unk_token": "?" } }"#;
+        std::fs::write(&file, tokenizer).unwrap();
+        let target = "api: openai-chat, base_url: 'http://127.0.0.1', tokenizer:";
+        let profile = |targets: &str, workload: &str| {
+            format!("{{ targets: [{targets}], schedule: {{ every: 1h }}, workload: {{ {workload} }} }}")
+        };
+        let text = format!(
+            "targets:\n  one: {{ {target} {{ file: '{}' }} }}\n  two: {{ {target} o200k_base }}\n\
+             profiles:\n  p: {}\n  q: {}\n",
+            file.display(),
+            profile("one, two", "synthetic: { input_tokens: 100 }"),
+            profile("one", "prompts: [x]")
+        );
+        let loaded = crate::plan::load(&[ConfigSource::Text { name: "c".to_owned(), text }], []);
+        let loaded = loaded.unwrap_or_else(|e| panic!("{e}"));
+        let (counters, errors) = counters(&loaded);
+        assert!(errors.is_empty(), "{errors:?}");
+        let count = |target: &Target, text: &str| counters.get(&target.name)?.count(text);
+        let mut forecast = forecast(&loaded.plan, Timestamp::UNIX_EPOCH, &count);
+        let warnings = estimated_lengths(&loaded, &counters, &mut forecast);
+        let [warning] = warnings.as_slice() else { panic!("{warnings:?}") };
+        let said = warning.to_string();
+        assert!(
+            said.starts_with("c:2:") && said.contains("targets.one.tokenizer.file: has too few words"),
+            "{said}"
+        );
+        let sources: Vec<InputTokens> = forecast.pairs.iter().map(|pair| pair.input_tokens).collect();
+        assert_eq!(sources, [InputTokens::Estimated, InputTokens::Counted, InputTokens::Counted]);
     }
 
     #[test]

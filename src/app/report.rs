@@ -37,6 +37,9 @@ fn show(options: &ReportOptions) -> anyhow::Result<Exit> {
             &["a report is about one result: add them up with `report merge` first".to_owned()],
         ));
     }
+    for what in results.iter().flat_map(|(_, result)| result.missing_shards()) {
+        eprintln!("warning: the sum is without {what}");
+    }
     if files.takes_stdout() {
         return Ok(Exit::Ok);
     }

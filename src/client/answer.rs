@@ -18,6 +18,9 @@ use tokio::time::Instant;
 pub(super) struct AnswerBuilder {
     streamed: bool,
     demands: Demands,
+    /// The choice that is the answer: the first one that says something. There is only one, but some servers do not count
+    /// from 0.
+    choice: Option<u64>,
     marks: StreamMarks,
     gaps: Gaps,
     sizes: EventSizes,
@@ -127,6 +130,7 @@ impl AnswerBuilder {
         Self {
             streamed,
             demands,
+            choice: None,
             marks: StreamMarks::default(),
             gaps: Gaps::default(),
             sizes: EventSizes::default(),
@@ -154,6 +158,10 @@ impl AnswerBuilder {
     /// Handles an event of a stream, or a whole answer. Returns whether it was progress: an event without content,
     /// finish reason or usage shows that the server is alive, but is not progress.
     pub(super) fn event(&mut self, mark: Instant, mut delta: Delta) -> bool {
+        let choice = std::mem::take(&mut delta.choice);
+        if delta.says() && *self.choice.get_or_insert(choice) != choice {
+            delta = delta.without_choice();
+        }
         self.hidden = self.hidden.max(std::mem::take(&mut delta.hidden));
         let progress = delta != Delta::default();
         if let Some(usage) = delta.usage {

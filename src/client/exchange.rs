@@ -283,7 +283,7 @@ impl<'a> Exchange<'a> {
         answer.observed.sizes = read.sizes;
         // Only after the body has been read: redaction must not delay a timestamp.
         answer.observed.server = response::server(&answer.headers, &self.redactor);
-        answer.observed.finish_reason = read.finish.as_deref().map(|reason| self.redactor.mask(reason));
+        answer.observed.finish_reason = read.finish.as_deref().map(|reason| self.redactor.clean(reason));
         let prompt = match &self.form {
             AnswerFormat::Dialect(dialect)
                 if self.client.counter.is_some() && read.evidence.lacks_input() =>

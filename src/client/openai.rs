@@ -109,6 +109,7 @@ fn delta(answer: wire::Answer, streamed: bool, json: &[u8]) -> Delta {
     let mut failed = answer.error.0 || groq.error.0;
     let mut usage = answer.usage.0.or(groq.usage.0);
     if let Some(choice) = answer.choices.and_then(|choices| choices.0) {
+        out.choice = choice.index.0.unwrap_or(0);
         usage = usage.or(choice.usage.0);
         failed |= choice.error.0;
         out.finish = choice.finish_reason.reason;

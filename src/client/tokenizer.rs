@@ -90,6 +90,11 @@ impl TextCounter {
         LoadedTokenizer::load(spec).map(Self)
     }
 
+    /// Whether there are words that are one token each, of which texts of exact lengths can be written. CPU-bound.
+    pub fn has_words(&self) -> bool {
+        self.0.words().is_some()
+    }
+
     /// The number of tokens of a text; `None` if the tokenizer fails. Blocks.
     pub fn count(&self, text: &str) -> Option<u64> {
         let part = text.get(..text.floor_char_boundary(COUNTED_AS_A_WHOLE)).unwrap_or_default();

@@ -11,6 +11,9 @@ use serde_json::Number;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// What to do about half a pair of surrogates, as which many programs write characters such as emojis in JSON.
+const HALF_A_PAIR: &str = r"; of a character that JSON writes as two escapes, such as `\ud83d\ude00`, write the character itself, or one escape, `\U0001F600` (`jq .` does the former)";
+
 /// Reads a file. Null, no value or no document, as in a file with only comments, is read as null.
 pub(crate) fn read(name: &Arc<str>, text: &str) -> Result<Node, Vec<Located>> {
     if text.len() > limits::CONFIG_BYTES {
@@ -47,8 +50,11 @@ fn documents(text: &str) -> Result<(Vec<MarkedYaml<'_>>, LargeNumbers), (String,
     let mut measure = DocumentSize::default();
     let mut large = LargeNumbers::default();
     let mut parser = Parser::new_from_str(text);
-    let invalid =
-        |error: &saphyr::ScanError| (format!("is not valid YAML: {}", error.info()), *error.marker());
+    let invalid = |error: &saphyr::ScanError| {
+        // JSON is YAML, except for this.
+        let pair = if error.info().contains("Unicode character escape code") { HALF_A_PAIR } else { "" };
+        (format!("is not valid YAML: {}{pair}", error.info()), *error.marker())
+    };
     while let Some(event) = parser.next_event() {
         let (event, span) = event.map_err(|error| invalid(&error))?;
         measure.add(&event).map_err(|message| (message, span.start))?;
@@ -322,6 +328,18 @@ mod tests {
     fn error(text: &str) -> String {
         let Err(problems) = read(&Arc::from("t.yaml"), text) else { panic!("{text} is read") };
         problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn half_a_pair_of_surrogates_is_told_with_what_to_write() {
+        assert_eq!(json(r#"{"a":"\u00e9 \U0001F600 \n\/"}"#)["a"], "\u{e9} \u{1f600} \n/");
+        let said = error(r#"{"a":"x \ud83d\ude00"}"#);
+        assert!(
+            said.starts_with("t.yaml:1:")
+                && said.contains(r"write the character itself, or one escape, `\U0001F600`"),
+            "{said}"
+        );
+        assert!(!error(r#"{"a":"\q"}"#).contains("two escapes"));
     }
 
     #[test]

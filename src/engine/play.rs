@@ -128,8 +128,11 @@ pub(super) async fn offer_stage(stage: Arc<RunningStage>, shape: &Shape) -> Opti
     match shape {
         Shape::Rate { rate, arrivals, bounds } => {
             let (from, seed) = (stage.wall_start(), stage.arrival_seed());
-            let arrivals = ArrivalTimes::new(rate, arrivals, *bounds, from, seed);
-            let ended = open::offer(&stage, (0_u64..).zip(arrivals), *bounds).await?;
+            let mut arrivals = ArrivalTimes::new(rate, arrivals, *bounds, from, seed);
+            let last = open::offer(&stage, (0_u64..).zip(arrivals.by_ref()), *bounds).await?;
+            let whole = arrivals.end_of_requests().map(|time| stage.start + time);
+            let whole = whole.map(|whole| stage.end.map_or(whole, |end| whole.min(end)));
+            let ended = whole.map_or(last, |whole| whole.max(last));
             // The receiver is gone if the run was stopped.
             let _ = tell.send(ended);
             Some(ended)

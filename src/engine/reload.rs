@@ -92,6 +92,7 @@ impl Engine {
         for handle in retired.iter().chain(old.values()) {
             handle.retired().await;
         }
+        let gone: Vec<Arc<PairRuntime>> = old.values().map(|handle| Arc::clone(&handle.runtime)).collect();
         changes.removed.extend(old.into_keys());
         changes.removed.sort_unstable();
         for pair in &changes.removed {
@@ -105,10 +106,13 @@ impl Engine {
         self.shared.in_flight_per_target.change(per_target);
         self.shared.journeys_per_target.change(per_target);
         let mut now = self.lock();
+        gone.iter().for_each(|runtime| now.returning.left(runtime));
         if now.started {
             let nominal = off_grid((self.shared.wall)());
-            let new = handles.iter_mut().filter(|handle| handle.schedule.is_none());
-            new.for_each(|handle| handle.start(nominal));
+            for handle in handles.iter_mut().filter(|handle| handle.schedule.is_none()) {
+                now.returning.came(&handle.runtime);
+                handle.start(nominal);
+            }
         }
         (now.plan, now.handles) = (plan, handles);
         changes

@@ -23,7 +23,7 @@ use jiff::Timestamp;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::SystemTime;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -50,6 +50,8 @@ pub(super) struct PairRuntime {
     pub(super) gate: Gate,
     /// Which of the engine's plans the pair came with, counted from 0.
     generation: u64,
+    /// When its schedule began the last run, also before the pair left the plan and came back.
+    last_run: Mutex<Option<Instant>>,
     /// Of the control of a comparison: the treatment, whose runs are played with its own.
     treatment: OnceLock<Arc<PairRuntime>>,
 }
@@ -132,6 +134,7 @@ impl PairRuntime {
             used: shared.used.of(name, UseRecorder::new),
             gate: Gate::new(shared.stop.child_token()),
             generation,
+            last_run: Mutex::default(),
             treatment: OnceLock::new(),
             shared,
             plan,
@@ -171,6 +174,16 @@ impl PairRuntime {
     /// Sets the caller used for requests from now on.
     pub(super) fn speak_by(&self, caller: Arc<dyn Caller>) {
         *self.caller.write().unwrap_or_else(PoisonError::into_inner) = caller;
+    }
+
+    /// When its schedule began the last run.
+    pub(super) fn last_run(&self) -> Option<Instant> {
+        *self.last_run.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes when its schedule began a run.
+    pub(super) fn runs_from(&self, began: Instant) {
+        *self.last_run.lock().unwrap_or_else(PoisonError::into_inner) = Some(began);
     }
 
     /// Returns a run's id. The cycle that a run joins may already have been played before the pair was

@@ -109,7 +109,8 @@ impl PairScheduler {
     }
 
     async fn serve(&mut self, nominal: Timestamp, mut triggers: mpsc::Receiver<TriggerRequest>) {
-        self.feed(ScheduleEvent::Begin { nominal });
+        let last = self.runtime.last_run().map(Instant::into_std);
+        self.feed(ScheduleEvent::Begin { nominal, last });
         let mut triggers_open = true;
         loop {
             // The end of a run is handled before the passing of time.
@@ -222,6 +223,7 @@ impl PairScheduler {
             return Triggered::Failed;
         }
         let run = self.runtime.run(begin);
+        self.runtime.runs_from(Instant::now());
         if let Some(reason) = self.skipping.take() {
             tracing::info!(run = run.ident.id, after = reason.label(), "runs take place again");
         }

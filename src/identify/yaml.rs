@@ -1,5 +1,6 @@
 //! Writes text from other sources, such as model names and server messages, as YAML scalars and comments.
 
+use crate::vocabulary::is_unshown;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -37,9 +38,8 @@ pub(super) fn quoted(text: &str) -> String {
 
 /// Whether a character is printable and not a line break in any version of YAML.
 fn prints(c: char) -> bool {
-    !c.is_control()
-        && !matches!(c, '\u{2028}' | '\u{2029}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-        && !matches!(c, '\u{feff}' | '\u{fff0}'..='\u{ffff}' | '\u{e000}'..='\u{f8ff}')
+    !is_unshown(c)
+        && !matches!(c, '\u{200b}'..='\u{200d}' | '\u{fff0}'..='\u{ffff}' | '\u{e000}'..='\u{f8ff}')
 }
 
 /// Writes a text on one line, for a comment.

@@ -54,6 +54,15 @@ impl ArrivalTimes {
         let rate = CumulativeRate::new(rate.segments(bounds.time, start));
         Self { process, rng, rate, time: bounds.time, most: bounds.requests.unwrap_or(u64::MAX), n: 0 }
     }
+
+    /// How long the stage lasts, after all of its requests: evenly spread ones each have an interval, and so has the last,
+    /// so that n requests at a rate of r take n / r, and what follows does not coincide with it. `None` if there may be
+    /// more requests, if the rate ends before that, or if the gaps are random: n of them have passed with the last request.
+    pub fn end_of_requests(&mut self) -> Option<Duration> {
+        let is_even = matches!(self.process, Process::Constant { .. });
+        let had_all = self.most > 0 && self.n >= self.most;
+        if is_even && had_all { self.rate.reaches(self.n as f64) } else { None }
+    }
 }
 
 impl Iterator for ArrivalTimes {
@@ -82,11 +91,21 @@ impl CumulativeRate {
         Self { segments, now }
     }
 
-    /// The time by which `unit` requests are due; `None` if that is after the end. Called with rising values.
+    /// The time at which the request after `unit` others is due; `None` if that is after the end. Called with rising values.
     fn inverse(&mut self, unit: f64) -> Option<Duration> {
+        self.find(unit, -ROUNDING)
+    }
+
+    /// The time at which `unit` requests are complete: before a pause of the rate, where the next request comes after it.
+    fn reaches(&mut self, unit: f64) -> Option<Duration> {
+        self.find(unit, ROUNDING)
+    }
+
+    /// The time in the first segment whose end, moved by a tolerance, comes after `unit`.
+    fn find(&mut self, unit: f64, tolerance: f64) -> Option<Duration> {
         loop {
             let now = self.now.as_ref()?;
-            if unit < now.to - ROUNDING {
+            if unit < now.to + tolerance {
                 let into = Duration::try_from_secs_f64(now.segment.time_of_area(unit - now.from)).ok()?;
                 return now.start.checked_add(now.segment.length.map_or(into, |length| into.min(length)));
             }

@@ -366,6 +366,19 @@ impl Scenario {
     pub fn all(&self) -> impl Iterator<Item = &Arc<Step>> {
         self.setup.iter().chain(&self.steps).chain(&self.summary)
     }
+
+    /// Whether texts are written of words, one for each token.
+    pub fn has_words(&self) -> bool {
+        self.all().any(|step| match &step.action {
+            StepAction::Ask(ask) => match &ask.text {
+                AskText::Synthetic(_) => true,
+                AskText::Trace { replay, .. } => replay.has_generated_texts(),
+                AskText::Conversation(plan) | AskText::Summary(plan) => plan.has_words(),
+                AskText::Fixed { .. } | AskText::Dataset { .. } | AskText::Template { .. } => false,
+            },
+            StepAction::Http(_) => false,
+        })
+    }
 }
 
 impl AskStep {

@@ -80,6 +80,18 @@ impl Shape {
         matches!(self, Self::Users { bounds, .. } if bounds.requests.is_some())
     }
 
+    /// The time that it takes: its own time, or that of its requests if they are evenly spread at one rate. `None` if that
+    /// depends on random draws or on the target.
+    pub fn time(&self) -> Option<Duration> {
+        let StageBounds { time, requests } = self.bounds();
+        time.or_else(|| match self {
+            Self::Rate { rate, arrivals: Arrivals::Constant, .. } if rate.min() >= rate.max() => {
+                Duration::try_from_secs_f64(requests? as f64 / rate.max()).ok()
+            }
+            _ => None,
+        })
+    }
+
     /// When the stage ends.
     pub const fn bounds(&self) -> StageBounds {
         match self {
@@ -93,7 +105,8 @@ impl Shape {
 pub struct StageBounds {
     /// Time from the stage's start.
     pub time: Option<Duration>,
-    /// Requests offered in the stage.
+    /// Requests offered in the stage. Evenly spread ones end with the interval of the last, so that n of them take n
+    /// intervals; others end with the last one, which comes after n gaps on average.
     pub requests: Option<u64>,
 }
 

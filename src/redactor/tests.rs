@@ -30,6 +30,7 @@ fn secrets_in_every_form() {
         assert_eq!(redactor.clean(&format!("bad: <{quoted}>!")), "bad: <***>!", "{quoted}");
     }
     assert_eq!(redactor.clean("harmless"), "harmless");
+    assert_eq!(redactor.clean("\u{1b}[31mred\u{202e}der\u{2028}line"), "[31mred der line");
 }
 
 #[test]

@@ -163,32 +163,43 @@ fn match_parts<'a>(
     let part_of = |parts: &'a [ResultPart], of: &ResultPart| {
         parts.iter().find(|part| part.stage == of.stage && part.step == of.step)
     };
-    let mut leave_out = |part: &ResultPart, why: &str| {
+    let leave_out = |part: &ResultPart, why: &str| {
         let names = [&part.stage, &part.step].into_iter().filter(|name| !name.is_empty());
         let name = names.map(|name| &**name).collect::<Vec<_>>().join(" / ");
-        left_out.push(LeftOut { what: format!("{}, {name}", pair.name()), why: why.to_owned() });
+        LeftOut { what: format!("{}, {name}", pair.name()), why: why.to_owned() }
     };
     for part in old.iter().filter(|part| part_of(parts, part).is_none()) {
-        leave_out(part, "only the first result has it");
+        left_out.push(leave_out(part, "only the first result has it"));
     }
     for after in parts {
         let Some(before) = part_of(old, after) else {
-            leave_out(after, "only the second result has it");
+            left_out.push(leave_out(after, "only the second result has it"));
             continue;
         };
-        let measured = Quantity::ALL
-            .iter()
-            .filter(|quantity| [before, after].into_iter().any(|part| side(part, **quantity).samples > 0));
-        comparable.extend(measured.map(|quantity| ComparablePart {
-            pair,
-            before,
-            after,
-            quantity: *quantity,
-        }));
+        for quantity in Quantity::ALL {
+            let why = match [before, after].map(|part| side(part, *quantity).samples > 0) {
+                [false, false] => continue,
+                [true, false] => Some("only the first result has it"),
+                [false, true] => Some("only the second result has it"),
+                [true, true] => None,
+            };
+            let part = ComparablePart { pair, before, after, quantity: *quantity };
+            // It stays among the changes, which must not be called the same.
+            left_out.extend(why.map(|why| LeftOut { what: part.name(), why: why.to_owned() }));
+            comparable.push(part);
+        }
     }
 }
 
 impl ComparablePart<'_> {
+    /// `chat on llama, steady / query: chunk gap`.
+    fn name(&self) -> String {
+        let names = [&self.after.stage, &self.after.step].into_iter().filter(|name| !name.is_empty());
+        let names: Vec<&str> = names.map(|name| &**name).collect();
+        let part = if names.is_empty() { String::new() } else { format!(", {}", names.join(" / ")) };
+        format!("{}{part}: {}", self.pair.name(), self.quantity.name().replace('_', " "))
+    }
+
     fn change(&self, confidence: f64) -> (QuantityChange, ChangeVerdict) {
         let change = if self.quantity == Quantity::Failures {
             change::share_change(failures(self.before), failures(self.after), confidence)

@@ -67,6 +67,8 @@ impl QuantityChange {
             Some((low, high)) => {
                 format!("{} to {}", signed(self.quantity, low), signed(self.quantity, high))
             }
+            None if self.after.samples == 0 => "none after".to_owned(),
+            None if self.before.samples == 0 => "none before".to_owned(),
             None => "too few samples".to_owned(),
         }
     }

@@ -12,13 +12,15 @@ use super::result_file::{ResultEnvironment, ResultVerdict, SavedResult};
 use super::result_pair::ResultPair;
 use super::view::PairReport;
 use crate::assets;
+use crate::vocabulary::shown;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use minijinja::value::Serde;
-use minijinja::{AutoEscape, Environment};
+use minijinja::{AutoEscape, Environment, Output, State, Value, escape_formatter};
 use plots::PairPlots;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+use std::borrow::Cow;
 use tables::HtmlTable;
 
 const TEMPLATE: &str = include_str!("html/report.html");
@@ -35,6 +37,7 @@ struct ReportPage<'a> {
     title: String,
     verdict: ResultVerdict,
     environments: &'a [ResultEnvironment],
+    missing: Vec<String>,
     overview: HtmlTable,
     pairs: Vec<PairSection<'a>>,
     others: Vec<HtmlTable>,
@@ -105,6 +108,7 @@ impl SavedResult {
             } else {
                 &self.merged
             },
+            missing: self.missing_shards(),
             overview: tables::overview(self, &views),
             pairs: pairs.collect(),
             others: tables::comparisons(self),
@@ -115,6 +119,7 @@ impl SavedResult {
         };
         let mut environment = Environment::new();
         environment.set_auto_escape_callback(|_| AutoEscape::Html);
+        environment.set_formatter(write_shown);
         environment.render_str(TEMPLATE, Serde(&page))
     }
 
@@ -146,6 +151,18 @@ fn policy() -> String {
         all([assets::UPLOT_SCRIPT, SCRIPT]),
         all([assets::UPLOT_STYLE, STYLE])
     )
+}
+
+/// Writes a value of a template: of a text what may be shown.
+pub fn write_shown(
+    out: &mut Output<'_>,
+    state: &mut State<'_, '_>,
+    value: &Value,
+) -> Result<(), minijinja::Error> {
+    match value.as_str().map(shown) {
+        Some(Cow::Owned(text)) if !value.is_safe() => escape_formatter(out, state, &Value::from(text)),
+        _ => escape_formatter(out, state, value),
+    }
 }
 
 /// JSON that cannot end the element it is in, nor begin another.

@@ -7,7 +7,7 @@ use super::server_account::named_sentence;
 use super::tables::{ABSENT, good, name, percent, seconds, wanted, with_parts};
 use super::view::{DistributionSummary, PairReport, StageReport};
 use crate::detect::change::ChangeVerdict;
-use crate::vocabulary::money;
+use crate::vocabulary::{is_unshown, money};
 use std::fmt::Write as _;
 
 impl SavedResult {
@@ -104,6 +104,7 @@ fn failures(out: &mut String, result: &SavedResult) {
         let late = pair.runs.iter().filter_map(|run| run.degraded.as_ref());
         doubts.extend(late.map(|why| format!("{}: the prober was late: {why}", pair.name())));
     }
+    doubts.extend(result.missing_shards().iter().map(|what| format!("the sum is without {what}")));
     let worse = result.baseline.iter().flat_map(|it| &it.diff.changes);
     let worse = worse.filter(|it| it.verdict == ChangeVerdict::Worse);
     lines.extend(worse.map(|it| format!("{}: {}", it.name(), it.sentence())));
@@ -313,7 +314,7 @@ fn escape(text: &str) -> String {
             '>' => escaped.push_str("&gt;"),
             '@' => escaped.push_str("&#64;"),
             '|' | '*' | '_' | '`' | '[' | ']' | '\\' | '~' | '#' | '!' | '$' => escaped.extend(['\\', c]),
-            c if c.is_control() => escaped.push(' '),
+            c if is_unshown(c) => escaped.push(' '),
             c => escaped.push(c),
         }
     }
@@ -326,7 +327,7 @@ fn html(text: &str) -> String {
         .replace('<', "&lt;")
         .replace('>', "&gt;")
         .replace('@', "&#64;")
-        .replace(['\n', '\r'], " ")
+        .replace(is_unshown, " ")
 }
 
 #[cfg(test)]

@@ -5,6 +5,11 @@
 
 use super::result_file::{ResultEnvironment, SavedResult};
 use super::result_pair::{ResultPair, ResultRun};
+use crate::plan::Shard;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Most missing shards that are named.
+const MOST_SHARDS: usize = 8;
 
 /// The results added up.
 #[derive(Debug)]
@@ -87,7 +92,29 @@ impl SavedResult {
         }
         sum.comparisons.clear();
         (sum.merged, sum.baseline) = (merged, None);
+        left_out.extend(sum.missing_shards());
         Ok(MergedResult { result: sum, left_out })
+    }
+
+    /// The shards that are in none of the results that were added up, although others of their schedule are, in words.
+    pub fn missing_shards(&self) -> Vec<String> {
+        let mut schedules: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
+        for shard in self.merged.iter().filter_map(|part| Shard::parse(&part.shard, "").ok()) {
+            schedules.entry(shard.count()).or_default().insert(shard.index());
+        }
+        // There may be a thousand of them.
+        let told = |(count, there): (u32, BTreeSet<u32>)| {
+            let missing: Vec<String> = (0..count)
+                .filter(|index| !there.contains(index))
+                .map(|index| format!("{index}/{count}"))
+                .collect();
+            let more = missing.len().saturating_sub(MOST_SHARDS);
+            let named = missing.iter().take(MOST_SHARDS).cloned().collect::<Vec<_>>().join(", ");
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let word = if missing.len() == 1 { "the shard" } else { "the shards" };
+            (!missing.is_empty()).then(|| format!("{word} {named}{more}, of which there is no result"))
+        };
+        schedules.into_iter().filter_map(told).collect()
     }
 
     /// Says whose requests the patterns are in: they are not looked for again in the sum.

@@ -9,6 +9,7 @@ use super::result_pair::ResultPair;
 use super::view::Report;
 use crate::event::{ComparisonReport, ComparisonVerdict, Pair};
 use crate::state::Time;
+use crate::vocabulary::{is_unshown, shown};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -95,6 +96,32 @@ pub struct ResultComparison {
     pub since: String,
     /// Each quantity that is compared.
     pub quantities: Vec<ComparedQuantity>,
+}
+
+/// JSON whose texts are as they may be shown. Texts of servers are in a result, and anybody may have written the file.
+fn shown_json(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    let mut rest = json;
+    while let Some((before, escape)) = rest.split_once('\\') {
+        out.push_str(&shown(before));
+        let hex = escape.strip_prefix('u').and_then(|it| it.get(..4));
+        let code = hex.and_then(|hex| u32::from_str_radix(hex, 16).ok());
+        let (c, length) = match (escape.chars().next(), code) {
+            (_, Some(code)) => (char::from_u32(code), 5),
+            (Some('b' | 'f' | 'r'), None) => (Some('\r'), 1),
+            (Some(other), None) => (None, other.len_utf8()),
+            (None, None) => (None, 0),
+        };
+        let (escape, after) = escape.split_at_checked(length).unwrap_or((escape, ""));
+        if c.is_some_and(|c| is_unshown(c) && !matches!(c, '\n' | '\t')) {
+            out.push(' ');
+        } else {
+            out.extend(["\\", escape]);
+        }
+        rest = after;
+    }
+    out.push_str(&shown(rest));
+    out
 }
 
 /// What a comparison says about one quantity.
@@ -213,7 +240,7 @@ impl SavedResult {
         if !(OLDEST..=VERSION).contains(&head.version) {
             return Err(ResultFileError::Version(head.version));
         }
-        let mut read: Self = serde_json::from_str(text).map_err(not)?;
+        let mut read: Self = serde_json::from_str(&shown_json(text)).map_err(not)?;
         read.version = VERSION;
         for pair in &mut read.pairs {
             pair.upgrade();

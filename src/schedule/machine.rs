@@ -76,6 +76,8 @@ pub enum ScheduleEvent {
     Begin {
         /// The nominal instant of a run that starts with it, the same for all targets of a profile that begin together.
         nominal: Timestamp,
+        /// When the last run began, if the pair was there before: one that comes back within its interval is not new.
+        last: Option<Monotonic>,
     },
     /// Nothing but the passing of time.
     Time,
@@ -148,7 +150,8 @@ pub struct ScheduleMachine {
     table: Timetable,
     overlap: Overlap,
     continuous: bool,
-    at_start: bool,
+    /// The interval of a schedule that also runs at its start.
+    at_start: Option<Duration>,
     /// Set for [`Trigger::AfterIdle`], which has no slots.
     idle: Option<IdleTimer>,
     /// The duration of a run's load, if its stages define it.
@@ -203,7 +206,10 @@ impl ScheduleMachine {
             table,
             overlap: schedule.overlap,
             continuous: matches!(schedule.trigger, Trigger::Continuous),
-            at_start: matches!(schedule.trigger, Trigger::Every { at_start: true, .. }),
+            at_start: match schedule.trigger {
+                Trigger::Every { period, at_start: true } => Some(period),
+                _ => None,
+            },
             idle: match schedule.trigger {
                 Trigger::AfterIdle(after) => Some(IdleTimer::new(after, now.monotonic)),
                 _ => None,
@@ -225,7 +231,7 @@ impl ScheduleMachine {
     pub fn step(&mut self, now: ClockReading, event: ScheduleEvent) -> StepOutcome {
         let mut actions = Vec::new();
         match event {
-            ScheduleEvent::Begin { nominal } => self.begin(nominal, now, &mut actions),
+            ScheduleEvent::Begin { nominal, last } => self.begin(nominal, last, now, &mut actions),
             ScheduleEvent::LoadEnded(run) => self.update(run, |current| current.load_ended = true),
             ScheduleEvent::RunEnded(run) => self.update(run, |current| {
                 current.load_ended = true;
@@ -252,9 +258,17 @@ impl ScheduleMachine {
 
     /// Starts the run that begins with the daemon: an `at_start` run, or the cycle in progress. A cycle is joined in
     /// the middle, because waiting for the next one would leave a gap in a load that is meant to be continuous.
-    fn begin(&mut self, nominal: Timestamp, now: ClockReading, actions: &mut Vec<ScheduleAction>) {
+    fn begin(
+        &mut self,
+        nominal: Timestamp,
+        last: Option<Monotonic>,
+        now: ClockReading,
+        actions: &mut Vec<ScheduleAction>,
+    ) {
         self.next_pass = nominal;
-        if self.at_start {
+        let has_passed =
+            |interval| last.is_none_or(|last| now.monotonic.saturating_duration_since(last) >= interval);
+        if self.at_start.is_some_and(has_passed) {
             let open = self.table.is_open(now.wall);
             self.take(DueSlot { nominal, at: now.wall, open }, false, now, actions);
         }

@@ -48,7 +48,7 @@ fn dues(table: &Timetable, from: &str, n: usize) -> Vec<String> {
 
 fn stage(seconds: Option<u64>) -> Stage {
     let bounds = StageBounds { time: seconds.map(Duration::from_secs), requests: Some(1_000_000) };
-    let shape = Shape::Rate { rate: LoadCurve::constant(1.0), arrivals: Arrivals::Constant, bounds };
+    let shape = Shape::Rate { rate: LoadCurve::constant(1.0), arrivals: Arrivals::Poisson, bounds };
     Stage { name: "".into(), warm_up: false, shape, limit: None }
 }
 

@@ -10,6 +10,7 @@ mod requests;
 use super::caller::RequestOrigin;
 use super::notice::{NoticeContent, NoticeEvent};
 use super::{AgentIdentity, ConfigStatus, Views, access, read_only, static_files};
+use crate::report::write_shown;
 use crate::state::Time;
 use crate::vocabulary;
 use axum::extract::{Extension, Query, State};
@@ -175,6 +176,7 @@ fn environment() -> Result<&'static Environment<'static>, minijinja::Error> {
     }
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
+    environment.set_formatter(write_shown);
     environment.add_filter("seconds", format::seconds);
     environment.add_filter("percent", format::percent);
     environment.add_filter("money", vocabulary::money);

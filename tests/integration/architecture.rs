@@ -12,7 +12,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("files", &[]),
     ("secret", &["files"]),
     ("build", &[]),
-    ("redactor", &["secret"]),
+    ("redactor", &["secret", "vocabulary"]),
     ("receive_time", &[]),
     ("seed", &[]),
     ("shard", &[]),

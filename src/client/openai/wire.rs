@@ -39,15 +39,15 @@ pub(super) struct Timings {
     pub(super) predicted: Count,
 }
 
-/// The first choice (index 0), which is the answer. Others exist only if `params` asks for more than one, and are
-/// ignored.
+/// The first choice, which is the answer: the one with the lowest index, which is 0 unless a server counts otherwise. There
+/// are others only if `params` asks for more than one, and they are ignored.
 pub(super) struct First(pub(super) Option<Box<Choice>>);
 
 /// One choice.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Choice {
-    index: Count,
+    pub(super) index: Count,
     pub(super) delta: Object<Message>,
     pub(super) message: Object<Message>,
     /// The text of a completion. Together AI has it in chat completions, too, beside the same text in `delta`.
@@ -224,10 +224,13 @@ impl<'de> Deserialize<'de> for First {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-                let mut first = None;
+                let mut first: Option<Box<Choice>> = None;
+                let index = |choice: &Choice| choice.index.0.unwrap_or(0);
                 while let Some(choice) = seq.next_element::<Object<Choice>>()? {
-                    let choice = choice.0.filter(|choice| choice.index.0.unwrap_or(0) == 0);
-                    first = first.or(choice);
+                    let Some(choice) = choice.0 else { continue };
+                    if first.as_ref().is_none_or(|first| index(&choice) < index(first)) {
+                        first = Some(choice);
+                    }
                 }
                 Ok(First(first))
             }

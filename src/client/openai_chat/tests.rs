@@ -221,11 +221,17 @@ fn a_text_beside_a_message_is_not_counted_twice() {
 }
 
 #[test]
-fn the_first_choice_is_the_one_with_index_0() {
+fn the_first_choice_is_the_one_with_the_lowest_index() {
     let data = r#"{"choices":[{"index":1,"delta":{"content":"b"}},{"index":0,"delta":{"content":"a"}}]}"#;
     assert_eq!(content_of(data), [Content::Text("a".into())]);
     let other = r#"{"choices":[{"index":1,"delta":{"content":"b"},"finish_reason":"stop"}]}"#;
-    assert_eq!(event(other).unwrap(), Delta::default());
+    let delta = event(other).unwrap();
+    assert_eq!(
+        (delta.choice, delta.content, delta.finish.as_deref()),
+        (1, vec![Content::Text("b".into())], Some("stop"))
+    );
+    let whole = br#"{"choices":[{"index":1,"message":{"content":"a"},"finish_reason":"stop"}]}"#;
+    assert_eq!(OpenAiChat.decode_whole(whole).unwrap().content, [Content::Text("a".into())]);
 }
 
 #[test]

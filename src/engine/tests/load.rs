@@ -44,7 +44,7 @@ async fn stages_follow_each_other_without_a_gap() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stage_of_so_many_requests_ends_with_the_last() {
+async fn a_stage_of_so_many_requests_ends_with_the_interval_of_the_last() {
     let shape = |requests| Shape::Rate {
         rate: LoadCurve::constant(2.0),
         arrivals: Arrivals::Constant,
@@ -53,8 +53,12 @@ async fn a_stage_of_so_many_requests_ends_with_the_last() {
     let stage = |name: &str, n| Stage { name: name.into(), warm_up: false, shape: shape(n), limit: None };
     let world = World::new(build(vec![stage("a", 5), stage("b", 2)]), takes(millis(50)));
     world.once().await;
-    assert_eq!(offsets(&world), [0, 500, 1000, 1500, 2000, 2000, 2500]);
-    assert_eq!([world.facts.active("a"), world.facts.active("b")], [seconds(2), millis(500)]);
+    assert_eq!(offsets(&world), [0, 500, 1000, 1500, 2000, 2500, 3000]);
+    assert_eq!([world.facts.active("a"), world.facts.active("b")], [millis(2500), seconds(1)]);
+    // As long as the same stages with a time, and cut off like them.
+    let cut = World::new(build(vec![stage("a", 5)]), takes(millis(50)));
+    assert_eq!(cut.once_for(Some(2)).await.offered, 4);
+    assert_eq!(cut.facts.active("a"), seconds(2));
 }
 
 #[tokio::test(start_paused = true)]

@@ -181,6 +181,28 @@ async fn a_pair_may_come_back_while_it_drains() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pair_that_flaps_does_not_run_at_each_return() {
+    let at_start =
+        |prompt: &str| minutely("chat", prompt).replace("cron: '* * * * *'", "every: 8760h, at_start: true");
+    let world = world(&at_start("x"), millis(10));
+    let schedules = world.engine.start(CancellationToken::new()).unwrap();
+    tokio::time::sleep(seconds(60)).await;
+    for _ in 0..3 {
+        world.change(plan("")).await;
+        tokio::time::sleep(seconds(5)).await;
+        world.change(plan(&at_start("x"))).await;
+        tokio::time::sleep(seconds(5)).await;
+    }
+    assert_eq!(world.facts.started().len(), 1);
+    // What comes in its place is new.
+    world.change(plan("")).await;
+    world.change(plan(&at_start("y"))).await;
+    tokio::time::sleep(seconds(60)).await;
+    assert_eq!(world.facts.started().len(), 2);
+    world.end(schedules).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_sinks_change_between_the_old_and_the_new() {
     let at_start =
         |prompt| minutely("chat", prompt).replace("cron: '* * * * *'", "every: 1m, at_start: true");

@@ -95,6 +95,38 @@ fn a_stage_ends_after_its_requests() {
 }
 
 #[test]
+fn requests_take_as_long_as_their_intervals() {
+    let end = |rate: LoadCurve, process: &Arrivals, bounds| {
+        let mut times = arrivals(&rate, process, bounds, 1);
+        assert_eq!(times.end_of_requests(), None, "not before they were due");
+        times.by_ref().for_each(drop);
+        times.end_of_requests().map(|end| end.as_secs_f64())
+    };
+    let even = |rate: LoadCurve, bounds| end(rate, &Arrivals::Constant, bounds);
+    assert_eq!(even(steady(2.0), bounds(None, Some(3))), Some(1.5));
+    assert_eq!(even(steady(2.0), bounds(None, Some(1))), Some(0.5));
+    assert_eq!(even(steady(2.0), bounds(Some(10.0), Some(3))), Some(1.5));
+    assert_eq!(even(steady(2.0), bounds(Some(1.5), Some(3))), Some(1.5));
+    // The time of the stage ends it, or its rate.
+    assert_eq!(even(steady(2.0), bounds(Some(1.2), Some(3))), None);
+    assert_eq!(even(steady(2.0), bounds(Some(1.0), Some(30))), None);
+    assert_eq!(even(steady(2.0), bounds(Some(1.0), None)), None);
+    // 1/s for 2 s, then nothing: the pause is not part of what two requests take.
+    let piece = |length, from, to| CurvePiece {
+        length: Duration::from_secs(length),
+        from,
+        to,
+        form: CurveForm::Linear,
+    };
+    let pieces = [piece(2, 1.0, 1.0), piece(5, 0.0, 0.0), piece(5, 1.0, 1.0)];
+    let pause = || LoadCurve::Pieces(PiecewiseCurve { pieces: pieces.into(), recurrence: None });
+    assert_eq!(even(pause(), bounds(None, Some(2))), Some(2.0));
+    assert_eq!(even(pause(), bounds(None, Some(3))), Some(8.0));
+    // Of random gaps, n have passed with the last request.
+    assert_eq!(end(steady(2.0), &Arrivals::Poisson, bounds(None, Some(3))), None);
+}
+
+#[test]
 fn draws_are_golden() {
     // Changing these numbers changes every replay, so it must not happen through an upgrade of `rand`.
     let first = |process| -> Vec<u128> {

@@ -270,7 +270,7 @@ pub(super) fn check_unlimited(
     }
 }
 
-/// The time for which a run offers load; `None` if a stage ends only by its number of requests.
+/// The time for which a run offers load; `None` if that depends on draws or on the target.
 pub(in crate::plan) fn run_time(stages: &[Stage]) -> Option<Duration> {
-    stages.iter().map(|stage| stage.shape.bounds().time).sum()
+    stages.iter().map(|stage| stage.shape.time()).sum()
 }

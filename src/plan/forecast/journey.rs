@@ -1,13 +1,14 @@
 //! Forecasts the journeys of a scenario; those of a workload have one request. A journey that fails ends early, and its
-//! user starts the next one sooner: expected is that every journey is completed, and the maximum counts both.
+//! user starts the next one sooner: expected is that every journey is completed, and the maximum is that of whichever way
+//! to end takes the most in the same time.
 
 use super::conversation::{self, ConversationCall};
 use super::{Amount, TokenForecast, View, arrivals_in, of_area, turns_of_users};
 use crate::plan::scenario::ENVIRONMENT;
 use crate::plan::{
-    AskStep, AskText, Cache, HttpStep, LONGEST_WORD, LengthDistribution, LengthRange, PairPlan,
-    PromptLengths, Scenario, Shape, Stage, StageBounds, Step, StepAction, SyntheticPrompts, Target, Think,
-    TraceReplay,
+    AskStep, AskText, Cache, ConversationTexts, HttpStep, LONGEST_WORD, LengthDistribution, LengthRange,
+    PairPlan, PromptLengths, Scenario, Shape, Stage, StageBounds, Step, StepAction, SyntheticPrompts, Target,
+    Think, TraceReplay,
 };
 use crate::template::Template;
 use jiff::Timestamp;
@@ -74,16 +75,22 @@ pub(super) fn of_run(
     let (journeys, requests, tokens) = (Amount::ZERO, Amount::ZERO, TokenForecast::ZERO);
     let mut run = RunAmounts { journeys, requests, tokens, input_tokens };
     let mut starts = starts.to_vec();
+    let early = if view == View::Most { early_ends(pair, count) } else { Vec::new() };
     for stage in &pair.profile.stages {
         let (journeys, users) = of_stage(stage, scenario, view, &starts);
-        let time = stage.shape.bounds().time.unwrap_or_default();
+        let time = stage.shape.time().unwrap_or_default();
         for start in &mut starts {
             *start = start.saturating_add(time).unwrap_or(*start);
         }
         run.journeys = run.journeys + journeys;
-        for (part, times) in [(&setup, users), (&steps, journeys)] {
-            run.requests = run.requests + times.times(part.requests(view));
-            run.tokens = run.tokens + part.tokens.times(times);
+        let played = steps.times(journeys, view);
+        let played = match most_in_time(stage, &steps, &early) {
+            Some(most) if view == View::Most => played.at_most(most),
+            _ => played,
+        };
+        for taken in [setup.times(users, view), played] {
+            run.requests = run.requests + taken.requests;
+            run.tokens = run.tokens + taken.tokens;
         }
     }
     // Each further attempt is a request like the first.
@@ -153,7 +160,7 @@ pub(super) fn of_stage(
             });
             let mean = mean.unwrap_or(most);
             let users = if view == View::Expected { mean } else { most.floor() };
-            let (own, within) = (thought(*think, view), thinking(scenario, view));
+            let (own, within) = (thought(*think, view), thinking(&scenario.steps, view));
             let between = match view {
                 View::Expected => own + within,
                 // The journey may fail before its user thinks.
@@ -200,9 +207,65 @@ fn thought(think: Think, view: View) -> Duration {
     if view == View::Expected { (think.min + think.max) / 2 } else { think.min }
 }
 
-/// The think time of a user within one journey.
-fn thinking(scenario: &Scenario, view: View) -> Duration {
-    let thoughts = scenario.steps.iter().enumerate().map(|(index, step)| {
+/// A way for a journey to end: with its last request, or before that because one has failed.
+struct EarlyEnd {
+    /// What it took up to there.
+    taken: JourneyPart,
+    /// The shortest think time up to there.
+    thought: Duration,
+    /// Whether it was completed.
+    complete: bool,
+}
+
+/// The ways to end that may take the most for their time: after the first play of a step, or after its last. What a step
+/// takes grows with its plays at least as fast as its think time, so none of those between them takes more.
+fn early_ends(pair: &PairPlan, count: TokenCounter<'_>) -> Vec<EarlyEnd> {
+    let steps = &pair.profile.scenario.steps;
+    let mut ends = Vec::new();
+    let mut before = JourneyPart::NOTHING;
+    for (index, step) in steps.iter().enumerate() {
+        let so_far = steps.get(..index).unwrap_or_default();
+        let (whole, one) = JourneyPart::of_step(step, pair, View::Most, count);
+        let first = if index == 0 { Duration::ZERO } else { step.think.min };
+        let thought = thinking(so_far, View::Most) + first;
+        let mut taken = before;
+        taken.add(one);
+        ends.push(EarlyEnd { taken, thought, complete: false });
+        before.add(whole);
+        let thought = thinking(steps.get(..=index).unwrap_or_default(), View::Most);
+        ends.push(EarlyEnd { taken: before, thought, complete: index + 1 == steps.len() });
+    }
+    ends
+}
+
+/// The most that users take in a stage with a time: in all of it, as much as the way to end takes that takes the most in its
+/// time, and then one more journey, which may begin before the end. `None` if no time limits that.
+fn most_in_time(stage: &Stage, journey: &JourneyPart, ends: &[EarlyEnd]) -> Option<JourneyPart> {
+    let Shape::Users { users, think, bounds, .. } = &stage.shape else { return None };
+    let (time, users) = (bounds.time?.as_secs_f64(), users.max().floor().max(1.0));
+    let most = |of: &dyn Fn(&JourneyPart) -> Amount| {
+        let rates = ends.iter().map(|end| {
+            let pause = if end.complete { think.min } else { think.min.max(Scenario::FAILED_PAUSE) };
+            let length = (end.thought + pause).as_secs_f64();
+            of(&end.taken).value().filter(|_| length > 0.0).map(|taken| taken / length)
+        });
+        let rate = rates.collect::<Option<Vec<f64>>>()?.into_iter().fold(0.0, f64::max);
+        let last = of(journey).value()?;
+        // A part of a token or of a request is none, but rounding must not take one away.
+        Some(Amount::AtMost(users * ((time * rate + 1e-6).floor() + last)))
+    };
+    let unknown = |amount: Option<Amount>| amount.unwrap_or(Amount::Unknown);
+    let tokens = TokenForecast {
+        input: unknown(most(&|part| part.tokens.input)),
+        output: unknown(most(&|part| part.tokens.output)),
+    };
+    let requests = unknown(most(&|part| part.requests));
+    Some(JourneyPart { requests, tokens, input_tokens: journey.input_tokens })
+}
+
+/// The think time of a user within the steps of one journey.
+fn thinking(steps: &[Arc<Step>], view: View) -> Duration {
+    let thoughts = steps.iter().enumerate().map(|(index, step)| {
         // There is no think time before the first step of a journey.
         let plays =
             if view == View::Expected { conversation::plays(step) } else { step.least_plays() as f64 };
@@ -220,30 +283,61 @@ pub(super) struct JourneyPart {
 }
 
 impl JourneyPart {
+    const NOTHING: Self =
+        Self { requests: Amount::ZERO, tokens: TokenForecast::ZERO, input_tokens: InputTokens::Reserved };
+
     fn of(steps: &[Arc<Step>], pair: &PairPlan, view: View, count: TokenCounter<'_>) -> Self {
-        let mut part =
-            Self { requests: Amount::ZERO, tokens: TokenForecast::ZERO, input_tokens: InputTokens::Reserved };
+        let mut part = Self::NOTHING;
         for step in steps {
-            let params = &pair.params(step);
-            if let (StepAction::Ask(ask), Some(plan)) = (&step.action, step.conversation()) {
-                let call = ModelCall { ask, step, pair, params };
-                let output = if view == View::Expected { call.expected_output() } else { call.output() };
-                part.add(
-                    ConversationCall { plan, ask, target: &pair.target, params, output }.of(view, count),
-                );
-                continue;
-            }
-            let repeat = Amount::Exact(f64::from(step.repeat));
-            let (tokens, source) = match &step.action {
-                StepAction::Ask(ask) => {
-                    let ask = ModelCall { ask, step, pair, params };
-                    if view == View::Expected { ask.expected(count) } else { ask.most() }
-                }
-                StepAction::Http(http) => (of_http(http, view), InputTokens::Reserved),
-            };
-            part.add(Self { requests: repeat, tokens: tokens.times(repeat), input_tokens: source });
+            part.add(Self::of_step(step, pair, view, count).0);
         }
         part
+    }
+
+    /// What a step takes, and what its first play takes of that at most.
+    fn of_step(step: &Step, pair: &PairPlan, view: View, count: TokenCounter<'_>) -> (Self, Self) {
+        let params = &pair.params(step);
+        if let (StepAction::Ask(ask), Some(plan)) = (&step.action, step.conversation()) {
+            let call = ModelCall { ask, step, pair, params };
+            let output = if view == View::Expected { call.expected_output() } else { call.output() };
+            let whole = ConversationCall { plan, ask, target: &pair.target, params, output }.of(view, count);
+            let one = Self { requests: Amount::Exact(1.0), ..whole };
+            // No turn takes less than the first one. The longest conversation of a dataset need not have the longest turn.
+            let of_file = matches!(plan.texts, ConversationTexts::Dataset { .. });
+            let share =
+                if of_file { one.requests } else { Amount::Exact(1.0 / plan.turns().max.max(1) as f64) };
+            return (whole, Self { tokens: whole.tokens.times(share), ..one });
+        }
+        let repeat = Amount::Exact(f64::from(step.repeat));
+        let (tokens, input_tokens) = match &step.action {
+            StepAction::Ask(ask) => {
+                let ask = ModelCall { ask, step, pair, params };
+                if view == View::Expected { ask.expected(count) } else { ask.most() }
+            }
+            StepAction::Http(http) => (of_http(http, view), InputTokens::Reserved),
+        };
+        let one = Self { requests: Amount::Exact(1.0), tokens, input_tokens };
+        (Self { requests: repeat, tokens: tokens.times(repeat), input_tokens }, one)
+    }
+
+    /// That many times the same.
+    fn times(&self, times: Amount, view: View) -> Self {
+        Self { requests: times.times(self.requests(view)), tokens: self.tokens.times(times), ..*self }
+    }
+
+    /// The same, but each amount at most as in another bound.
+    fn at_most(self, most: Self) -> Self {
+        let least = |one: Amount, other: Amount| match (one.value(), other.value()) {
+            (_, Some(b)) if one.value().is_none_or(|a| b < a) => other,
+            _ => one,
+        };
+        let input = least(self.tokens.input, most.tokens.input);
+        let output = least(self.tokens.output, most.tokens.output);
+        Self {
+            requests: least(self.requests, most.requests),
+            tokens: TokenForecast { input, output },
+            ..self
+        }
     }
 
     fn add(&mut self, other: Self) {

@@ -177,13 +177,14 @@ fn users_play_set_ups_and_journeys_as_their_thoughts_and_failures_allow() {
     // and may ask for another set-up.
     let daily = journeys("{ for: 60s, users: 4, think: 2s..9s }", steps);
     assert_eq!(daily.journeys, Some(Amount::AtMost(4.0 * 31.0)));
-    assert_eq!(daily.takes.most.requests, Amount::AtMost(124.0 * 4.0 + 124.0 * 2.0));
+    // Those that are completed take the most in their time: 4 requests in 5 s, and the last journey may go on after the end.
+    assert_eq!(daily.takes.most.requests, Amount::AtMost(4.0 * (48.0 + 4.0) + 124.0 * 2.0));
     let completed = 4.0 * ((60.0_f64 / 14.5).floor() + 1.0);
     assert_eq!(daily.takes.expected.requests, Amount::AtMost(completed * 4.0 + 4.0 * 2.0));
     // Without think time between journeys, a user pauses after a failure, and for longer after that of a set-up.
     let daily = journeys("{ for: 60s, users: 1 }", "{ name: c, get: /c, repeat: 4, think: 5s }");
     assert_eq!(daily.journeys, Some(Amount::AtMost(601.0)));
-    assert_eq!(daily.takes.most.requests, Amount::AtMost(601.0 * 4.0 + 61.0 * 2.0));
+    assert_eq!(daily.takes.most.requests, Amount::AtMost(600.0 + 4.0 + 61.0 * 2.0));
     // The very first play has no think time before it.
     assert_eq!(daily.takes.expected.requests, Amount::AtMost(5.0 * 4.0 + 2.0));
     let daily = journeys("{ for: 60s, users: 4 }", "{ name: c, get: /c }");
@@ -194,6 +195,39 @@ fn users_play_set_ups_and_journeys_as_their_thoughts_and_failures_allow() {
         (daily.journeys, daily.takes.most.requests),
         (Some(Amount::Exact(3.0)), Amount::AtMost(3.0 + 6.0))
     );
+}
+
+#[test]
+fn a_journey_that_fails_takes_no_more_than_it_came_to() {
+    // Whoever fails at its first step is back after 100 ms, but does not come to the expensive one, which is 10 s away.
+    let http = |name: &str, think: &str, tokens: u64| {
+        format!("{{ name: {name}, get: /{name}, think: {think}, reserve: {{ output_tokens: {tokens} }} }}")
+    };
+    let steps = format!("{}, {}", http("c", "0s", 1), http("d", "10s", 1000));
+    let output = |load: &str| journeys(load, &steps).takes.most.output_tokens;
+    // 1001 tokens in 10 s, and one journey more; not 601 times 1001.
+    assert_eq!(output("{ for: 60s, users: 1 }"), Amount::AtMost(60.0 * 100.1 + 1001.0));
+    assert_eq!(output("{ for: 60s, users: 3 }"), Amount::AtMost(3.0 * (60.0 * 100.1 + 1001.0)));
+    // A number of journeys limits it as well.
+    assert_eq!(output("{ for: 60s, users: 1, requests: 2 }"), Amount::AtMost(2002.0));
+    // If the first one is the expensive one, failures take the most.
+    let steps = format!("{}, {}", http("c", "0s", 1000), http("d", "10s", 1));
+    let most = journeys("{ for: 60s, users: 1 }", &steps).takes.most.output_tokens;
+    assert_eq!(most, Amount::AtMost(600_000.0 + 1001.0));
+}
+
+#[test]
+fn a_conversation_that_fails_takes_no_more_than_its_first_turn() {
+    let conversation =
+        "conversation: { synthetic: { turns: 10, turn_tokens: 100 }, think: 30s }, output_tokens: 50";
+    let most = |load: &str| {
+        one(&format!("schedule: {{ every: 24h }}, load: [{load}], workload: {{ {conversation} }}")).run.most
+    };
+    let (one, many) = (most("{ users: 1, requests: 1 }"), most("{ for: 60s, users: 1 }"));
+    // 600 first turns and a whole conversation; not 601 whole conversations.
+    assert_eq!((one.requests, many.requests), (Amount::AtMost(10.0), Amount::AtMost(610.0)));
+    let value = |amount: Amount| amount.value().unwrap();
+    assert!(value(many.input_tokens) < 61.0 * value(one.input_tokens) + 1.0, "{many:?} and {one:?}");
 }
 
 #[test]

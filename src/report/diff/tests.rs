@@ -74,6 +74,25 @@ fn what_did_not_change_is_the_same() {
 }
 
 #[test]
+fn a_quantity_that_only_one_of_them_has_is_told() {
+    let (streamed, mut whole) = (result(400, 0, steady), result(400, 0, steady));
+    // As behind a gateway that answers streams as a whole.
+    let tally = &mut whole.pairs[0].stages[0].tally;
+    (tally.first_token, tally.chunk_gap) = Default::default();
+    for (before, after, which, cell) in
+        [(&streamed, &whole, "first", "none after"), (&whole, &streamed, "second", "none before")]
+    {
+        let diff = ResultDiff::of(before, after);
+        let told: Vec<String> = diff.left_out.iter().map(|it| format!("{}: {}", it.what, it.why)).collect();
+        let expected = ["time to first token", "chunk gap"]
+            .map(|quantity| format!("chat on llama, steady: {quantity}: only the {which} result has it"));
+        assert_eq!(told, expected);
+        assert_eq!(diff.verdict, ChangeVerdict::Unknown);
+        assert_eq!(diff.tables().matches(cell).count(), 2, "{}", diff.tables());
+    }
+}
+
+#[test]
 fn a_change_that_matters_is_worse_or_better() {
     let slower = ResultDiff::of(&result(400, 0, steady), &result(400, 0, |i| steady(i) * 1.08));
     // 8% more matter to everything but the time to first token.

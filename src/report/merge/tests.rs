@@ -246,6 +246,30 @@ fn what_has_no_sum_is_refused() {
 }
 
 #[test]
+fn shards_of_which_there_is_no_result_are_said() {
+    let of = |shards: &[&str]| {
+        let results = (0..).zip(shards).map(|(agent, shard)| {
+            let environment = ResultEnvironment { shard: (*shard).to_owned(), ..environment_of(agent) };
+            SavedResult::of(&played(3), environment)
+        });
+        SavedResult::merge(results.collect()).unwrap()
+    };
+    let missing = |shards: &[&str]| of(shards).left_out;
+    assert!(missing(&["0/3", "1/3", "2/3"]).is_empty() && missing(&["", ""]).is_empty());
+    assert_eq!(missing(&["2/3", "0/3"]), ["the shard 1/3, of which there is no result"]);
+    assert_eq!(
+        missing(&["0/2", "1/2", "1/4", ""]),
+        ["the shards 0/4, 2/4, 3/4, of which there is no result"]
+    );
+    assert!(missing(&["5/12"])[0].contains("8/12 and 3 more, of which"));
+    // The report says it, too, also after it was saved.
+    let sum = SavedResult::from_json(&of(&["2/3", "0/3"]).result.to_json().unwrap()).unwrap();
+    let said = "he sum is without the shard 1/3, of which there is no result";
+    assert!(sum.to_markdown().contains(said), "{}", sum.to_markdown());
+    assert!(sum.to_html().unwrap().contains(&said.replace('/', "&#x2f;")));
+}
+
+#[test]
 fn what_does_not_add_up_is_left_out_and_said() {
     let mut results = [1, 2].map(|agent| SavedResult::of(&played(3), environment_of(agent)));
     results[0].config = Some("a: 1".into());

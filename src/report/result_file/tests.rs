@@ -37,6 +37,32 @@ fn the_summary_that_is_read_is_the_one_that_was_saved() {
 }
 
 #[test]
+fn what_a_server_said_is_text_and_moves_no_cursor() {
+    let hostile = "\u{1b}[2J\u{9b}31m\u{202e}evil\u{7}";
+    let mut saved = SavedResult::of(&played(3), environment());
+    saved.pairs[0].reasons = vec![format!("http_5xx: {hostile}\r\nnext \"line\" C:\\b \u{1f600}")];
+    saved.models = vec![hostile.into()];
+    saved.pairs[0].model = hostile.into();
+    let json = saved.to_json().unwrap();
+    // Characters may be written as they are, or as escapes.
+    let escaped = json.replace('\u{202e}', "\\u202E").replace('\u{1f600}', "\\ud83d\\ude00");
+    for json in [&json, &escaped] {
+        let read = SavedResult::from_json(json).unwrap();
+        assert_eq!(read.models, [" [2J 31m evil "]);
+        assert_eq!(read.pairs[0].reasons, ["http_5xx:  [2J 31m evil  \nnext \"line\" C:\\b \u{1f600}"]);
+        let shown = [read.report().tables(), read.to_html().unwrap(), read.to_markdown()];
+        assert!(
+            shown.iter().all(|text| !text.contains(['\u{1b}', '\u{202e}', '\u{9b}', '\u{7}'])),
+            "{shown:?}"
+        );
+    }
+    // What was not read from a file is shown in the same way.
+    for text in [saved.to_html().unwrap(), saved.to_markdown()] {
+        assert!(!text.contains(['\u{1b}', '\u{202e}', '\u{9b}']), "{text}");
+    }
+}
+
+#[test]
 fn version_1_is_read() {
     let tally = |ok: u64, seconds: f64| {
         format!(

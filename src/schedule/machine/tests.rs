@@ -26,7 +26,7 @@ struct Bench {
 impl Bench {
     fn new(schedule: &Schedule, at: &str, length: Duration, known: bool) -> Self {
         let bounds = StageBounds { time: known.then_some(length), requests: Some(1_000_000) };
-        let shape = Shape::Rate { rate: LoadCurve::constant(1.0), arrivals: Arrivals::Constant, bounds };
+        let shape = Shape::Rate { rate: LoadCurve::constant(1.0), arrivals: Arrivals::Poisson, bounds };
         let stages = [Stage { name: "".into(), warm_up: false, shape, limit: None }];
         let pair = Pair { profile: "chat".into(), target: "llama".into() };
         let table = Timetable::new(schedule, 7, &pair, &stages);
@@ -43,7 +43,7 @@ impl Bench {
             followed: Vec::new(),
             length,
         };
-        bench.feed(ScheduleEvent::Begin { nominal: off_grid(bench.now.wall) });
+        bench.feed(ScheduleEvent::Begin { nominal: off_grid(bench.now.wall), last: None });
         bench
     }
 
@@ -251,6 +251,24 @@ fn a_run_triggered_beside_gridless_stages_is_not_lost() {
     bench.pass(Duration::from_secs(10));
     assert_eq!(bench.starts.len(), 2);
     assert_eq!((bench.waiting(), bench.all_skipped()), (0, 0));
+}
+
+#[test]
+fn a_run_at_start_is_not_repeated_within_its_interval() {
+    let hourly = Trigger::Every { period: Duration::from_hours(1), at_start: true };
+    let schedule = schedule(hourly, "UTC", Overlap::Skip);
+    let pair = Pair { profile: "chat".into(), target: "llama".into() };
+    let table = Timetable::new(&schedule, 7, &pair, &[]);
+    let now =
+        ClockReading { wall: START.parse().unwrap(), monotonic: Monotonic::now() + Duration::from_hours(9) };
+    let starts = |minutes_ago: Option<u64>| {
+        let last = minutes_ago.map(|minutes| now.monotonic - Duration::from_mins(minutes));
+        let mut machine = ScheduleMachine::new(&schedule, table.clone(), &[], now);
+        let step = machine.step(now, ScheduleEvent::Begin { nominal: now.wall, last });
+        step.actions.iter().filter(|action| matches!(action, ScheduleAction::Start(_))).count()
+    };
+    // New, back at once, shortly before its interval has passed, and after that.
+    assert_eq!([None, Some(0), Some(59), Some(60), Some(300)].map(starts), [1, 0, 0, 1, 1]);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod tls;
 use crate::error_chain::error_chain;
 use crate::plan::otlp::{Destination, Protocol};
 use crate::telemetry::export::{Accepted, SendError, Signal, Transport, secret_headers};
+use crate::vocabulary::is_unshown;
 use ::http::HeaderMap;
 use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
@@ -125,7 +126,7 @@ fn accepted(body: &[u8]) -> Accepted {
 
 /// External text, limited in length and on one line.
 fn shortened(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_TEXT).collect()
+    text.chars().map(|c| if is_unshown(c) { ' ' } else { c }).take(MAX_TEXT).collect()
 }
 
 /// An error with its causes.

@@ -133,6 +133,8 @@ pub(super) struct Gathering<'a> {
     metric: Metric,
     shown: SeriesExposure,
     bounds: Option<&'static [f64]>,
+    /// Whether exemplars are shown: those that were kept before a reload turned them off are not.
+    exemplars: bool,
     subject: Option<&'a Arc<SubjectLabels>>,
     beyond: Vec<LabelValue>,
     created: SystemTime,
@@ -147,7 +149,10 @@ impl<'a> Gathering<'a> {
         shown: SeriesExposure,
         take: &'a mut dyn FnMut(&SeriesSample<'_>),
     ) -> Self {
+        // Other settings apply to the metrics of other conventions.
+        let is_ours = metric.spec().subject != Subject::Endpoint;
         Self {
+            exemplars: !is_ours || reading.store.settings.keeps_exemplars(),
             take,
             currency: &reading.currency,
             metric,
@@ -217,6 +222,9 @@ impl<'a> Gathering<'a> {
         let mut reading = std::mem::take(&mut self.histogram);
         let native = histogram.snapshot_into(&mut reading);
         if self.shown == SeriesExposure::Always || reading.count() > 0 {
+            if !self.exemplars {
+                reading.exemplars.clear();
+            }
             if let Some(bounds) = self.bounds {
                 reading.keep(bounds);
             }

@@ -28,6 +28,11 @@ impl Settings {
         self.exemplars.store(keep, Relaxed);
     }
 
+    /// Whether tokenbeat's own metrics keep exemplars.
+    pub(super) fn keeps_exemplars(&self) -> bool {
+        self.exemplars.load(Relaxed)
+    }
+
     /// Sets which GenAI metrics are recorded. Only the first call has an effect.
     pub(super) fn keep_genai(&self, set: GenAi) {
         // A second call would be a mistake, and changes nothing.
@@ -41,7 +46,7 @@ impl Settings {
 
     /// The exemplars of a request or a journey.
     pub(super) fn traces(&self, ids: TraceIds, warm_up: bool) -> ExemplarSampling {
-        let ours = self.exemplars.load(Relaxed);
+        let ours = self.keeps_exemplars();
         let wanted = ids.sampled && !warm_up && (ours || self.genai() != GenAi::None);
         let trace = wanted.then(|| Trace {
             id: ids.trace_id,

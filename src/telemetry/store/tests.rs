@@ -512,6 +512,9 @@ fn exemplars_are_of_sampled_requests_only() {
     assert_eq!((exemplar.trace_id, exemplar.span_id), (request.ids.trace_id, request.ids.span_id));
     assert!(close(exemplar.value, 0.3));
     plan.telemetry.exemplars = false;
+    // A reload that turns them off hides those that were kept.
+    fixture.sink.record(&Fact::PlanChanged(Arc::new(plan.clone())));
+    assert!(fixture.values().histogram(Metric::TimeToFirstToken, "").exemplars.is_empty());
     let fixture = Fixture::of(plan);
     play(&fixture.sink, fixture.steady(), Outcome::Ok, |_| {});
     assert!(fixture.values().histogram(Metric::TimeToFirstToken, "").exemplars.is_empty());

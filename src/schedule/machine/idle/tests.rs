@@ -50,7 +50,7 @@ impl Bench {
             running,
             refuses: false,
         };
-        bench.feed(ScheduleEvent::Begin { nominal: now.wall });
+        bench.feed(ScheduleEvent::Begin { nominal: now.wall, last: None });
         bench
     }
 
