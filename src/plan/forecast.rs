@@ -125,8 +125,10 @@ pub struct Forecast {
 pub struct PairForecast {
     /// The pair.
     pub pair: Pair,
-    /// Per run.
+    /// Per run; of a target whose replicas are discovered, per run of one of them.
     pub run: Estimate,
+    /// How many replicas there may be, each with runs of its own, if they are discovered.
+    pub replicas: Option<usize>,
     /// What the budgets must have left before a run starts: the requests of one journey, and the tokens of its largest
     /// request; if there are several prompts, with the shortest one.
     pub least: ForecastUsage,
@@ -317,11 +319,12 @@ fn of_pair(pair: &PairPlan, now: Timestamp, count: TokenCounter<'_>) -> PairFore
             expected: run.expected.times(runs(View::Expected)),
         },
     };
-    let daily = match pair.most_replicas() {
+    let replicas = pair.most_replicas();
+    let daily = match replicas {
         Some(most) => daily.at_most(most),
         None => daily,
     };
-    PairForecast { pair: pair.pair.clone(), run, least, daily, input_tokens: expected.input_tokens }
+    PairForecast { pair: pair.pair.clone(), run, replicas, least, daily, input_tokens: expected.input_tokens }
 }
 
 fn cost(price: Price, tokens: TokenForecast) -> Amount {
