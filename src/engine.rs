@@ -19,6 +19,7 @@ mod record;
 mod reload;
 mod request;
 mod result;
+mod rows;
 mod run;
 mod scheduler;
 mod search;
