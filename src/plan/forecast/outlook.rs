@@ -316,7 +316,7 @@ mod tests {
         let outlook = outlooks(&plan, &forecast(&plan, now, &|_, _| None), now).remove(0);
         let all = Amount::AtMost(24.0 * 12.0 * (5.0 + 1.0));
         assert_eq!((outlook.most, outlook.expected), (all, all));
-        assert_eq!(outlook.spent_at.map(|at| at.to_string()).as_deref(), Some("2026-01-01T04:10:00Z"));
+        assert_eq!(outlook.spent_at.map(|at| at.to_string()).as_deref(), Some("2026-01-01T04:00:50Z"));
     }
 
     #[test]
