@@ -380,13 +380,17 @@ fn arrivals_in(
 }
 
 /// The number of requests (or journeys) in a closed loop. Users ask as fast as they are answered, so only their think
-/// time limits them: one request at the start, and one more after each think time.
-fn turns_of_users(users: f64, think: Duration, bounds: StageBounds) -> Amount {
+/// time limits them: one request at the start, and one more after each think time. `variance` is that of the think time,
+/// in square seconds, where `think` is its mean: short ones come first for some users, so that more of them fit into the
+/// time (Lorden's bound of a renewal process).
+fn turns_of_users(users: f64, think: Duration, variance: f64, bounds: StageBounds) -> Amount {
     let cap = bounds.requests.map(|cap| cap as f64);
-    let by_think = bounds
-        .time
-        .filter(|_| !think.is_zero())
-        .map(|time| users * ((time.as_secs_f64() / think.as_secs_f64()).floor() + 1.0));
+    let by_think = bounds.time.filter(|_| !think.is_zero()).map(|time| {
+        let (time, think) = (time.as_secs_f64(), think.as_secs_f64());
+        let thoughts = time / think;
+        let later = if variance > 0.0 { thoughts + variance / think.powi(2) } else { thoughts.floor() };
+        users * (later + 1.0)
+    });
     match (bounds.time, cap, by_think) {
         (None, Some(cap), _) => Amount::Exact(cap),
         (_, Some(cap), Some(most)) => Amount::AtMost(cap.min(most)),

@@ -159,10 +159,11 @@ pub(super) fn of_stage(
                 // The journey may fail before its user thinks.
                 View::Most => (own + within).min(own.max(Scenario::FAILED_PAUSE)),
             };
-            let journeys = turns_of_users(users.max(1.0), between, *bounds);
+            let variance = if view == View::Expected { thinking_variance(*think, scenario) } else { 0.0 };
+            let journeys = turns_of_users(users.max(1.0), between, variance, *bounds);
             let set_ups = match view {
                 View::Expected => Amount::Exact(most.floor().max(1.0)),
-                View::Most => turns_of_users(users.max(1.0), own.max(Scenario::SET_UP_PAUSE), *bounds),
+                View::Most => turns_of_users(users.max(1.0), own.max(Scenario::SET_UP_PAUSE), 0.0, *bounds),
             };
             // Each is part of a journey.
             let fewer = match (set_ups.value(), journeys.value()) {
@@ -209,6 +210,20 @@ fn thinking(scenario: &Scenario, view: View) -> Duration {
         thought(step.think, view).mul_f64((plays - f64::from(u8::from(index == 0))).max(0.0))
     });
     thoughts.sum()
+}
+
+/// The variance of the think time of one journey and of the pause after it, in square seconds; at most so much where the
+/// number of turns is drawn.
+fn thinking_variance(own: Think, scenario: &Scenario) -> f64 {
+    let of_one = |think: Think| think.max.saturating_sub(think.min).as_secs_f64().powi(2) / 12.0;
+    let steps = scenario.steps.iter().enumerate().map(|(index, step)| {
+        let thoughts = (conversation::plays(step) - f64::from(u8::from(index == 0))).max(0.0);
+        let turns = step.conversation().map(|plan| plan.turns());
+        let of_turns =
+            turns.map_or(0.0, |turns| (turns.max as f64 - turns.mean) * (turns.mean - turns.min as f64));
+        thoughts * of_one(step.think) + of_turns * thought(step.think, View::Expected).as_secs_f64().powi(2)
+    });
+    of_one(own) + steps.sum::<f64>()
 }
 
 /// What one pass through the set-up, or through the steps, takes.

@@ -69,6 +69,23 @@ fn closed_loop_requests_have_a_bound_or_none() {
 }
 
 #[test]
+fn a_drawn_think_time_is_bounded_by_more_than_its_mean() {
+    let expected = |think: &str| {
+        let rest = format!(
+            "schedule: {{ every: 1h }}, workload: {{ prompts: [x] }}, load: [{{ for: 2900ms, users: 20, think: {think} }}]"
+        );
+        one(&rest).run.expected.requests
+    };
+    assert_eq!(expected("1500ms"), Amount::AtMost(40.0));
+    // The exact number is 20 e^(2.9/3) = 52.6; by the mean alone it would be 40.
+    let Amount::AtMost(most) = expected("0s..3s") else { panic!("{:?}", expected("0s..3s")) };
+    assert!((most - 20.0 * (2.9 / 1.5 + 1.0 + 1.0 / 3.0)).abs() < 1e-9, "{most}");
+    // A narrow range is close to its mean.
+    let Amount::AtMost(narrow) = expected("1400ms..1600ms") else { panic!("a bound") };
+    assert!((40.0..60.0).contains(&narrow), "{narrow}");
+}
+
+#[test]
 fn requests_that_are_sent_again_are_forecast_too() {
     let of = |expect: &str| {
         one(&format!(
