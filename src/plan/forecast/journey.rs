@@ -330,9 +330,9 @@ impl ModelCall<'_> {
                 Amount::Exact(prompts.range().min as f64 + question + MAX_MESSAGE + MAX_PREAMBLE)
             }
             AskText::Dataset { dataset, order, system } => {
-                let texts =
-                    dataset.size(*order).min_bytes + system.as_ref().map_or(0, |system| system.len() as u64);
-                Amount::Exact(texts as f64 + MAX_MESSAGE + MAX_PREAMBLE)
+                let system = system.as_ref().map(|system| system.len() as u64);
+                let (texts, _) = dataset.size(*order).texts(system);
+                Amount::Exact(texts.min_bytes as f64 + MAX_MESSAGE + MAX_PREAMBLE)
             }
             AskText::Trace { replay, .. } => {
                 Amount::Exact(replay.trace.size().min_input as f64 + MAX_MESSAGE + MAX_PREAMBLE)
@@ -454,7 +454,7 @@ impl TextBytes {
         }
     }
 
-    /// Prompts in a file, with a system prompt for those that have none.
+    /// Prompts in a file, each with this system prompt.
     fn of_file(max_bytes: u64, mean_bytes: f64, max_messages: u64, system: Option<&Arc<str>>) -> Self {
         let of_system = system.map_or(0.0, |system| system.len() as f64);
         let prompt = Amount::AtMost(max_bytes as f64);
@@ -488,8 +488,10 @@ impl TextBytes {
                 Self::of_file(size.max_input, size.mean_input, size.max_messages, system.as_ref())
             }
             AskText::Dataset { dataset, order, system } => {
-                let size = dataset.size(*order);
-                Self::of_file(size.max_bytes, size.mean_bytes, size.max_messages, system.as_ref())
+                // The system prompt is that of rows that have none, and is counted there.
+                let system = system.as_ref().map(|system| system.len() as u64);
+                let (texts, mean) = dataset.size(*order).texts(system);
+                Self::of_file(texts.max_bytes, mean, texts.max_messages, None)
             }
             // These depend on the turn; see `conversation`.
             AskText::Conversation(_) | AskText::Summary(_) => Self {

@@ -516,3 +516,31 @@ fn a_trace_is_forecast_by_its_requests() {
         one("schedule: { continuous: {} }, workload: { trace: { file: tests/config/trace.jsonl } }").daily;
     assert_eq!(daily.runs, Amount::Exact(14_400.0));
 }
+
+#[test]
+fn rows_with_a_system_prompt_do_not_get_that_of_the_workload() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.jsonl");
+    let of = |rows: &str| {
+        std::fs::write(&path, rows).unwrap();
+        let system = "s".repeat(8000);
+        one(&format!(
+            "schedule: {{ every: 1h }}, load: [{{ requests: 1 }}], workload: {{ dataset: {{ file: '{}' }}, system: {system}, \
+             output_tokens: 1, cache: reuse }}",
+            path.display()
+        ))
+    };
+    let (own, bare) = ("{\"prompt\": \"hello there\", \"system\": \"short\"}\n", "{\"prompt\": \"hello\"}\n");
+    let input = |usage: ForecastUsage| usage.input_tokens.value().unwrap();
+    let three = of(&own.repeat(3));
+    let least = 16.0 + MAX_MESSAGE + MAX_PREAMBLE;
+    same(input(three.least), least);
+    same(input(three.run.most), least + MAX_MESSAGE);
+    same(input(three.run.expected), 4.0 + 2.0 * 4.0);
+    // Of rows of both kinds, the shortest and the longest with what it gets.
+    let both = of(&[own, bare].concat());
+    same(input(both.least), least);
+    same(input(both.run.most), 8005.0 + 2.0 * MAX_MESSAGE + MAX_PREAMBLE);
+    same(input(both.run.expected), (16.0 + 8005.0) / 2.0 / 4.0 + 2.0 * 4.0);
+    same(input(of(bare).least), 8005.0 + MAX_MESSAGE + MAX_PREAMBLE);
+}
