@@ -24,7 +24,8 @@ impl ScenarioUser {
             return self.prepare_fixed(at, iteration).await;
         }
         let rendered = Box::pin(self.render(&at, iteration, due)).await?;
-        Some(Box::new(Ahead { at, iteration, row: None, rendered }))
+        let row = self.rows.as_ref().map(|rows| rows.position(iteration));
+        Some(Box::new(Ahead { at, iteration, row, rendered }))
     }
 
     /// Prepares a request that needs no rendering: in place if its prompt is at hand, else in the CPU pool. `None` if
