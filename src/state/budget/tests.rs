@@ -495,7 +495,7 @@ fn each_shard_has_its_part_of_a_budget() {
     assert_eq!([limits("0/4"), limits("2/4"), limits("3/4")], [[1.0, 0.125], [1.0, 0.125], [0.0, 0.125]]);
     let nothing = BudgetLedger::new(&sharded(&budget(None, Some(3), None), "3/4"), hands.wall());
     let refused = reserve(&nothing, spend(1, 1, 0.0)).unwrap_err();
-    assert_eq!((refused.unit, refused.why), (BudgetUnit::Tokens, BudgetRefusal::Spent));
+    assert_eq!((refused.unit, refused.why), (BudgetUnit::Tokens, BudgetRefusal::TooSmall));
 }
 
 #[test]
