@@ -10,6 +10,7 @@ pub use conversation::{ConversationSize, ConversationSums, DatasetConversation, 
 pub use row::{DatasetRow, parse_json, parse_text, parse_whole_json};
 pub use split::{FoundRow, LONGEST_ROW, RowSplitter};
 
+use crate::exchange::Role;
 use crate::files::{Files, ScannedFile};
 use crate::vocabulary::{DatasetFormat, RowOrder};
 use row::Columns;
@@ -52,20 +53,59 @@ pub enum RowContent {
 /// The sizes of the prompts of a dataset.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct DatasetSize {
-    /// Size of the texts of the shortest prompt, in bytes.
-    pub min_bytes: u64,
-    /// Mean size of the texts of a prompt, in bytes.
+    /// The texts of the rows with a system prompt of their own, if there are any.
+    pub with_system: Option<RowTexts>,
+    /// The texts of the other rows.
+    pub without_system: Option<RowTexts>,
+    /// Mean size of the texts of a row, in bytes.
     pub mean_bytes: f64,
-    /// Size of the texts of the longest prompt, in bytes.
-    pub max_bytes: u64,
-    /// Number of messages of the longest conversation.
-    pub max_messages: u64,
+    /// The share of rows without a system prompt.
+    pub share_without_system: f64,
     /// Largest number of output tokens that a row asks for.
     pub max_output_tokens: Option<u64>,
     /// Mean number of output tokens of the rows that specify it, and the share of such rows.
     pub output_tokens: (f64, f64),
     /// The sizes of its conversations, if its rows are conversations.
     pub conversations: ConversationSize,
+}
+
+/// The texts of rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowTexts {
+    /// Size of the shortest, in bytes.
+    pub min_bytes: u64,
+    /// Size of the longest, in bytes.
+    pub max_bytes: u64,
+    /// Number of messages, at most.
+    pub max_messages: u64,
+}
+
+impl RowTexts {
+    /// The texts of a row, together with those of others.
+    fn with(self, others: Option<Self>) -> Self {
+        let Some(others) = others else { return self };
+        Self {
+            min_bytes: self.min_bytes.min(others.min_bytes),
+            max_bytes: self.max_bytes.max(others.max_bytes),
+            max_messages: self.max_messages.max(others.max_messages),
+        }
+    }
+}
+
+impl DatasetSize {
+    /// The texts of all prompts, if rows without a system prompt get one of this size, and their mean size in bytes.
+    pub fn texts(&self, system: Option<u64>) -> (RowTexts, f64) {
+        let bytes = system.unwrap_or(0);
+        let given = self.without_system.map(|row| RowTexts {
+            min_bytes: row.min_bytes + bytes,
+            max_bytes: row.max_bytes + bytes,
+            max_messages: row.max_messages + u64::from(system.is_some()),
+        });
+        // There is at least one row.
+        let none = RowTexts { min_bytes: 0, max_bytes: 0, max_messages: 0 };
+        let all = given.map(|given| given.with(self.with_system)).or(self.with_system).unwrap_or(none);
+        (all, self.mean_bytes + self.share_without_system * bytes as f64)
+    }
 }
 
 /// Rows that are skipped because they are invalid.
@@ -331,10 +371,15 @@ impl SizeScan {
     /// Adds a row that counts this much.
     fn add(&mut self, row: &DatasetRow, conversation: Option<&DatasetConversation>, weight: f64) {
         let (bytes, size) = (row.bytes(), &mut self.size);
-        size.min_bytes = if self.weights > 0.0 { size.min_bytes.min(bytes) } else { bytes };
-        size.max_bytes = size.max_bytes.max(bytes);
+        let max_messages = row.messages.len() as u64;
+        let texts = RowTexts { min_bytes: bytes, max_bytes: bytes, max_messages };
+        if row.messages.iter().any(|message| message.role == Role::System) {
+            size.with_system = Some(texts.with(size.with_system));
+        } else {
+            size.without_system = Some(texts.with(size.without_system));
+            size.share_without_system += weight;
+        }
         size.mean_bytes += weight * bytes as f64;
-        size.max_messages = size.max_messages.max(row.messages.len() as u64);
         size.max_output_tokens = size.max_output_tokens.max(row.output_tokens);
         if let Some(tokens) = row.output_tokens {
             let (sum, weights) = size.output_tokens;
@@ -352,6 +397,7 @@ impl SizeScan {
         let mean = if with_tokens > 0.0 { sum / with_tokens } else { 0.0 };
         size.output_tokens = (mean, with_tokens / weights);
         size.mean_bytes /= weights;
+        size.share_without_system /= weights;
         size.conversations.finish(weights);
         size
     }

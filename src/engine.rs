@@ -20,6 +20,7 @@ mod reload;
 mod request;
 mod result;
 mod returning;
+mod rows;
 mod run;
 mod scheduler;
 mod search;

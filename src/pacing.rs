@@ -9,7 +9,7 @@ mod users;
 mod weibull;
 
 pub use arrivals::ArrivalTimes;
-pub use share::{StageShare, most_users};
+pub use share::{StageShare, UserTurns, most_users};
 pub use trace::TraceArrivals;
 pub use users::{UserLevel, spawn_offset, user_levels};
 

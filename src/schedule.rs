@@ -262,9 +262,10 @@ pub fn run_seed(profile_seed: u64, nominal: Option<Timestamp>) -> u64 {
 }
 
 /// Seed of the nonces of a run that is due at an instant. When a run is replayed, its random draws are the same but its
-/// nonces differ, because otherwise its prompts would be found in the cache.
-pub fn nonce_seed(run_seed: u64, due: Timestamp) -> u64 {
-    seed::hash("nonces", &[], &[run_seed, instant_bits(due)])
+/// nonces differ, because otherwise its prompts would be found in the cache. Nor may the prompts of one profile be found
+/// there by another one with the same seed.
+pub fn nonce_seed(run_seed: u64, profile: &str, due: Timestamp) -> u64 {
+    seed::hash("nonces", &[profile], &[run_seed, instant_bits(due)])
 }
 
 /// The nominal instant of a run without a slot: now, moved off every grid of whole microseconds, so that its id and

@@ -29,10 +29,10 @@ fn each_format_gives_its_rows_back() {
     let (_folder, dataset) = read(DatasetFormat::Jsonl, jsonl, false).unwrap();
     assert_eq!(prompts(&dataset), ["a", "bcd"]);
     let size = DatasetSize {
-        min_bytes: 1,
+        with_system: None,
+        without_system: Some(RowTexts { min_bytes: 1, max_bytes: 3, max_messages: 1 }),
         mean_bytes: 2.0,
-        max_bytes: 3,
-        max_messages: 1,
+        share_without_system: 1.0,
         max_output_tokens: Some(6),
         output_tokens: (6.0, 0.5),
         conversations: ConversationSize::default(),
@@ -102,7 +102,8 @@ fn means_count_rows_as_often_as_they_are_drawn() {
     let (_folder, dataset) = read(DatasetFormat::Jsonl, text, false).unwrap();
     let of = |order| {
         let size = dataset.size(order);
-        (size.min_bytes, size.mean_bytes, size.max_bytes, size.output_tokens)
+        let (texts, mean) = size.texts(None);
+        (texts.min_bytes, mean, texts.max_bytes, size.output_tokens)
     };
     assert_eq!(of(RowOrder::Weighted), (1, 1.5, 5, (20.0, 0.5)));
     assert_eq!(of(RowOrder::Sequential), (1, 7.0 / 3.0, 5, (30.0, 2.0 / 3.0)));

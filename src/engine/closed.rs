@@ -2,6 +2,7 @@
 //! between. When a stage ends, users finish what they have started.
 
 use super::LOOKAHEAD;
+use super::rows::StageRows;
 use super::stage::RunningStage;
 use super::stage_user::{StageContexts, StageUser};
 use super::user::UserId;
@@ -71,10 +72,12 @@ pub(super) async fn offer(
     if own == Some(0) {
         spent.cancel();
     }
+    let scenario = &stage.run.runtime.plan.profile.scenario;
+    let rows = scenario.rows().map(|rows| StageRows::new(rows, own, part.turns_of_users(shape.users)));
     let there = TaskTracker::new();
     let crowd = Crowd {
         stage: Arc::clone(stage),
-        contexts: StageContexts::of(stage),
+        contexts: StageContexts::of(stage).with_rows(rows),
         quota: Arc::new(Quota { left: own.map(AtomicU64::new), spent: spent.clone() }),
         thinking: shape.think,
         tracker: there.clone(),
@@ -197,6 +200,12 @@ struct Life {
 }
 
 impl Life {
+    /// Whether it has to go before a request that would be due at `due`.
+    fn is_over(&self, due: Instant) -> bool {
+        let Presence { from, until } = *self.presence.borrow();
+        until.is_some_and(|until| due.max(from) >= until)
+    }
+
     /// When a request that would be due at `due` is due, now or when the user comes again; `None` if it does not.
     async fn due(&mut self, due: Instant) -> Option<Instant> {
         loop {
@@ -218,6 +227,9 @@ async fn live(mut user: StageUser, mut life: Life, quota: Arc<Quota>) {
     let mut rng = seed::rng("think", &seed);
     let mut due = life.presence.borrow().from;
     loop {
+        if life.is_over(due) {
+            user.leave_row();
+        }
         let present = tokio::select! {
             biased;
             () = stage.stopped() => return,

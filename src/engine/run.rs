@@ -201,7 +201,7 @@ impl PairRuntime {
     /// Returns the seeds of a run that is due at `due`.
     pub(super) fn seeds(&self, seed: Seed, due: Timestamp) -> RunSeeds {
         let draws = run_seed(seed.own.unwrap_or(self.plan.profile.seed), seed.nominal);
-        let nonces = nonce_seed(draws, due);
+        let nonces = nonce_seed(draws, &self.plan.profile.name, due);
         // Two targets may share a server, and its cache must not know what the other one was just asked.
         let nonces = if self.is_treatment() { seed::hash("treatment", &[], &[nonces]) } else { nonces };
         RunSeeds { draws, nonces }

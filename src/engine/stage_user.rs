@@ -2,6 +2,7 @@
 //! journeys, one after the other, and the order changes with every journey (A B B A), so that whatever comes and goes with
 //! time meets both alike. How the pairs are judged is not known here.
 
+use super::rows::{StageRows, UserRows};
 use super::stage::RunningStage;
 use super::user::{Rest, ScenarioUser, UserId};
 use crate::event::SkipReason;
@@ -22,8 +23,9 @@ pub(super) struct StageUser {
 impl StageUser {
     /// Creates a user that has not done anything yet.
     pub(super) fn new(stage: &Arc<RunningStage>, contexts: &StageContexts, id: UserId) -> Self {
+        let rows = contexts.rows.as_ref().map(|rows| Arc::new(UserRows::new(Arc::clone(rows))));
         let user = |stage: &Arc<RunningStage>, context: &Arc<StageContext>| {
-            ScenarioUser::new(Arc::clone(stage), Arc::clone(context), id)
+            ScenarioUser::new(Arc::clone(stage), Arc::clone(context), id).asking(rows.clone())
         };
         let other = stage.other.as_ref().zip(contexts.other.as_ref());
         let other = other.map(|(stage, context)| Box::new(user(stage, context).noting_answers()));
@@ -43,6 +45,11 @@ impl StageUser {
     /// Whether its iterations are recorded as journeys.
     pub(super) fn tells_journeys(&self) -> bool {
         self.own.tells_journeys()
+    }
+
+    /// Leaves the row of the next journey to others, because it is not played now.
+    pub(super) fn leave_row(&self) {
+        self.own.leave_row();
     }
 
     /// Prepares the first request of the next journey. In a comparison, that of both targets, so that no time passes
@@ -95,10 +102,17 @@ impl StageUser {
 pub(super) struct StageContexts {
     own: Arc<StageContext>,
     other: Option<Arc<StageContext>>,
+    /// The rows that its users take in turn, if it is a closed loop.
+    rows: Option<Arc<StageRows>>,
 }
 
 impl StageContexts {
     pub(super) fn of(stage: &RunningStage) -> Self {
-        Self { own: stage.context(), other: stage.other.as_ref().map(|other| other.context()) }
+        Self { own: stage.context(), other: stage.other.as_ref().map(|other| other.context()), rows: None }
+    }
+
+    /// The same, with these rows.
+    pub(super) fn with_rows(self, rows: Option<StageRows>) -> Self {
+        Self { rows: rows.map(Arc::new), ..self }
     }
 }

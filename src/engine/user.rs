@@ -10,6 +10,7 @@ mod prepare;
 mod render;
 
 use super::request::{Answered, Attempt, Played, Prepared};
+use super::rows::UserRows;
 use super::stage::RunningStage;
 use super::verdict::{CheckContext, is_light, judge};
 use super::{LOOKAHEAD, clock};
@@ -76,6 +77,8 @@ pub(super) struct ScenarioUser {
     continuation: Continuation,
     /// The answer that further ones of its iteration are compared with.
     earlier: Option<Arc<Answer>>,
+    /// The rows that it asks of a dataset, if users take them in turn.
+    rows: Option<Arc<UserRows>>,
     /// What its answers measured, if they are compared with those of another target.
     noted: Option<NotedAnswers>,
 }
@@ -86,6 +89,8 @@ pub(super) struct ScenarioUser {
 struct Ahead {
     at: JourneyStep,
     iteration: u64,
+    /// The position of its row, which another user may have asked before this request begins.
+    row: Option<u64>,
     rendered: RenderedStep,
 }
 
@@ -133,7 +138,20 @@ impl ScenarioUser {
             again: None,
             continuation: Continuation::default(),
             earlier: None,
+            rows: None,
             noted: None,
+        }
+    }
+
+    /// The same user, which asks these rows.
+    pub(super) fn asking(self, rows: Option<Arc<UserRows>>) -> Self {
+        Self { rows, ..self }
+    }
+
+    /// Leaves the row of the next journey to others, because it is not played now.
+    pub(super) fn leave_row(&self) {
+        if let Some(rows) = &self.rows {
+            rows.leave(self.progress.iteration);
         }
     }
 
@@ -172,6 +190,10 @@ impl ScenarioUser {
     /// Prepares the first request of the next journey, unless it is already prepared. Gives up when the stage
     /// is stopped.
     pub(super) async fn get_ready(&mut self, due: Instant) {
+        if let Some(rows) = &self.rows {
+            let row = rows.begin(self.progress.iteration);
+            self.ahead.take_if(|ahead| ahead.row.is_some_and(|ready| ready != row));
+        }
         if self.ahead.is_none()
             && let (progress, UserAction::Send(at)) = self.progress.next(self.scenario(), UserEvent::Due)
         {
@@ -257,6 +279,9 @@ impl ScenarioUser {
                 // other time for it.
                 let make = async {
                     tokio::task::yield_now().await;
+                    if self.rows.as_ref().is_some_and(|rows| !rows.choose(next.1)) {
+                        return None;
+                    }
                     self.prepare_fixed(next.0, next.1).await
                 };
                 let (answered, ahead) = tokio::join!(sending, make);

@@ -92,6 +92,8 @@ pub struct Exhausted {
 pub enum BudgetRefusal {
     /// The requested amount does not fit into what is left.
     Spent,
+    /// The requested amount is more than the limit, so that it never fits.
+    TooSmall,
     /// The requested amount would fit, but not with what the request may use beyond it. Requests in flight
     /// have reserved the rest.
     Margin,
@@ -116,6 +118,11 @@ impl fmt::Display for Exhausted {
                 let until = self.until.strftime("%Y-%m-%d %H:%M %Q");
                 write!(f, "the {unit} budget of {scope} is spent until {until}")
             }
+            BudgetRefusal::TooSmall => write!(
+                f,
+                "the {unit} budget of {scope} is too small for a single request or journey; `tokenbeat check` says what \
+                 it needs"
+            ),
             BudgetRefusal::Margin => write!(
                 f,
                 "the {unit} budget of {scope} has no room beside the requests in flight, which may use more than \

@@ -44,6 +44,33 @@ impl StageShare {
         let own = |user: &u64| self.has(*user);
         (0..users).filter(own).map(|user| each + u64::from(user < rest)).sum()
     }
+
+    /// The turns of its users, if all users of a stage take turns.
+    pub fn turns_of_users(self, users: &LoadCurve) -> UserTurns {
+        let (users, shards) = (most_users(users), self.shard.map_or(1, |shard| shard.count().into()));
+        let first = (0..shards).find(|user| self.has(*user)).unwrap_or(0);
+        UserTurns { users, shards, first, own: users.saturating_sub(first).div_ceil(shards).max(1) }
+    }
+}
+
+/// The positions in a closed-loop stage that a shard has, if all users of the stage take turns: those of its users. The
+/// first of them, as many as [`StageShare::requests_of_users`], are those of a stage with so many requests.
+#[derive(Clone, Copy, Debug)]
+pub struct UserTurns {
+    users: u64,
+    shards: u64,
+    /// The first of its users.
+    first: u64,
+    /// How many it has.
+    own: u64,
+}
+
+impl UserTurns {
+    /// The position in the stage of its n-th turn; both count from 0.
+    pub const fn position(self, n: u64) -> u64 {
+        let user = self.first + n % self.own * self.shards;
+        (n / self.own).saturating_mul(self.users).saturating_add(user)
+    }
 }
 
 /// The most users that a stage has at the same time.
@@ -75,6 +102,15 @@ mod tests {
             }
             let parts: Vec<u64> = shares.iter().map(|share| share.requests_of_users(requests, &curve)).collect();
             prop_assert_eq!(parts.iter().sum::<u64>(), requests);
+            let turns = |(share, part): (&StageShare, &u64)| {
+                let turns = share.turns_of_users(&curve);
+                (0..(*part).min(500)).map(move |n| turns.position(n))
+            };
+            let mut turns: Vec<u64> = shares.iter().zip(&parts).flat_map(turns).collect();
+            turns.sort_unstable();
+            turns.dedup();
+            prop_assert_eq!(turns.len() as u64, parts.iter().map(|part| part.min(&500)).sum::<u64>());
+            prop_assert!(turns.last().is_none_or(|last| *last < requests), "{:?}", turns.last());
             for (share, part) in shares.iter().zip(parts) {
                 let any = (0..u64::from(users)).any(|user| share.has(user));
                 prop_assert!(any || part == 0, "a shard without users has no requests");

@@ -125,8 +125,10 @@ pub struct Forecast {
 pub struct PairForecast {
     /// The pair.
     pub pair: Pair,
-    /// Per run.
+    /// Per run; of a target whose replicas are discovered, per run of one of them.
     pub run: Estimate,
+    /// How many replicas there may be, each with runs of its own, if they are discovered.
+    pub replicas: Option<usize>,
     /// What the budgets must have left before a run starts: the requests of one journey, and the tokens of its largest
     /// request; if there are several prompts, with the shortest one.
     pub least: ForecastUsage,
@@ -317,11 +319,12 @@ fn of_pair(pair: &PairPlan, now: Timestamp, count: TokenCounter<'_>) -> PairFore
             expected: run.expected.times(runs(View::Expected)),
         },
     };
-    let daily = match pair.most_replicas() {
+    let replicas = pair.most_replicas();
+    let daily = match replicas {
         Some(most) => daily.at_most(most),
         None => daily,
     };
-    PairForecast { pair: pair.pair.clone(), run, least, daily, input_tokens: expected.input_tokens }
+    PairForecast { pair: pair.pair.clone(), run, replicas, least, daily, input_tokens: expected.input_tokens }
 }
 
 fn cost(price: Price, tokens: TokenForecast) -> Amount {
@@ -377,13 +380,17 @@ fn arrivals_in(
 }
 
 /// The number of requests (or journeys) in a closed loop. Users ask as fast as they are answered, so only their think
-/// time limits them: one request at the start, and one more after each think time.
-fn turns_of_users(users: f64, think: Duration, bounds: StageBounds) -> Amount {
+/// time limits them: one request at the start, and one more after each think time. `variance` is that of the think time,
+/// in square seconds, where `think` is its mean: short ones come first for some users, so that more of them fit into the
+/// time (Lorden's bound of a renewal process).
+fn turns_of_users(users: f64, think: Duration, variance: f64, bounds: StageBounds) -> Amount {
     let cap = bounds.requests.map(|cap| cap as f64);
-    let by_think = bounds
-        .time
-        .filter(|_| !think.is_zero())
-        .map(|time| users * ((time.as_secs_f64() / think.as_secs_f64()).floor() + 1.0));
+    let by_think = bounds.time.filter(|_| !think.is_zero()).map(|time| {
+        let (time, think) = (time.as_secs_f64(), think.as_secs_f64());
+        let thoughts = time / think;
+        let later = if variance > 0.0 { thoughts + variance / think.powi(2) } else { thoughts.floor() };
+        users * (later + 1.0)
+    });
     match (bounds.time, cap, by_think) {
         (None, Some(cap), _) => Amount::Exact(cap),
         (_, Some(cap), Some(most)) => Amount::AtMost(cap.min(most)),

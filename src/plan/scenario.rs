@@ -3,8 +3,8 @@
 mod of_workload;
 
 use super::{
-    AnswerMapping, Comparison, ConversationPlan, Dataset, Expect, LengthDistribution, ModelFingerprint,
-    PromptLengths, SyntheticPrompts, Think, TraceReplay, serialize,
+    AnswerMapping, Comparison, ConversationPlan, ConversationTexts, Dataset, Expect, LengthDistribution,
+    ModelFingerprint, PromptLengths, SyntheticPrompts, Think, TraceReplay, serialize,
 };
 use crate::secret::Secret;
 use crate::template::{Template, Templates, Vars};
@@ -341,6 +341,11 @@ impl Scenario {
     /// failure, so as not to overload a broken login.
     pub const SET_UP_PAUSE: Duration = Duration::from_secs(1);
 
+    /// See [`Step::rows`].
+    pub fn rows(&self) -> Option<u64> {
+        self.steps.iter().find_map(|step| step.rows())
+    }
+
     /// Whether any step sends a request once more, to compare the answers.
     pub fn compares(&self) -> bool {
         self.steps.iter().any(|step| step.comparison.is_some())
@@ -408,6 +413,20 @@ impl Step {
             | AskText::Trace { .. } => true,
             AskText::Template { .. } | AskText::Conversation(_) | AskText::Summary(_) => false,
         }
+    }
+
+    /// The number of rows of its dataset, after which their order begins again, if it asks them in an order.
+    pub fn rows(&self) -> Option<u64> {
+        let StepAction::Ask(ask) = &self.action else { return None };
+        let (dataset, order) = match &ask.text {
+            AskText::Dataset { dataset, order, .. } => (dataset, *order),
+            AskText::Conversation(plan) => match &plan.texts {
+                ConversationTexts::Dataset { dataset, order } => (dataset, *order),
+                ConversationTexts::Given(_) | ConversationTexts::Synthetic(_) => return None,
+            },
+            _ => return None,
+        };
+        (order != RowOrder::Weighted).then(|| dataset.rows())
     }
 
     /// The JSON that it sends, if it is an HTTP request with such a body.

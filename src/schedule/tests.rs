@@ -89,7 +89,8 @@ fn run_seeds_are_golden_and_differ() {
     assert_ne!(run_seed(7, Some(base)), run_seed(7, Some(at("2026-11-20T10:02:00Z"))));
     assert_ne!(run_seed(7, Some(base)), run_seed(8, Some(base)));
     assert_eq!(run_seed(7, None), 201_513_737_914_231_363, "without an instant, too");
-    assert_ne!(nonce_seed(7, base), nonce_seed(7, at("2026-11-20T10:02:00Z")));
+    assert_ne!(nonce_seed(7, "a", base), nonce_seed(7, "a", at("2026-11-20T10:02:00Z")));
+    assert_ne!(nonce_seed(7, "a", base), nonce_seed(7, "b", base), "profiles with the same seed");
 }
 
 #[test]

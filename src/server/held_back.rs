@@ -13,7 +13,7 @@ pub(super) struct HeldBack {
     scope: String,
     /// `requests`, `tokens` or `cost`.
     unit: &'static str,
-    /// `spent`; or `unrecorded`, the state file cannot be written; or `unknown`, it cannot be read.
+    /// `spent`; `too_small`, it is less than a request needs; or `unrecorded`, the state file cannot be written; or `unknown`, it cannot be read.
     reason: &'static str,
     /// When its next period begins; null if it is not a matter of time.
     until: Option<Time>,
@@ -103,6 +103,7 @@ mod tests {
         let unrecorded = of(BudgetRefusal::Unrecorded);
         assert!(unrecorded.lasts_beyond(end + second) && unrecorded.seconds(end).is_none());
         assert_eq!(unrecorded.until_local, None);
+        assert!(of(BudgetRefusal::TooSmall).seconds(end).is_none(), "the next period has no more");
     }
 
     #[test]

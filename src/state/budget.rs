@@ -366,6 +366,9 @@ impl Book {
         let over =
             |(unit, limit): &(BudgetUnit, Option<u128>)| limit.is_some_and(|limit| after.get(*unit) > limit);
         match self.limits().into_iter().find(over) {
+            Some((unit, limit)) if limit.is_some_and(|limit| most.get(unit) > limit) => {
+                refused(unit, BudgetRefusal::TooSmall)
+            }
             Some((unit, _)) => refused(unit, BudgetRefusal::Spent),
             None => Ok(()),
         }

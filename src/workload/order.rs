@@ -1,8 +1,7 @@
 //! Chooses the row of a dataset for a request. Pure.
 
-use super::{RequestDraws, RequestNumber};
+use super::RequestDraws;
 use crate::dataset::Dataset;
-use crate::plan::{PairPlan, Shape};
 use crate::seed;
 use crate::vocabulary::RowOrder;
 use rand::Rng as _;
@@ -15,24 +14,12 @@ pub(super) fn row(dataset: &Dataset, order: RowOrder, draws: RequestDraws<'_>) -
     let rows = dataset.rows();
     match order {
         RowOrder::Weighted => dataset.weighted(draws.rng("row").random()),
-        RowOrder::Sequential => place(draws.pair, draws.number) % rows,
+        RowOrder::Sequential => draws.number.n % rows,
         RowOrder::Shuffled => {
-            let place = place(draws.pair, draws.number);
+            let place = draws.number.n;
             shuffled(place % rows, rows, &[draws.seeds.draws, draws.number.stage.into(), place / rows])
         }
     }
-}
-
-/// The position of a request in its stage, from 0. Users take turns, no matter how fast each of them is answered.
-pub(super) fn place(pair: &PairPlan, number: RequestNumber) -> u64 {
-    let Some(user) = number.user else { return number.n };
-    let users = pair.profile.stages.iter().map(|stage| match &stage.shape {
-        Shape::Users { users, .. } => users.max(),
-        Shape::Rate { .. } | Shape::Trace { .. } => 1.0,
-    });
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most 65,536 users")]
-    let users = users.fold(1.0, f64::max) as u64;
-    number.n.saturating_mul(users).saturating_add(user.into())
 }
 
 /// The position of `place` after `count` positions are shuffled; each position occurs once. No other positions are kept

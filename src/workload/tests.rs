@@ -255,16 +255,6 @@ fn rows_are_asked_in_their_order() {
     let (_folder, prompts) = dataset(&rows(), RowOrder::Sequential);
     let one = workloads(Build { prompts, ..Build::default() });
     assert_eq!(asked(&one[0], 7, (0..12).map(number)), "012345678901");
-    // Users take turns.
-    let stages = vec![crate::testing::users(
-        3.0,
-        std::time::Duration::ZERO,
-        crate::plan::StageBounds { time: None, requests: Some(9) },
-    )];
-    let (_folder, prompts) = dataset(&rows(), RowOrder::Sequential);
-    let one = workloads(Build { stages, prompts, ..Build::default() });
-    let of_user = |user| (0..3).map(move |n| RequestNumber { stage: 0, user: Some(user), n });
-    assert_eq!([0, 1, 2].map(|user| asked(&one[0], 7, of_user(user))), ["036", "147", "258"]);
 }
 
 #[test]

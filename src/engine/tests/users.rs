@@ -135,3 +135,78 @@ async fn a_request_that_cannot_be_built_is_internal() {
     // It says nothing about the target.
     assert_eq!((world.calls(), summary.result.label()), (built, "ok"));
 }
+
+/// The rows, from 0, that a profile asks of a file of 20 rows, in the order in which it asks them. Every third answer
+/// takes ten times as long as the others.
+async fn rows_asked(load: &str, order: &str, workload: &str) -> Vec<u32> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("rows.jsonl");
+    let rows = (0..20).map(|n| format!("{{\"messages\": [{{\"role\": \"user\", \"content\": \"{n}\"}}]}}\n"));
+    std::fs::write(&file, rows.collect::<String>()).unwrap();
+    let dataset = format!("dataset: {{ file: '{}', order: {order} }}", file.display());
+    let text = format!(
+        "targets: {{ llama: {{ api: openai-chat, base_url: 'http://127.0.0.1:1/v1', model: m }} }}\n\
+         profiles: {{ p: {{ targets: [llama], schedule: {{ every: 1h }}, load: [{load}], \
+         workload: {{ {}, cache: reuse }} }} }}",
+        workload.replace("DATASET", &dataset)
+    );
+    let plan = Arc::new(crate::plan::from_yaml(&text).unwrap_or_else(|e| panic!("{e}\n{text}")));
+    let world = World::of(&plan, START, |n| Script {
+        takes: millis(if n % 3 == 0 { 1000 } else { 100 }),
+        ..Script::default()
+    });
+    world.once().await;
+    world.facts.assert_settled();
+    world.sent().iter().map(|sent| sent.body.parse().unwrap()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn users_take_the_rows_of_a_dataset_in_turn() {
+    let all: Vec<u32> = (0..20).collect();
+    let sorted = |rows: &[u32]| {
+        let mut rows = rows.to_vec();
+        rows.sort_unstable();
+        rows
+    };
+    for workload in ["DATASET", "conversation: { DATASET }"] {
+        for order in ["sequential", "shuffled"] {
+            let asked = async |load: &str| rows_asked(load, order, workload).await;
+            // As many requests as rows are all rows.
+            assert_eq!(sorted(&asked("{ requests: 20, users: 4 }").await), all, "{workload} {order}");
+            // A stage with fewer users than another one leaves out no rows.
+            let two = asked("{ name: warm, requests: 20, users: 1 }, { requests: 8, users: 4 }").await;
+            assert_eq!(sorted(&two[..20]), all, "{workload} {order}");
+            let begins = sorted(&two[20..]);
+            let mut different = begins.clone();
+            different.dedup();
+            assert_eq!(different.len(), 8, "{workload} {order}");
+            if order == "sequential" {
+                assert_eq!((&two[..20], begins.as_slice()), (all.as_slice(), &all[..8]), "{workload}");
+            }
+            // Nor does one whose users become fewer.
+            let fall = "{ for: 20s, users: { table: { points: [{ at: 0s, value: 5 }, { at: 2s, value: 1 }], between: step } } }";
+            let fall = asked(fall).await;
+            for pass in fall.chunks_exact(20) {
+                assert_eq!(sorted(pass), all, "{workload} {order}: {fall:?}");
+            }
+            assert!(fall.len() > 40, "{}", fall.len());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_is_read_while_its_user_waits_for_an_answer() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/config/examples/questions.jsonl");
+    let text = format!(
+        "targets: {{ llama: {{ api: openai-chat, base_url: 'http://127.0.0.1:1/v1', model: m }} }}\n\
+         profiles: {{ p: {{ targets: [llama], schedule: {{ every: 1h }}, load: [{{ requests: 4 }}], \
+         workload: {{ dataset: {{ file: {file}, order: sequential }} }} }} }}"
+    );
+    let world = World::of(&Arc::new(crate::plan::from_yaml(&text).unwrap()), START, takes(millis(50)));
+    world.once().await;
+    let (requests, encoded) = (world.facts.requests(), world.fake.encoded.lock().unwrap().clone());
+    assert_eq!(requests.len(), 4);
+    for (request, next) in requests.iter().zip(&encoded[1..]) {
+        assert!(*next < request.observed.marks.end);
+    }
+}

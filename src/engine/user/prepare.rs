@@ -24,7 +24,8 @@ impl ScenarioUser {
             return self.prepare_fixed(at, iteration).await;
         }
         let rendered = Box::pin(self.render(&at, iteration, due)).await?;
-        Some(Box::new(Ahead { at, iteration, rendered }))
+        let row = self.rows.as_ref().map(|rows| rows.position(iteration));
+        Some(Box::new(Ahead { at, iteration, row, rendered }))
     }
 
     /// Prepares a request that needs no rendering: in place if its prompt is at hand, else in the CPU pool. `None` if
@@ -44,7 +45,8 @@ impl ScenarioUser {
                 () = self.stage.stopped() => return None,
             }
         };
-        Some(Box::new(Ahead { at, iteration, rendered }))
+        let row = self.rows.as_ref().map(|_| number.n);
+        Some(Box::new(Ahead { at, iteration, row, rendered }))
     }
 
     /// Renders a request. `None` if the stage was stopped in the meantime.
@@ -107,7 +109,7 @@ impl ScenarioUser {
                 }
                 let ahead = next.zip(made);
                 if let Some((at, rendered)) = ahead {
-                    self.ahead = Some(Box::new(Ahead { at, iteration, rendered }));
+                    self.ahead = Some(Box::new(Ahead { at, iteration, row: None, rendered }));
                 }
                 judged
             }
@@ -137,7 +139,10 @@ impl ScenarioUser {
         let stage = self.stage.number;
         match self.id {
             UserId::Arrival(n) => RequestNumber { stage, user: None, n },
-            UserId::User(user) => RequestNumber { stage, user: Some(user), n: iteration },
+            UserId::User(user) => match &self.rows {
+                Some(rows) => RequestNumber { stage, user: None, n: rows.position(iteration) },
+                None => RequestNumber { stage, user: Some(user), n: iteration },
+            },
         }
     }
 

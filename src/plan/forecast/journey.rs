@@ -166,10 +166,11 @@ pub(super) fn of_stage(
                 // The journey may fail before its user thinks.
                 View::Most => (own + within).min(own.max(Scenario::FAILED_PAUSE)),
             };
-            let journeys = turns_of_users(users.max(1.0), between, *bounds);
+            let variance = if view == View::Expected { thinking_variance(*think, scenario) } else { 0.0 };
+            let journeys = turns_of_users(users.max(1.0), between, variance, *bounds);
             let set_ups = match view {
                 View::Expected => Amount::Exact(most.floor().max(1.0)),
-                View::Most => turns_of_users(users.max(1.0), own.max(Scenario::SET_UP_PAUSE), *bounds),
+                View::Most => turns_of_users(users.max(1.0), own.max(Scenario::SET_UP_PAUSE), 0.0, *bounds),
             };
             // Each is part of a journey.
             let fewer = match (set_ups.value(), journeys.value()) {
@@ -272,6 +273,20 @@ fn thinking(steps: &[Arc<Step>], view: View) -> Duration {
         thought(step.think, view).mul_f64((plays - f64::from(u8::from(index == 0))).max(0.0))
     });
     thoughts.sum()
+}
+
+/// The variance of the think time of one journey and of the pause after it, in square seconds; at most so much where the
+/// number of turns is drawn.
+fn thinking_variance(own: Think, scenario: &Scenario) -> f64 {
+    let of_one = |think: Think| think.max.saturating_sub(think.min).as_secs_f64().powi(2) / 12.0;
+    let steps = scenario.steps.iter().enumerate().map(|(index, step)| {
+        let thoughts = (conversation::plays(step) - f64::from(u8::from(index == 0))).max(0.0);
+        let turns = step.conversation().map(|plan| plan.turns());
+        let of_turns =
+            turns.map_or(0.0, |turns| (turns.max as f64 - turns.mean) * (turns.mean - turns.min as f64));
+        thoughts * of_one(step.think) + of_turns * thought(step.think, View::Expected).as_secs_f64().powi(2)
+    });
+    of_one(own) + steps.sum::<f64>()
 }
 
 /// What one pass through the set-up, or through the steps, takes.
@@ -409,9 +424,9 @@ impl ModelCall<'_> {
                 Amount::Exact(prompts.range().min as f64 + question + MAX_MESSAGE + MAX_PREAMBLE)
             }
             AskText::Dataset { dataset, order, system } => {
-                let texts =
-                    dataset.size(*order).min_bytes + system.as_ref().map_or(0, |system| system.len() as u64);
-                Amount::Exact(texts as f64 + MAX_MESSAGE + MAX_PREAMBLE)
+                let system = system.as_ref().map(|system| system.len() as u64);
+                let (texts, _) = dataset.size(*order).texts(system);
+                Amount::Exact(texts.min_bytes as f64 + MAX_MESSAGE + MAX_PREAMBLE)
             }
             AskText::Trace { replay, .. } => {
                 Amount::Exact(replay.trace.size().min_input as f64 + MAX_MESSAGE + MAX_PREAMBLE)
@@ -533,7 +548,7 @@ impl TextBytes {
         }
     }
 
-    /// Prompts in a file, with a system prompt for those that have none.
+    /// Prompts in a file, each with this system prompt.
     fn of_file(max_bytes: u64, mean_bytes: f64, max_messages: u64, system: Option<&Arc<str>>) -> Self {
         let of_system = system.map_or(0.0, |system| system.len() as f64);
         let prompt = Amount::AtMost(max_bytes as f64);
@@ -567,8 +582,10 @@ impl TextBytes {
                 Self::of_file(size.max_input, size.mean_input, size.max_messages, system.as_ref())
             }
             AskText::Dataset { dataset, order, system } => {
-                let size = dataset.size(*order);
-                Self::of_file(size.max_bytes, size.mean_bytes, size.max_messages, system.as_ref())
+                // The system prompt is that of rows that have none, and is counted there.
+                let system = system.as_ref().map(|system| system.len() as u64);
+                let (texts, mean) = dataset.size(*order).texts(system);
+                Self::of_file(texts.max_bytes, mean, texts.max_messages, None)
             }
             // These depend on the turn; see `conversation`.
             AskText::Conversation(_) | AskText::Summary(_) => Self {

@@ -121,11 +121,16 @@ fn of_budget(
     limits.map(of_limit).collect()
 }
 
-/// The usage of one run of a profile on all its targets together.
+/// The usage of one run of a profile on all its targets together, and on as many of their replicas as there may be: they
+/// share the budget.
 fn of_run(forecast: &Forecast, profile: &str, unit: BudgetUnit, view: View) -> Amount {
     let pairs = forecast.pairs.iter().filter(|pair| &*pair.pair.profile == profile);
-    let usage = pairs.map(|pair| if view == View::Most { pair.run.most } else { pair.run.expected });
-    usage.map(|usage| counted(&usage, unit)).fold(Amount::ZERO, |total, one| total + one)
+    let usage = pairs.map(|pair| {
+        let run = if view == View::Most { pair.run.most } else { pair.run.expected };
+        let one = counted(&run, unit);
+        pair.replicas.map_or(one, |most| one.times(Amount::Exact(most as f64)).at_most())
+    });
+    usage.fold(Amount::ZERO, |total, one| total + one)
 }
 
 fn counted(usage: &ForecastUsage, unit: BudgetUnit) -> Amount {
@@ -296,6 +301,22 @@ mod tests {
         assert_eq!(hour, (60.0, Some("2026-01-03T12:50:00Z".to_owned())));
         let windows = "{ every: 1m, windows: [{ days: [mon-fri], from: '08:00', to: '09:00' }] }";
         assert_eq!(told("requests: 30", windows, NOW), (60.0, Some("2026-01-01T08:30:00Z".to_owned())));
+    }
+
+    #[test]
+    fn discovered_replicas_share_the_budget() {
+        let plan = from_yaml(
+            "targets: { t: { api: openai-chat, base_url: 'http://llm.prod/v1', discover: { dns: { name: llm.prod, type: a, \
+             port: 80 }, max: 5 } }, one: { api: openai-chat, base_url: 'http://127.0.0.1' } }\n\
+             profiles: { p: { targets: [t, one], schedule: { every: 1h }, load: [{ requests: 12 }], \
+             workload: { prompts: [x] }, budget: { requests: 300 } } }",
+        );
+        let plan = plan.unwrap_or_else(|e| panic!("{e}"));
+        let now = NOW.parse().unwrap();
+        let outlook = outlooks(&plan, &forecast(&plan, now, &|_, _| None), now).remove(0);
+        let all = Amount::AtMost(24.0 * 12.0 * (5.0 + 1.0));
+        assert_eq!((outlook.most, outlook.expected), (all, all));
+        assert_eq!(outlook.spent_at.map(|at| at.to_string()).as_deref(), Some("2026-01-01T04:00:50Z"));
     }
 
     #[test]

@@ -69,6 +69,23 @@ fn closed_loop_requests_have_a_bound_or_none() {
 }
 
 #[test]
+fn a_drawn_think_time_is_bounded_by_more_than_its_mean() {
+    let expected = |think: &str| {
+        let rest = format!(
+            "schedule: {{ every: 1h }}, workload: {{ prompts: [x] }}, load: [{{ for: 2900ms, users: 20, think: {think} }}]"
+        );
+        one(&rest).run.expected.requests
+    };
+    assert_eq!(expected("1500ms"), Amount::AtMost(40.0));
+    // The exact number is 20 e^(2.9/3) = 52.6; by the mean alone it would be 40.
+    let Amount::AtMost(most) = expected("0s..3s") else { panic!("{:?}", expected("0s..3s")) };
+    assert!((most - 20.0 * (2.9 / 1.5 + 1.0 + 1.0 / 3.0)).abs() < 1e-9, "{most}");
+    // A narrow range is close to its mean.
+    let Amount::AtMost(narrow) = expected("1400ms..1600ms") else { panic!("a bound") };
+    assert!((40.0..60.0).contains(&narrow), "{narrow}");
+}
+
+#[test]
 fn requests_that_are_sent_again_are_forecast_too() {
     let of = |expect: &str| {
         one(&format!(
@@ -532,4 +549,32 @@ fn a_trace_is_forecast_by_its_requests() {
     let daily =
         one("schedule: { continuous: {} }, workload: { trace: { file: tests/config/trace.jsonl } }").daily;
     assert_eq!(daily.runs, Amount::Exact(14_400.0));
+}
+
+#[test]
+fn rows_with_a_system_prompt_do_not_get_that_of_the_workload() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.jsonl");
+    let of = |rows: &str| {
+        std::fs::write(&path, rows).unwrap();
+        let system = "s".repeat(8000);
+        one(&format!(
+            "schedule: {{ every: 1h }}, load: [{{ requests: 1 }}], workload: {{ dataset: {{ file: '{}' }}, system: {system}, \
+             output_tokens: 1, cache: reuse }}",
+            path.display()
+        ))
+    };
+    let (own, bare) = ("{\"prompt\": \"hello there\", \"system\": \"short\"}\n", "{\"prompt\": \"hello\"}\n");
+    let input = |usage: ForecastUsage| usage.input_tokens.value().unwrap();
+    let three = of(&own.repeat(3));
+    let least = 16.0 + MAX_MESSAGE + MAX_PREAMBLE;
+    same(input(three.least), least);
+    same(input(three.run.most), least + MAX_MESSAGE);
+    same(input(three.run.expected), 4.0 + 2.0 * 4.0);
+    // Of rows of both kinds, the shortest and the longest with what it gets.
+    let both = of(&[own, bare].concat());
+    same(input(both.least), least);
+    same(input(both.run.most), 8005.0 + 2.0 * MAX_MESSAGE + MAX_PREAMBLE);
+    same(input(both.run.expected), (16.0 + 8005.0) / 2.0 / 4.0 + 2.0 * 4.0);
+    same(input(of(bare).least), 8005.0 + MAX_MESSAGE + MAX_PREAMBLE);
 }

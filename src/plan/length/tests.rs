@@ -198,3 +198,15 @@ fn the_mean_of_a_function_is_over_all_parts() {
     assert!((squares / (0.25 * 4.0 + 0.75 * 7.5) - 1.0).abs() < 0.01, "{squares}");
     assert!((mixed.mean_of(|n| n as f64) / mixed.mean() - 1.0).abs() < 0.01);
 }
+
+#[test]
+fn the_mean_of_a_heavy_tail_is_exact() {
+    for (shape, max) in [(1.0, 1_000_000_u64), (0.5, 100_000), (1.2, 1_000_000), (3.0, 10_000)] {
+        let lengths = one(LengthCurve::Pareto { scale: 1.0, shape }, 1, max);
+        // The mean of whole numbers is the sum of the shares that are at least 1, 2, and so on.
+        let beyond = |value: f64| value.max(1.0).powf(-shape);
+        let last = beyond(max as f64 + 0.5);
+        let exact: f64 = (1..=max).map(|n| (beyond(n as f64 - 0.5) - last) / (1.0 - last)).sum();
+        close(&format!("the mean with shape {shape}"), lengths.mean(), exact, 1e-3);
+    }
+}

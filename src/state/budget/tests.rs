@@ -80,6 +80,10 @@ fn each_unit_and_scope_has_its_limit() {
             let refused = reserve(&ledger, spend(1, 100, 0.2)).unwrap_err();
             let until = "2026-11-21T00:00:00[UTC]".parse().unwrap();
             assert_eq!(refused, Exhausted { scope, unit, why: BudgetRefusal::Spent, until });
+            // What is larger than the limit does not fit in any period.
+            let never = reserve(&ledger, spend(2, 200, 0.4)).unwrap_err();
+            assert_eq!((never.unit, never.why), (unit, BudgetRefusal::TooSmall));
+            assert!(never.to_string().contains("is too small for a single request"), "{never}");
         }
     }
 }
@@ -547,7 +551,7 @@ fn each_shard_has_its_part_of_a_budget() {
     assert_eq!([limits("0/4"), limits("2/4"), limits("3/4")], [[1.0, 0.125], [1.0, 0.125], [0.0, 0.125]]);
     let nothing = BudgetLedger::new(&sharded(&budget(None, Some(3), None), "3/4"), hands.wall());
     let refused = reserve(&nothing, spend(1, 1, 0.0)).unwrap_err();
-    assert_eq!((refused.unit, refused.why), (BudgetUnit::Tokens, BudgetRefusal::Spent));
+    assert_eq!((refused.unit, refused.why), (BudgetUnit::Tokens, BudgetRefusal::TooSmall));
 }
 
 #[test]
