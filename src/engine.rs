@@ -116,7 +116,7 @@ struct Now {
     handles: Vec<PairHandle>,
     /// Whether the schedules are running.
     started: bool,
-    /// Pairs that may come back.
+    /// Replicas that may come back.
     returning: ReturningPairs,
 }
 

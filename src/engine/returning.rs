@@ -1,5 +1,6 @@
-//! When pairs that have left the plan began their last run: a replica that flaps leaves and comes back again and again,
-//! and a run at each return would be load that nobody asked for.
+//! When replicas that have left the plan began their last runs: one that flaps leaves and comes back again and again, and a
+//! run at each return would be load that nobody asked for. What a new config takes out and puts back is another matter:
+//! somebody asked for that, and its run was cut off.
 
 use super::run::PairRuntime;
 use crate::event::Pair;
@@ -11,7 +12,7 @@ use tokio::time::Instant;
 /// Maximum number of pairs that are remembered; the one whose last run is the longest ago is forgotten first.
 const MOST: usize = 4096;
 
-/// Pairs that have left the plan and would run at their start, as long as their interval has not passed.
+/// Pairs of replicas that have left the plan and would run at their start, as long as their interval has not passed.
 #[derive(Default)]
 pub(super) struct ReturningPairs(HashMap<Pair, LastRun>);
 
@@ -25,7 +26,8 @@ impl ReturningPairs {
     /// Remembers a pair that leaves.
     pub(super) fn left(&mut self, runtime: &PairRuntime) {
         let Trigger::Every { period, at_start: true } = runtime.plan.profile.schedule.trigger else { return };
-        let Some(began) = runtime.last_run() else { return };
+        let is_replica = runtime.plan.target.replica.is_some();
+        let Some(began) = runtime.last_run().filter(|_| is_replica) else { return };
         self.0.retain(|_, last| last.began.elapsed() < last.interval);
         if self.0.len() >= MOST {
             let oldest = self.0.iter().min_by_key(|(_, last)| last.began).map(|(pair, _)| pair.clone());

@@ -1,7 +1,7 @@
 //! Switching to another plan while one is being played.
 
 use super::*;
-use crate::plan::from_yaml;
+use crate::plan::{FoundReplicas, Replica, from_yaml};
 
 const TARGETS: &str = "
 agent: { limits: { in_flight: LIMIT } }
@@ -180,24 +180,53 @@ async fn a_pair_may_come_back_while_it_drains() {
     assert_eq!(world.facts.results(), ["cancelled"; 2]);
 }
 
+/// A profile that runs at its start, against these replicas.
+fn at_start_on(replicas: &[&str], prompt: &str) -> Arc<Plan> {
+    let text = format!(
+        "targets: {{ llm: {{ api: openai-chat, base_url: 'http://llm:80', discover: {{ file_sd: [x.json] }} }} }}\n\
+         profiles: {{ p: {{ targets: [llm], schedule: {{ every: 8760h, at_start: true }}, workload: {{ prompts: [{prompt}] }} }} }}"
+    );
+    let replica = |name: &&str| Replica::new(url::Host::parse(name).unwrap(), 80);
+    let found = FoundReplicas::from([("llm".into(), replicas.iter().map(replica).collect())]);
+    Arc::new(from_yaml(&text).unwrap_or_else(|e| panic!("{e}")).with_replicas(&found))
+}
+
 #[tokio::test(start_paused = true)]
-async fn a_pair_that_flaps_does_not_run_at_each_return() {
-    let at_start =
-        |prompt: &str| minutely("chat", prompt).replace("cron: '* * * * *'", "every: 8760h, at_start: true");
-    let world = world(&at_start("x"), millis(10));
+async fn a_replica_that_flaps_does_not_run_at_each_return() {
+    let world = World::of(&at_start_on(&["10.0.0.1"], "x"), "2026-11-20T10:00:30Z", takes(millis(10)));
     let schedules = world.engine.start(CancellationToken::new()).unwrap();
-    tokio::time::sleep(seconds(60)).await;
+    let change = async |plan: Arc<Plan>| {
+        let one = |name: &Arc<str>| -> (Arc<str>, Arc<dyn Caller>) {
+            (Arc::clone(name), Arc::<Fake>::clone(&world.fake))
+        };
+        let callers = plan.targets.iter().map(|target| one(&target.name)).collect();
+        world.engine.change_to(world.engine.prepare(plan, &callers).unwrap()).await;
+        tokio::time::sleep(seconds(5)).await;
+    };
+    tokio::time::sleep(seconds(5)).await;
     for _ in 0..3 {
-        world.change(plan("")).await;
-        tokio::time::sleep(seconds(5)).await;
-        world.change(plan(&at_start("x"))).await;
-        tokio::time::sleep(seconds(5)).await;
+        change(at_start_on(&[], "x")).await;
+        change(at_start_on(&["10.0.0.1"], "x")).await;
     }
     assert_eq!(world.facts.started().len(), 1);
-    // What comes in its place is new.
+    // Another one is new, and so is one with another workload.
+    change(at_start_on(&["10.0.0.1", "10.0.0.2"], "x")).await;
+    assert_eq!(world.facts.started().len(), 2);
+    change(at_start_on(&[], "x")).await;
+    change(at_start_on(&["10.0.0.1"], "y")).await;
+    assert_eq!(world.facts.started().len(), 3);
+    world.end(schedules).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_profile_that_is_put_back_runs_at_its_start() {
+    let at_start = minutely("chat", "x").replace("cron: '* * * * *'", "every: 8760h, at_start: true");
+    let world = world(&at_start, millis(10));
+    let schedules = world.engine.start(CancellationToken::new()).unwrap();
+    tokio::time::sleep(seconds(5)).await;
     world.change(plan("")).await;
-    world.change(plan(&at_start("y"))).await;
-    tokio::time::sleep(seconds(60)).await;
+    world.change(plan(&at_start)).await;
+    tokio::time::sleep(seconds(5)).await;
     assert_eq!(world.facts.started().len(), 2);
     world.end(schedules).await;
 }
