@@ -5,7 +5,7 @@
 
 use super::body_decoder::{Expected, MAX_BODY, Mode, is_json};
 use super::dialect::{Decoder, Demands, Malformed};
-use super::error_body;
+use super::error_body::{self, LoneMessage};
 use super::wire::{self, count_of, whole};
 use crate::exchange::{Content, Delta, Usage};
 use crate::framing::Event;
@@ -159,7 +159,7 @@ impl Decoder for MappedDecoder {
     }
 
     /// The step's own configuration defines what an error is.
-    fn decode_failure(&self, _: &[u8]) -> Option<String> {
+    fn decode_failure(&self, _: &[u8]) -> Option<LoneMessage> {
         None
     }
 
@@ -178,6 +178,7 @@ impl Decoder for MappedDecoder {
         let stream = matches!(self.form, As::Stream(_) | As::SseOrJson);
         Demands {
             end: stream && has(|reading| reading.finish.is_some() || reading.done.is_some()),
+            finish: false,
             content: has(AnswerMapping::wants_text),
             awaits: has(awaits),
             most_whole: MAX_KEPT.min(MAX_BODY),

@@ -110,7 +110,8 @@ fn delta(answer: wire::Answer, streamed: bool, json: &[u8]) -> Delta {
     let mut usage = answer.usage.0.or(groq.usage.0);
     if let Some(choice) = answer.choices.and_then(|choices| choices.0) {
         usage = usage.or(choice.usage.0);
-        failed |= choice.error.0;
+        let fails = |message: &Object<wire::Message>| message.0.as_ref().is_some_and(|it| it.error.0);
+        failed |= choice.error.0 || fails(&choice.delta) || fails(&choice.message);
         out.finish = choice.finish_reason.reason;
         out.finish_message = choice.finish_reason.message;
         out.logprobs = choice.logprobs.0.map_or(0, |logprobs| logprobs.tokens());
@@ -145,7 +146,11 @@ fn error_in(json: &[u8]) -> String {
     let at = |path: &str| value.pointer(path).filter(|error| !error_body::is_nothing(error));
     match at("/error") {
         Some(_) => error_body::error_in(&value),
-        None => ["/x_groq/error", "/choices/0/error"].into_iter().find_map(at).map(error_body::describe),
+        None => {
+            let paths =
+                ["/x_groq/error", "/choices/0/error", "/choices/0/delta/error", "/choices/0/message/error"];
+            paths.into_iter().find_map(at).map(error_body::describe)
+        }
     }
     .unwrap_or_else(|| "an error without a message".into())
 }

@@ -101,7 +101,7 @@ impl Decoder for Rerank {
     }
 
     fn demands(&self) -> Demands {
-        Demands { end: false, content: false, awaits: false, most_whole: MAX_BODY }
+        Demands { end: false, finish: false, content: false, awaits: false, most_whole: MAX_BODY }
     }
 }
 

@@ -249,7 +249,7 @@ fn text_is_text_whatever_it_says() {
 #[test]
 fn what_a_complete_answer_must_have() {
     let demands = |reading: AnswerMapping| {
-        let Demands { end, content, awaits, most_whole } = by(reading, "text/event-stream").demands();
+        let Demands { end, content, awaits, most_whole, .. } = by(reading, "text/event-stream").demands();
         assert_eq!(most_whole, MAX_KEPT);
         (end, content, awaits)
     };
