@@ -130,6 +130,8 @@ pub(super) enum Malformed {
         what: Cow<'static, str>,
         /// The error of the JSON parser.
         source: serde_json::Error,
+        /// Whether it ends in the middle of a value.
+        cut: bool,
         /// What was received instead.
         came: String,
     },
@@ -154,6 +156,8 @@ pub(super) enum Malformed {
         what: String,
         /// The error of the JSON parser.
         source: serde_json::Error,
+        /// Whether it ends in the middle of a value.
+        cut: bool,
     },
 }
 
@@ -168,6 +172,6 @@ impl Malformed {
 
     /// Whether the body ended in the middle of a value: it was cut short, not malformed.
     pub(super) fn is_cut(&self) -> bool {
-        matches!(self, Self::Json { source, .. } | Self::NotJson { source, .. } if source.is_eof())
+        matches!(self, Self::Json { cut: true, .. } | Self::NotJson { cut: true, .. })
     }
 }

@@ -130,8 +130,8 @@ impl Decoder for MappedDecoder {
             Ok(value) => self.delta(&value),
             // Some servers send empty events to keep a connection alive, and a terminal event may contain anything.
             Err(_) if terminal || data.is_empty() => Delta::default(),
-            Err(Malformed::Json { source, .. }) => {
-                return Err(Malformed::NotJson { what: quoted(data), source });
+            Err(Malformed::Json { source, cut, .. }) => {
+                return Err(Malformed::NotJson { what: quoted(data), source, cut });
             }
             Err(error) => return Err(error),
         };
@@ -147,8 +147,8 @@ impl Decoder for MappedDecoder {
             }
             As::Json | As::SseOrJson => match wire::parse_value("the answer", body) {
                 Ok(value) => self.delta(&value),
-                Err(Malformed::Json { source, .. }) => {
-                    return Err(Malformed::NotJson { what: "the answer".into(), source });
+                Err(Malformed::Json { source, cut, .. }) => {
+                    return Err(Malformed::NotJson { what: "the answer".into(), source, cut });
                 }
                 Err(error) => return Err(error),
             },
