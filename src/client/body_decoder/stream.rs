@@ -120,9 +120,11 @@ impl EventSink<'_> {
     pub(super) fn try_take(&mut self, mark: Instant, event: Event<'_>) -> Result<bool, Malformed> {
         *self.events += 1;
         let delta = decode_event(self.decoder, event).map_err(|error| error.at_event(*self.events))?;
-        // Remembers an event without content until there is some. A terminal event is expected to have none.
-        let missed = delta.content.is_empty() && delta.repeated.is_empty() && !delta.terminal;
-        if missed && !self.reading.has_content() && !self.reading.ended() {
+        // Remembers an event without content until there is some. A terminal event is expected to have none, and tells
+        // something only where no other came.
+        let missed = delta.content.is_empty() && delta.repeated.is_empty();
+        let tells = !delta.terminal || (self.sought.is_empty() && event.data.trim_start().starts_with('{'));
+        if missed && tells && !self.reading.has_content() && !self.reading.ended() {
             self.sought.missed(event.data);
         }
         Ok(self.reading.event(mark, delta))
