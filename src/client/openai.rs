@@ -6,7 +6,7 @@ mod wire;
 pub(super) use wire::Usage;
 
 use super::dialect::Malformed;
-use super::mapped::error_event;
+use super::mapped::{error_event, is_error, is_keep_alive};
 use super::wire::{Count, Object, missing, parse, parse_text, parse_value};
 use super::{error_body, fingerprint, json_call};
 use crate::exchange::{Call, Content, Delta, HiddenReasoning, ToolCallPiece, Usage as Reported};
@@ -15,22 +15,16 @@ use serde_json::{Map, Value};
 
 /// The data of the terminal event of a stream of choices.
 const DONE: &str = "[DONE]";
-/// Names of events that are errors, in any case.
-const ERRORS: [&str; 2] = ["error", "exception"];
-/// Names of events that keep a connection alive, in any case.
-const KEEP_ALIVES: [&str; 4] = ["ping", "heartbeat", "keepalive", "keep-alive"];
 
 /// Handles events that are the same in all APIs; `None` if the event is not one of them.
 pub(super) fn common_event(event: Event<'_>) -> Option<Delta> {
     let data = event.data.trim();
-    let is_named =
-        |names: &[&str]| event.name.is_some_and(|name| names.iter().any(|it| name.eq_ignore_ascii_case(it)));
-    if is_named(&ERRORS) {
+    if is_error(event) {
         return Some(Delta { error: Some(error_event(data)), ..Delta::default() });
     }
     // Some gateways send empty events to keep a connection alive, or named ones with any text, and `[DONE]` at the end of
     // every stream: also of one that broke off before the event that ends it in its own API.
-    let keeps_alive = !data.starts_with('{') && is_named(&KEEP_ALIVES);
+    let keeps_alive = !data.starts_with('{') && is_keep_alive(event);
     (data.is_empty() || data == "null" || is_done(data) || keeps_alive).then(Delta::default)
 }
 
