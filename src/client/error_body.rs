@@ -2,6 +2,8 @@
 //! server's words. Knows no dialect and no status.
 
 use super::wire::{self, List, Object, Told};
+use crate::framing::sse::SseDecoder;
+use crate::framing::{Detected, Event, detect};
 use crate::json_size;
 use memchr::memmem;
 use serde::Deserialize;
@@ -17,9 +19,34 @@ const MESSAGES: [&str; 9] =
 /// Names of the field with the code.
 const CODES: [&str; 5] = ["code", "type", "error_code", "status_code", "status"];
 
-/// The message of an error answer, whose status already marks it as an error; `None` if the body is not a JSON object
-/// with a message.
+/// The message of an error answer, whose status already marks it as an error; `None` if the body is neither a JSON object
+/// with a message nor a stream of events.
 pub(super) fn of_error_answer(body: &[u8]) -> Option<String> {
+    match first_event(body) {
+        Some(data) => of_error_document(data.as_bytes()).or(Some(data)),
+        None => of_error_document(body),
+    }
+}
+
+/// The data of the first event that has some; `None` if the body is no stream of server-sent events.
+fn first_event(body: &[u8]) -> Option<String> {
+    if detect(body) != Detected::Sse {
+        return None;
+    }
+    let mut first = None;
+    let mut each = |event: Event<'_>| {
+        let data = event.data.trim();
+        if first.is_none() && !data.is_empty() {
+            first = Some(data.to_owned());
+        }
+    };
+    let mut decoder = SseDecoder::new(body.len());
+    // What comes after the first event does not matter, nor whether it is one.
+    let _ = decoder.push(body, &mut each).and_then(|()| decoder.finish(&mut each));
+    first
+}
+
+fn of_error_document(body: &[u8]) -> Option<String> {
     let value = wire::parse_value("the answer", body).ok()?;
     let value = first(&value);
     let field = |name: &str| value.get(name).filter(|value| !is_nothing(value));
@@ -501,6 +528,18 @@ mod tests {
             said(r#"{"error":"invalid_grant","error_description":"expired"}"#).as_deref(),
             Some("invalid_grant: expired")
         );
+        for (stream, message) in [
+            (
+                "event: error\ndata: {\"error\":{\"message\":\"boom\",\"code\":\"c1\"}}\n\ndata: [DONE]\n\n",
+                "c1: boom",
+            ),
+            ("data: {\"message\":\"boom\"}", "boom"),
+            (": ping\n\ndata:\n\nevent: error\ndata: boom\n\n", "boom"),
+            ("data: data: data: boom\n\n", "data: data: boom"),
+        ] {
+            assert_eq!(said(stream).as_deref(), Some(message), "{stream}");
+        }
+        assert_eq!(said(": ping\n\n"), None);
         assert_eq!(said("<html>"), None);
         assert_eq!(said("{}"), None);
     }
