@@ -241,6 +241,8 @@ pub struct Delta {
     pub hidden: HiddenReasoning,
     /// The message of an error object, in the server's words.
     pub error: Option<String>,
+    /// What came that is no part of an answer and may be an error.
+    pub remark: Option<String>,
 }
 
 impl Delta {

@@ -21,6 +21,10 @@ pub struct Event<'a> {
     pub data: &'a str,
     /// The framing itself says that this is an error. Only AWS' event stream does.
     pub error: bool,
+    /// JSON that came without its field, among server-sent events: hardly any server writes anything but errors so.
+    pub bare: bool,
+    /// The first line since the event before it that does not belong in a stream of server-sent events.
+    pub stray: Option<&'a str>,
 }
 
 /// The stream violates the framing. The decoder that returned this delivers no more events.

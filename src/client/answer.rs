@@ -39,6 +39,8 @@ pub(super) struct AnswerBuilder {
     hidden: HiddenReasoning,
     first: PaceStart,
     first_answer: PaceStart,
+    /// What came since the last content that is no part of an answer and may be an error.
+    remark: Option<String>,
     end: Option<End>,
 }
 
@@ -146,6 +148,7 @@ impl AnswerBuilder {
             hidden: HiddenReasoning::default(),
             first: PaceStart::default(),
             first_answer: PaceStart::default(),
+            remark: None,
             end: None,
         }
     }
@@ -163,6 +166,7 @@ impl AnswerBuilder {
             delta = delta.without_choice();
         }
         self.hidden = self.hidden.max(std::mem::take(&mut delta.hidden));
+        let remark = delta.remark.take();
         let progress = delta != Delta::default();
         if let Some(usage) = delta.usage {
             self.usage.update(usage);
@@ -172,6 +176,12 @@ impl AnswerBuilder {
         }
         if self.streamed {
             self.marks.first_chunk.get_or_insert(mark);
+        }
+        // What the model goes on after was no failure.
+        if !delta.content.is_empty() || !delta.repeated.is_empty() {
+            self.remark = None;
+        } else {
+            self.remark = self.remark.take().or(remark);
         }
         if !delta.content.is_empty() {
             self.repeats = false;
@@ -216,6 +226,7 @@ impl AnswerBuilder {
         } else {
             let detail = "the body ended with neither a terminal event nor a finish reason";
             let line = unknown.map(|line| format!("; a line of it is no event: `{line}`"));
+            let line = line.or_else(|| self.remark.take().map(|said| format!("; it ends with: {said}")));
             self.fail(at, Failure::Truncated, format!("{detail}{}", line.unwrap_or_default()));
         }
     }
@@ -234,7 +245,8 @@ impl AnswerBuilder {
     pub(super) fn held(&self) -> usize {
         let Generated { text, reasoning, tool_calls } = &self.generated;
         let calls = self.tool_calls.as_ref().map_or(0, ToolCalls::bytes);
-        text.capacity() + reasoning.capacity() + tool_calls.capacity() + calls
+        let remark = self.remark.as_ref().map_or(0, String::capacity);
+        text.capacity() + reasoning.capacity() + tool_calls.capacity() + calls + remark
     }
 
     /// Whether any generated content was received.
@@ -284,7 +296,14 @@ impl AnswerBuilder {
     }
 
     fn complete(&mut self, at: Instant) {
-        if self.has_content() || !self.demands.content {
+        // Gateways end a stream that broke off as if it were complete, but they know no finish reason for it.
+        let remark = self.remark.take().filter(|_| self.demands.finish && self.finish.is_none());
+        if let Some(said) = remark {
+            let detail = format!(
+                "the stream ended without a finish reason, after what is no part of an answer: {said}"
+            );
+            self.fail(at, Failure::Truncated, detail);
+        } else if self.has_content() || !self.demands.content {
             self.end = Some(End { at, failure: None });
         } else {
             self.fail(at, Failure::Empty, "the answer is complete and has no generated content".into());

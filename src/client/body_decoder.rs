@@ -247,7 +247,7 @@ impl BodyDecoder {
             Ok(delta) => delta.content.is_empty() && delta.error.is_none(),
             Err(_) => true,
         };
-        match with_failure(&*self.decoder, result, nothing, &body) {
+        match with_failure(&*self.decoder, result, nothing, &body, true) {
             Ok(delta) => {
                 self.reading.event(mark, delta);
             }
@@ -265,7 +265,7 @@ impl BodyDecoder {
         };
         if let Some(mut framing) = stream {
             let mut deltas = Vec::new();
-            let mut each = |event: Event<'_>| deltas.extend(self.decoder.decode_event(event));
+            let mut each = |event: Event<'_>| deltas.extend(stream::decode_event(&*self.decoder, event));
             let framed = framing.push(body, &mut each).and_then(|()| framing.finish(&mut each));
             if framed.is_ok() && deltas.iter().any(|delta| *delta != Delta::default()) {
                 self.reading.set_streamed(true);

@@ -4,7 +4,7 @@
 use super::anthropic::Anthropic;
 use super::bedrock::Bedrock;
 use super::body_decoder::Mode;
-use super::error_body;
+use super::error_body::{self, LoneMessage};
 use super::gemini::Gemini;
 use super::ollama::Ollama;
 use super::openai_chat::OpenAiChat;
@@ -28,9 +28,8 @@ pub(super) trait Decoder: Send + Sync {
     /// A whole answer that was not streamed, or came whole although a stream was requested.
     fn decode_whole(&self, body: &[u8]) -> Result<Delta, Malformed>;
 
-    /// The message of an error object in an event or in a whole answer that came with a success status and in which
-    /// nothing else was found.
-    fn decode_failure(&self, json: &[u8]) -> Option<String> {
+    /// The message in an event or in a whole answer that came with a success status and in which nothing else was found.
+    fn decode_failure(&self, json: &[u8]) -> Option<LoneMessage> {
         error_body::of_success(json)
     }
 
@@ -98,6 +97,9 @@ pub(super) fn of(api: Api) -> Option<Arc<dyn Dialect>> {
 pub(super) struct Demands {
     /// A stream marks its end by a terminal event or a finish reason; if `false`, a clean end of the body suffices.
     pub(super) end: bool,
+    /// The end of a stream has a finish reason. A server that never sends one is still understood, unless something came
+    /// that may be an error.
+    pub(super) finish: bool,
     /// Generated content is required; a complete answer without any is `empty`.
     pub(super) content: bool,
     /// Content is expected: the timeout of the first token applies, and then the stall timeout.
@@ -108,8 +110,13 @@ pub(super) struct Demands {
 
 impl Demands {
     /// For the answer of a model.
-    pub(super) const MODEL: Self =
-        Self { end: true, content: true, awaits: true, most_whole: super::body_decoder::MAX_BODY };
+    pub(super) const MODEL: Self = Self {
+        end: true,
+        finish: true,
+        content: true,
+        awaits: true,
+        most_whole: super::body_decoder::MAX_BODY,
+    };
 }
 
 /// Bytes that violate the dialect, or the response mapping of a step.
@@ -123,6 +130,8 @@ pub(super) enum Malformed {
         what: Cow<'static, str>,
         /// The error of the JSON parser.
         source: serde_json::Error,
+        /// Whether it ends in the middle of a value.
+        cut: bool,
         /// What was received instead.
         came: String,
     },
@@ -147,6 +156,8 @@ pub(super) enum Malformed {
         what: String,
         /// The error of the JSON parser.
         source: serde_json::Error,
+        /// Whether it ends in the middle of a value.
+        cut: bool,
     },
 }
 
@@ -161,6 +172,6 @@ impl Malformed {
 
     /// Whether the body ended in the middle of a value: it was cut short, not malformed.
     pub(super) fn is_cut(&self) -> bool {
-        matches!(self, Self::Json { source, .. } | Self::NotJson { source, .. } if source.is_eof())
+        matches!(self, Self::Json { cut: true, .. } | Self::NotJson { cut: true, .. })
     }
 }

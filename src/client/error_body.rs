@@ -2,6 +2,8 @@
 //! server's words. Knows no dialect and no status.
 
 use super::wire::{self, List, Object, Told};
+use crate::framing::sse::SseDecoder;
+use crate::framing::{Detected, Event, detect};
 use crate::json_size;
 use memchr::memmem;
 use serde::Deserialize;
@@ -17,9 +19,34 @@ const MESSAGES: [&str; 9] =
 /// Names of the field with the code.
 const CODES: [&str; 5] = ["code", "type", "error_code", "status_code", "status"];
 
-/// The message of an error answer, whose status already marks it as an error; `None` if the body is not a JSON object
-/// with a message.
+/// The message of an error answer, whose status already marks it as an error; `None` if the body is neither a JSON object
+/// with a message nor a stream of events.
 pub(super) fn of_error_answer(body: &[u8]) -> Option<String> {
+    match first_event(body) {
+        Some(data) => of_error_document(data.as_bytes()).or(Some(data)),
+        None => of_error_document(body),
+    }
+}
+
+/// The data of the first event that has some; `None` if the body is no stream of server-sent events.
+fn first_event(body: &[u8]) -> Option<String> {
+    if detect(body) != Detected::Sse {
+        return None;
+    }
+    let mut first = None;
+    let mut each = |event: Event<'_>| {
+        let data = event.data.trim();
+        if first.is_none() && !data.is_empty() {
+            first = Some(data.to_owned());
+        }
+    };
+    let mut decoder = SseDecoder::new(body.len());
+    // What comes after the first event does not matter, nor whether it is one.
+    let _ = decoder.push(body, &mut each).and_then(|()| decoder.finish(&mut each));
+    first
+}
+
+fn of_error_document(body: &[u8]) -> Option<String> {
     let value = wire::parse_value("the answer", body).ok()?;
     let value = first(&value);
     let field = |name: &str| value.get(name).filter(|value| !is_nothing(value));
@@ -38,16 +65,25 @@ pub(super) fn of_error_answer(body: &[u8]) -> Option<String> {
     })
 }
 
-/// The message of an error in a document or an event with a success status; `None` if it is not an error, or contains
-/// the fields of an answer.
-pub(super) fn of_success(json: &[u8]) -> Option<String> {
+/// What a document or an event with a success status says in which nothing of an answer was found.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum LoneMessage {
+    /// An error.
+    Error(String),
+    /// A message that nothing marks as an error, and nothing as anything else.
+    Unmarked(String),
+}
+
+/// The message in a document or an event with a success status; `None` if there is none, or if it contains the fields of
+/// an answer.
+pub(super) fn of_success(json: &[u8]) -> Option<LoneMessage> {
     if !json_size::fits(json) {
         return None;
     }
     // Anything may follow the document.
     let json = json.trim_ascii_start();
     let value = serde_json::Deserializer::from_slice(json).into_iter::<Value>().next()?.ok()?;
-    error_in(&value)
+    error_in(&value).map(LoneMessage::Error).or_else(|| unmarked(&value).map(LoneMessage::Unmarked))
 }
 
 /// The message of an error that is told beside the fields of an answer; `None` if there is none. Cheap where no field has
@@ -71,10 +107,10 @@ pub(super) fn beside(json: &[u8]) -> Option<String> {
     error_in(item)
 }
 
-/// See [`of_success`].
+/// The message of an error; `None` if it is not marked as one, or contains the fields of an answer.
 pub(super) fn error_in(value: &Value) -> Option<String> {
     let value = first(value);
-    let field = |name: &str| value.get(name).filter(|value| !is_nothing(value));
+    let field = |name: &str| field(value, name);
     if let Some(error) = field("error").or_else(|| field("errors")) {
         return Some(outer_message(value, error).unwrap_or_else(|| describe(error)));
     }
@@ -82,20 +118,72 @@ pub(super) fn error_in(value: &Value) -> Option<String> {
     if status.get("status_code").and_then(Value::as_i64).is_some_and(|code| code != 0) {
         return Some(describe(status));
     }
-    // A choice without content is part of an answer all the same.
+    if has_answer(value) {
+        return None;
+    }
+    // Fields for nothing but errors.
+    if field("error_code").is_some_and(|code| !means_success(code)) {
+        return Some(describe(value));
+    }
+    let told = MESSAGES.iter().any(|name| field(name).is_some_and(|it| it.is_string() || it.is_array()));
+    let of_error = |name: &&str| field(name).is_some_and(|it| it.is_string() && !means_no_error(it));
+    let failed = is_error_code(value)
+        || value.get("success") == Some(&Value::Bool(false))
+        || (!is_marked_good(value) && ["error_message", "error_msg"].iter().any(of_error));
+    let alone = field("detail").is_some() && value.as_object().is_some_and(|fields| fields.len() == 1);
+    (told && (failed || alone)).then(|| describe(value))
+}
+
+/// The message of what is neither an answer nor marked as an error, as most gateways write `{"message": "Internal server
+/// error"}`; `None` if there is none, or if it is marked as something else (`{"status": "processing", "message": "..."}`).
+fn unmarked(value: &Value) -> Option<String> {
+    let value = first(value);
+    let field = |name: &&str| field(value, name);
+    // An answer says of itself what it is, and which model it comes from.
+    if has_answer(value) || ["object", "model", "created"].iter().any(|name| field(name).is_some()) {
+        return None;
+    }
+    let says = |it: &Value| it.is_array() || (it.is_string() && !means_no_error(it));
+    let names = MESSAGES.iter().filter(|name| !matches!(**name, "title" | "text"));
+    let told = names.filter_map(field).any(says);
+    ((told || is_error_code(value)) && !is_marked_good(value)).then(|| describe(value))
+}
+
+/// Whether it contains something of an answer. A choice without content is part of an answer all the same.
+fn has_answer(value: &Value) -> bool {
     let has_items = |value: &Value| match value {
         Value::Array(items) => !items.is_empty(),
         Value::Object(fields) => !fields.is_empty(),
         other => !is_nothing(other),
     };
     let is_there = |name: &&str| value.get(*name).is_some_and(has_items);
-    if ["choices", "usage", "data", "results", "candidates"].iter().any(is_there) {
-        return None;
-    }
-    let told = MESSAGES.iter().any(|name| field(name).is_some_and(|it| it.is_string() || it.is_array()));
-    let failed = is_error_code(value) || value.get("success") == Some(&Value::Bool(false));
-    let alone = field("detail").is_some() && value.as_object().is_some_and(|fields| fields.len() == 1);
-    (told && (failed || alone)).then(|| describe(value))
+    ["choices", "usage", "data", "results", "candidates"].iter().any(is_there)
+}
+
+/// Whether a code or a kind says that this is no error.
+fn is_marked_good(value: &Value) -> bool {
+    let names = CODES.iter().chain(&["level", "event", "kind"]);
+    get(value, "success") == Some(&Value::Bool(true))
+        || get(value, "error").is_some_and(is_nothing)
+        || names.filter_map(|name| get(value, name)).any(means_no_error)
+}
+
+/// A field that contains something.
+fn field<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
+    get(value, name).filter(|value| !is_nothing(value))
+}
+
+/// A field, however its name is written: `error_message`, `errorMessage`, `ErrorMessage`.
+fn get<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
+    value.get(name).or_else(|| {
+        let mut fields = value.as_object()?.iter();
+        fields.find(|(key, _)| letters(key).eq(letters(name))).map(|(_, value)| value)
+    })
+}
+
+/// The letters of a name or of a code, in lower case and without what separates its words.
+fn letters(name: &str) -> impl Iterator<Item = char> {
+    name.chars().filter(|it| it.is_alphanumeric()).map(|it| it.to_ascii_lowercase())
 }
 
 /// Describes an error by its message and code, wherever they are in it, or else by the whole of it. Nothing is
@@ -116,7 +204,7 @@ fn described(error: &Value, depth: u8) -> String {
             [first, ..] => described(first, depth + 1),
         },
         Value::Object(_) => {
-            let field = |name: &&str| error.get(*name).filter(|value| !is_nothing(value));
+            let field = |name: &&str| field(error, name);
             let code = CODES.iter().filter_map(field).find_map(scalar);
             let message = MESSAGES.iter().find_map(field).map(|value| match value {
                 Value::Bool(_) | Value::Number(_) => value.to_string(),
@@ -173,59 +261,118 @@ pub(super) fn is_nothing(value: &Value) -> bool {
     }
 }
 
-/// Words in a code that is a text and belongs to an error.
-const CODE_WORDS: [&str; 16] = [
+/// Words in a code that is a text and belongs to an error, without what separates their parts.
+const CODE_WORDS: [&str; 24] = [
     "throttl",
     "unavailable",
     "timeout",
-    "timed",
+    "timedout",
     "limit",
     "quota",
     "overload",
     "exhaust",
     "insufficient",
     "arrear",
-    "unauthorized",
+    "unauth",
     "forbidden",
-    "not_found",
     "notfound",
     "unsupported",
-    "bad_request",
+    "unimplemented",
+    "badrequest",
+    "badgateway",
+    "busy",
+    "internal",
+    "abort",
+    "cancel",
+    "precondition",
+    "dataloss",
+    "outofrange",
+];
+
+/// Codes and kinds that are texts and belong to no error.
+const GOOD_WORDS: [&str; 32] = [
+    "ok",
+    "success",
+    "successful",
+    "succeeded",
+    "none",
+    "noerror",
+    "complete",
+    "completed",
+    "done",
+    "end",
+    "ended",
+    "finish",
+    "finished",
+    "stop",
+    "stopped",
+    "queued",
+    "pending",
+    "started",
+    "running",
+    "processing",
+    "inprogress",
+    "progress",
+    "status",
+    "info",
+    "debug",
+    "notice",
+    "log",
+    "event",
+    "metadata",
+    "ping",
+    "heartbeat",
+    "keepalive",
 ];
 
 /// Whether a code in the document marks it as an error.
 fn is_error_code(value: &Value) -> bool {
-    let code = match value.get("code") {
-        Some(Value::String(text)) => text.to_ascii_lowercase(),
-        _ => String::new(),
-    };
-    if CODE_WORDS.iter().any(|word| code.contains(word)) || is_error_number(value.get("error_code")) {
-        return true;
+    if let Some(Value::String(code)) = get(value, "code") {
+        let code: String = letters(code).collect();
+        if CODE_WORDS.iter().any(|word| code.contains(word)) {
+            return true;
+        }
     }
     let is_error = |value: &Value| match value {
-        Value::String(text) => {
-            let text = text.to_ascii_lowercase();
-            text.parse::<u64>().is_ok_and(|code| code >= 300)
-                || ["error", "fail", "exception", "invalid", "denied", "exceeded"]
-                    .iter()
-                    .any(|word| text.contains(word))
-        }
+        _ if means_no_error(value) => false,
+        Value::String(text) => text.parse::<u64>().is_ok_and(|code| code >= 300) || is_failing(text),
         Value::Number(number) => number.as_i64().is_some_and(|code| !(0..300).contains(&code)),
         _ => false,
     };
-    ["object", "type", "code", "status", "status_code", "error_code", "level"]
+    ["object", "type", "code", "status", "status_code", "error_code", "level", "event"]
         .iter()
-        .any(|name| value.get(*name).is_some_and(is_error))
+        .any(|name| get(value, name).is_some_and(is_error))
 }
 
-/// Whether this is the number of an error, in a field for nothing else: any number but those that mean success.
-fn is_error_number(code: Option<&Value>) -> bool {
-    let number = match code {
-        Some(Value::String(text)) => text.trim().parse().ok(),
-        Some(Value::Number(number)) => number.as_i64(),
-        _ => None,
-    };
-    number.is_some_and(|number| number != 0 && number != 200)
+/// Whether a name or a code is that of an error, by a word in it.
+pub(super) fn is_failing(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["error", "fail", "exception", "invalid", "denied", "exceeded"].iter().any(|word| name.contains(word))
+}
+
+/// Whether a code, in a field for nothing but those of errors, means success all the same.
+fn means_success(code: &Value) -> bool {
+    match code {
+        Value::String(text) if text.trim().is_empty() => true,
+        Value::String(text) => match text.trim().parse::<i64>() {
+            Ok(number) => matches!(number, 0 | 200),
+            Err(_) => means_no_error(code),
+        },
+        Value::Number(number) => matches!(number.as_i64(), Some(0 | 200)),
+        _ => true,
+    }
+}
+
+/// Whether a code, a kind or a message says that all is well, or that work goes on.
+fn means_no_error(it: &Value) -> bool {
+    match it {
+        Value::String(text) => match text.trim().parse::<i64>() {
+            Ok(number) => matches!(number, 0 | 200..300),
+            Err(_) => GOOD_WORDS.iter().any(|word| letters(text).eq(letters(word))),
+        },
+        Value::Number(number) => matches!(number.as_i64(), Some(0 | 200..300)),
+        _ => false,
+    }
 }
 
 fn scalar(value: &Value) -> Option<String> {
@@ -276,8 +423,22 @@ mod tests {
             (r#"{"code":"ServiceUnavailable","message":"boom"}"#, "ServiceUnavailable: boom"),
             (r#"{"code":"RequestTimeOut","message":"boom"}"#, "RequestTimeOut: boom"),
             (r#"{"error":{"message":"boom"}} trailing"#, "boom"),
+            (r#"{"Error":{"Message":"boom"}}"#, "boom"),
+            (r#"{"error_code":"TEMPORARILY_UNAVAILABLE","message":"boom"}"#, "TEMPORARILY_UNAVAILABLE: boom"),
+            (r#"{"error_code":"BAD_REQUEST","message":"boom"}"#, "BAD_REQUEST: boom"),
+            (r#"{"errorCode":"QUOTA","errorMessage":"boom"}"#, "QUOTA: boom"),
+            (r#"{"error_code":"IT","id":"7"}"#, "IT: an error without a message"),
+            (r#"{"error_message":"boom","id":"7"}"#, "boom"),
+            (r#"{"errorMessage":"boom","errorType":"x"}"#, "boom"),
+            (r#"{"code":"internal","message":"boom"}"#, "internal: boom"),
+            (r#"{"code":"BadGateway","message":"boom"}"#, "BadGateway: boom"),
+            (r#"{"code":"bad_gateway","message":"boom"}"#, "bad_gateway: boom"),
+            (r#"{"code":"server_busy","message":"boom"}"#, "server_busy: boom"),
+            (r#"{"statusCode":500,"message":"boom"}"#, "500: boom"),
+            (r#"{"__type":"ThrottlingException","Message":"boom"}"#, "ThrottlingException: boom"),
+            (r#"{"event":"error","message":"boom"}"#, "boom"),
         ] {
-            assert_eq!(of_success(json.as_bytes()).as_deref(), Some(said), "{json}");
+            assert_eq!(of_success(json.as_bytes()), Some(LoneMessage::Error(said.to_owned())), "{json}");
         }
     }
 
@@ -312,24 +473,49 @@ mod tests {
             r#"{"error":null,"choices":[]}"#,
             r#"{"error":{},"message":"working on it"}"#,
             r#"{"error":{"message":"","type":"","param":"","code":null}}"#,
-            r#"{"message":"working on it"}"#,
             r#"{"message":"working on it","status":"processing","code":200}"#,
             r#"{"object":"chat.completion.chunk","choices":[{}],"code":500,"message":"x"}"#,
             r#"{"base_resp":{"status_code":0,"status_msg":""}}"#,
-            r#"{"detail":"x","id":"1"}"#,
             r#"{"text":"x","error_code":0}"#,
             r#"{"error_code":"0","error_msg":"success"}"#,
             r#"{"code":"Success","message":"x"}"#,
             r#"{"code":"queued","message":"waiting for a slot"}"#,
-            r#"{"code":"Throttling"}"#,
             r#"{"choices":[{"index":0,"delta":{"content":""}}],"code":"Throttling","message":"x"}"#,
             r#"{"usage":{"prompt_tokens":1},"error_code":18,"error_msg":"x"}"#,
+            r#"{"message":"x","code":200}"#,
+            r#"{"message":"x","code":"OK"}"#,
+            r#"{"message":"x","type":"status"}"#,
+            r#"{"message":"x","status":"in_progress"}"#,
+            r#"{"message":"x","success":true}"#,
+            r#"{"message":"Done"}"#,
+            r#"{"error_code":"NO_ERROR","error_message":"x"}"#,
+            r#"{"error_code":"","message":{"content":"x"}}"#,
+            r#"{"sources":[{"title":"x"}]}"#,
+            r#"{"title":"x","text":"y"}"#,
+            r#"{"model":"m","message":"x"}"#,
+            r#"{"object":"chat.completion.chunk","choices":[],"detail":"x"}"#,
+            r#"{"choices":[],"prompt_filter_results":[{"prompt_index":0}]}"#,
             "[]",
             "7",
             "oops",
             "",
         ] {
             assert_eq!(of_success(json.as_bytes()), None, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_message_that_nothing_marks() {
+        for (json, said) in [
+            (r#"{"message":"Internal server error"}"#, "Internal server error"),
+            (r#"{"Message":"boom"}"#, "boom"),
+            (r#"[{"message":"boom","id":"1"}]"#, "boom"),
+            (r#"{"detail":"boom","request_id":"1"}"#, "boom"),
+            (r#"{"code":"A17","message":"boom"}"#, "A17: boom"),
+            (r#"{"code":7,"msg":"boom"}"#, "7: boom"),
+            (r#"{"code":"Throttling"}"#, "Throttling: an error without a message"),
+        ] {
+            assert_eq!(of_success(json.as_bytes()), Some(LoneMessage::Unmarked(said.to_owned())), "{json}");
         }
     }
 
@@ -342,6 +528,18 @@ mod tests {
             said(r#"{"error":"invalid_grant","error_description":"expired"}"#).as_deref(),
             Some("invalid_grant: expired")
         );
+        for (stream, message) in [
+            (
+                "event: error\ndata: {\"error\":{\"message\":\"boom\",\"code\":\"c1\"}}\n\ndata: [DONE]\n\n",
+                "c1: boom",
+            ),
+            ("data: {\"message\":\"boom\"}", "boom"),
+            (": ping\n\ndata:\n\nevent: error\ndata: boom\n\n", "boom"),
+            ("data: data: data: boom\n\n", "data: data: boom"),
+        ] {
+            assert_eq!(said(stream).as_deref(), Some(message), "{stream}");
+        }
+        assert_eq!(said(": ping\n\n"), None);
         assert_eq!(said("<html>"), None);
         assert_eq!(said("{}"), None);
     }

@@ -17,8 +17,8 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
-/// The value of a finish reason that is not set yet.
-const UNSPECIFIED: &str = "FINISH_REASON_UNSPECIFIED";
+/// The end of the name of a reason, of whichever kind, that is not set yet: `FINISH_REASON_UNSPECIFIED`.
+const UNSPECIFIED: &str = "REASON_UNSPECIFIED";
 
 /// The dialect of the Gemini API and Vertex AI.
 pub(super) struct Gemini;
@@ -156,7 +156,10 @@ fn delta(answer: GeminiAnswer) -> Delta {
     // A blocked prompt has no candidates: the block reason takes the place of the finish reason.
     let blocked = answer.prompt_feedback.0.and_then(|feedback| feedback.block_reason.0);
     let mut delta = Delta {
-        finish: finish_reason.0.filter(|reason| reason != UNSPECIFIED).or(blocked),
+        finish: [finish_reason.0, blocked]
+            .into_iter()
+            .flatten()
+            .find(|reason| !reason.ends_with(UNSPECIFIED)),
         finish_message: finish_message.0,
         logprobs: logprobs_result.0.map_or(0, |result| result.chosen_candidates.0.len() as u64),
         usage: answer.usage_metadata.0.map(|counts| counts.usage()),

@@ -1,11 +1,11 @@
 //! Interprets answers of HTTP endpoints by the response mapping of a step. Pure: no connection, no clock.
 //!
-//! One convention applies beyond the configuration: a server-sent event named `error` is an error, because a stream
-//! that contains one must not count as a success.
+//! One convention applies beyond the configuration: a server-sent event named `error` or `exception` is an error, because a
+//! stream that contains one must not count as a success.
 
 use super::body_decoder::{Expected, MAX_BODY, Mode, is_json};
 use super::dialect::{Decoder, Demands, Malformed};
-use super::error_body;
+use super::error_body::{self, LoneMessage};
 use super::wire::{self, count_of, whole};
 use crate::exchange::{Content, Delta, Usage};
 use crate::framing::Event;
@@ -21,6 +21,11 @@ pub(super) const MAX_KEPT: usize = 8 << 20;
 
 /// Maximum length in characters of a quoted event that is not JSON.
 const MAX_QUOTED: usize = 60;
+
+/// Names of events that are errors, in any case.
+const ERRORS: [&str; 2] = ["error", "exception"];
+/// Names of events that keep a connection alive, in any case.
+const KEEP_ALIVES: [&str; 4] = ["ping", "heartbeat", "keepalive", "keep-alive"];
 
 /// How one answer is interpreted.
 #[derive(Debug)]
@@ -120,7 +125,7 @@ impl Decoder for MappedDecoder {
         if !json_size::fits(data.as_bytes()) {
             return Err(Malformed::TooLarge { what: "an event of the stream" });
         }
-        if event.name == Some("error") && !terminal {
+        if is_error(event) && !terminal {
             return Ok(Delta { error: Some(error_event(data)), ..Delta::default() });
         }
         if !has_path(reading) {
@@ -128,10 +133,11 @@ impl Decoder for MappedDecoder {
         }
         let mut delta = match wire::parse::<Value>("an event of the stream", data.as_bytes()) {
             Ok(value) => self.delta(&value),
-            // Some servers send empty events to keep a connection alive, and a terminal event may contain anything.
-            Err(_) if terminal || data.is_empty() => Delta::default(),
-            Err(Malformed::Json { source, .. }) => {
-                return Err(Malformed::NotJson { what: quoted(data), source });
+            // Some servers send empty events to keep a connection alive, or named ones with any text, and a terminal event
+            // may contain anything.
+            Err(_) if terminal || data.is_empty() || is_keep_alive(event) => Delta::default(),
+            Err(Malformed::Json { source, cut, .. }) => {
+                return Err(Malformed::NotJson { what: quoted(data), source, cut });
             }
             Err(error) => return Err(error),
         };
@@ -147,8 +153,8 @@ impl Decoder for MappedDecoder {
             }
             As::Json | As::SseOrJson => match wire::parse_value("the answer", body) {
                 Ok(value) => self.delta(&value),
-                Err(Malformed::Json { source, .. }) => {
-                    return Err(Malformed::NotJson { what: "the answer".into(), source });
+                Err(Malformed::Json { source, cut, .. }) => {
+                    return Err(Malformed::NotJson { what: "the answer".into(), source, cut });
                 }
                 Err(error) => return Err(error),
             },
@@ -159,7 +165,7 @@ impl Decoder for MappedDecoder {
     }
 
     /// The step's own configuration defines what an error is.
-    fn decode_failure(&self, _: &[u8]) -> Option<String> {
+    fn decode_failure(&self, _: &[u8]) -> Option<LoneMessage> {
         None
     }
 
@@ -178,6 +184,7 @@ impl Decoder for MappedDecoder {
         let stream = matches!(self.form, As::Stream(_) | As::SseOrJson);
         Demands {
             end: stream && has(|reading| reading.finish.is_some() || reading.done.is_some()),
+            finish: false,
             content: has(AnswerMapping::wants_text),
             awaits: has(awaits),
             most_whole: MAX_KEPT.min(MAX_BODY),
@@ -188,6 +195,20 @@ impl Decoder for MappedDecoder {
 /// Whether the mapping reads content that may arrive piece by piece.
 pub(super) fn awaits(reading: &AnswerMapping) -> bool {
     reading.text.is_some() || reading.reasoning.is_some()
+}
+
+/// Whether an event is named as errors are.
+pub(super) fn is_error(event: Event<'_>) -> bool {
+    is_named(event, &ERRORS)
+}
+
+/// Whether an event is named as those that only keep a connection alive.
+pub(super) fn is_keep_alive(event: Event<'_>) -> bool {
+    is_named(event, &KEEP_ALIVES)
+}
+
+fn is_named(event: Event<'_>, names: &[&str]) -> bool {
+    event.name.is_some_and(|name| names.iter().any(|it| name.eq_ignore_ascii_case(it)))
 }
 
 /// The message of an event named `error`.

@@ -7,7 +7,7 @@
 use super::body_decoder::Mode;
 use super::dialect::{Decoder, Dialect, Malformed};
 use super::wire::{self, Count, List, Object, Text, missing};
-use super::{fingerprint, json_call};
+use super::{fingerprint, json_call, openai};
 use crate::exchange::{Ask, Call, Content, Delta, Role, ToolCallPiece, Usage};
 use crate::framing::Event;
 use crate::json_size;
@@ -112,7 +112,11 @@ fn parse(what: &'static str, json: &[u8]) -> Result<Line, Malformed> {
 
 impl Decoder for Ollama {
     fn decode_event(&self, event: Event<'_>) -> Result<Delta, Malformed> {
-        Ok(parse("a line of the stream", event.data.as_bytes())?.into_delta())
+        // Gateways send the same answers as server-sent events.
+        match openai::common_event(event) {
+            Some(delta) => Ok(delta),
+            None => Ok(parse("a line of the stream", event.data.as_bytes())?.into_delta()),
+        }
     }
 
     fn framing(&self) -> Mode {

@@ -6,7 +6,7 @@ mod wire;
 pub(super) use wire::Usage;
 
 use super::dialect::Malformed;
-use super::mapped::error_event;
+use super::mapped::{error_event, is_error, is_keep_alive};
 use super::wire::{Count, Object, missing, parse, parse_text, parse_value};
 use super::{error_body, fingerprint, json_call};
 use crate::exchange::{Call, Content, Delta, HiddenReasoning, ToolCallPiece, Usage as Reported};
@@ -15,22 +15,16 @@ use serde_json::{Map, Value};
 
 /// The data of the terminal event of a stream of choices.
 const DONE: &str = "[DONE]";
-/// Names of events that are errors, in any case.
-const ERRORS: [&str; 2] = ["error", "exception"];
-/// Names of events that keep a connection alive, in any case.
-const KEEP_ALIVES: [&str; 4] = ["ping", "heartbeat", "keepalive", "keep-alive"];
 
 /// Handles events that are the same in all APIs; `None` if the event is not one of them.
 pub(super) fn common_event(event: Event<'_>) -> Option<Delta> {
     let data = event.data.trim();
-    let is_named =
-        |names: &[&str]| event.name.is_some_and(|name| names.iter().any(|it| name.eq_ignore_ascii_case(it)));
-    if is_named(&ERRORS) {
+    if is_error(event) {
         return Some(Delta { error: Some(error_event(data)), ..Delta::default() });
     }
     // Some gateways send empty events to keep a connection alive, or named ones with any text, and `[DONE]` at the end of
     // every stream: also of one that broke off before the event that ends it in its own API.
-    let keeps_alive = !data.starts_with('{') && is_named(&KEEP_ALIVES);
+    let keeps_alive = !data.starts_with('{') && is_keep_alive(event);
     (data.is_empty() || data == "null" || is_done(data) || keeps_alive).then(Delta::default)
 }
 
@@ -111,7 +105,8 @@ fn delta(answer: wire::Answer, streamed: bool, json: &[u8]) -> Delta {
     if let Some(choice) = answer.choices.and_then(|choices| choices.0) {
         out.choice = choice.index.0.unwrap_or(0);
         usage = usage.or(choice.usage.0);
-        failed |= choice.error.0;
+        let fails = |message: &Object<wire::Message>| message.0.as_ref().is_some_and(|it| it.error.0);
+        failed |= choice.error.0 || fails(&choice.delta) || fails(&choice.message);
         out.finish = choice.finish_reason.reason;
         out.finish_message = choice.finish_reason.message;
         out.logprobs = choice.logprobs.0.map_or(0, |logprobs| logprobs.tokens());
@@ -146,7 +141,11 @@ fn error_in(json: &[u8]) -> String {
     let at = |path: &str| value.pointer(path).filter(|error| !error_body::is_nothing(error));
     match at("/error") {
         Some(_) => error_body::error_in(&value),
-        None => ["/x_groq/error", "/choices/0/error"].into_iter().find_map(at).map(error_body::describe),
+        None => {
+            let paths =
+                ["/x_groq/error", "/choices/0/error", "/choices/0/delta/error", "/choices/0/message/error"];
+            paths.into_iter().find_map(at).map(error_body::describe)
+        }
     }
     .unwrap_or_else(|| "an error without a message".into())
 }

@@ -104,7 +104,7 @@ impl Decoder for OpenAiEmbeddings {
     }
 
     fn demands(&self) -> Demands {
-        Demands { end: false, content: false, awaits: false, most_whole: MAX_BODY }
+        Demands { end: true, finish: false, content: false, awaits: false, most_whole: MAX_BODY }
     }
 }
 

@@ -5,8 +5,8 @@
 
 use super::body_decoder::MAX_BODY;
 use super::dialect::{Decoder, Demands, Dialect, Malformed};
-use super::json_call;
 use super::wire::{self, Count, List, Object, missing};
+use super::{json_call, openai};
 use crate::exchange::{Ask, Call, Delta, Role, Usage};
 use crate::framing::Event;
 use crate::plan::{Target, apply_patch};
@@ -68,18 +68,23 @@ struct MetaTokens {
 
 impl Decoder for Rerank {
     fn decode_event(&self, event: Event<'_>) -> Result<Delta, Malformed> {
-        self.decode_whole(event.data.as_bytes())
+        match openai::common_event(event) {
+            Some(delta) => Ok(delta),
+            None => self.decode_whole(event.data.as_bytes()),
+        }
     }
 
     fn decode_whole(&self, body: &[u8]) -> Result<Delta, Malformed> {
         let answer: Object<RerankAnswer> = wire::parse("the answer", body)?;
         let RerankAnswer { results, data, usage, meta } = *answer.0.unwrap_or_default();
         let results = results.or(data).ok_or_else(|| missing("the answer's `results`", body))?;
-        let mut results = results.objects().map(|ranked| ranked.relevance_score.or(ranked.score)).peekable();
-        if results.peek().is_none() {
+        if results.0.is_empty() {
             return Err(missing("any result in the answer's `results`", body));
         }
-        if !results.all(|score| score.is_some_and(|score| score.is_number())) {
+        let score = |ranked: Ranked| ranked.relevance_score.or(ranked.score);
+        let is_scored =
+            |ranked: Object<Ranked>| ranked.0.and_then(|it| score(*it)).is_some_and(|it| it.is_number());
+        if !results.0.into_iter().all(is_scored) {
             return Err(missing("a `relevance_score` in the answer's `results`", body));
         }
         let counts = usage.0.unwrap_or_default();
@@ -101,7 +106,7 @@ impl Decoder for Rerank {
     }
 
     fn demands(&self) -> Demands {
-        Demands { end: false, content: false, awaits: false, most_whole: MAX_BODY }
+        Demands { end: true, finish: false, content: false, awaits: false, most_whole: MAX_BODY }
     }
 }
 

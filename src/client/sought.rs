@@ -23,6 +23,11 @@ pub(super) struct Sought {
 }
 
 impl Sought {
+    /// Whether no event was recorded.
+    pub(super) fn is_empty(&self) -> bool {
+        self.events == 0
+    }
+
     /// Records an event without content.
     pub(super) fn missed(&mut self, data: &str) {
         self.events += 1;

@@ -39,7 +39,22 @@ fn with_repeated_keys<T: DeserializeOwned>(json: &[u8]) -> Option<T> {
 
 #[cold]
 fn malformed(what: &'static str, json: &[u8], source: serde_json::Error) -> Malformed {
-    Malformed::Json { what: what.into(), source, came: quoted(answer_json::without_bom(json)) }
+    let json = answer_json::without_bom(json);
+    let cut = source.is_eof() || ends_in_number(json, &source);
+    Malformed::Json { what: what.into(), source, cut, came: quoted(json) }
+}
+
+/// Whether a text ends within a number. Where the parser skips a value, it says of one that ends so that it is invalid, and
+/// not that more is missing.
+fn ends_in_number(json: &[u8], error: &serde_json::Error) -> bool {
+    let is_of_number = |it: &u8| it.is_ascii_digit() || matches!(it, b'+' | b'-' | b'.' | b'e' | b'E');
+    let number = json.rsplit(|it| !is_of_number(it)).next().unwrap_or_default();
+    let is_open = number.first().is_some_and(|it| it.is_ascii_digit() || *it == b'-')
+        && number.last().is_some_and(|it| !it.is_ascii_digit());
+    let last_line = json.rsplit(|it| *it == b'\n').next().unwrap_or_default();
+    let is_at_end =
+        || error.line() == memchr::memchr_iter(b'\n', json).count() + 1 && error.column() >= last_line.len();
+    is_open && is_at_end()
 }
 
 /// The error that a document has not what its dialect requires.
@@ -391,6 +406,25 @@ mod tests {
         let long = format!("\"{}", "x".repeat(20_000));
         let error = parse::<Count>("an event", long.as_bytes()).unwrap_err().to_string();
         assert!(error.ends_with("; it has 20001 bytes"), "{error}");
+    }
+
+    #[test]
+    fn what_ends_within_a_value_is_cut() {
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct It {
+            a: Count,
+        }
+        let is_cut = |json: &str| parse::<It>("it", json.as_bytes()).err().map(|error| error.is_cut());
+        let whole = "{\"b\":[-1.5E+7,0.1,\n2e-3],\"a\":-2.5e+3}";
+        assert_eq!(is_cut(whole), None);
+        for end in 1..whole.len() {
+            let begin = &whole[..end];
+            assert_eq!(is_cut(begin), Some(true), "{begin}");
+        }
+        for broken in ["{\"b\":[1.,2]}", "{\"b\":-}", "{\"b\":1e,\n\"a\":2", "oops", "e", "{\"b\":tre"] {
+            assert_eq!(is_cut(broken), Some(false), "{broken}");
+        }
     }
 
     #[test]

@@ -106,13 +106,15 @@ impl EventStreamDecoder {
         };
         let data = std::str::from_utf8(message.payload()).map_err(|_| Error::NotUtf8)?;
         each(match header(":message-type") {
-            Some("exception") => Event { name: header(":exception-type"), data, error: true },
+            Some("exception") => {
+                Event { name: header(":exception-type"), data, error: true, ..Event::default() }
+            }
             // An error that the service's model does not describe has no payload.
             Some("error") => {
                 let data = header(":error-message").unwrap_or(data);
-                Event { name: header(":error-code"), data, error: true }
+                Event { name: header(":error-code"), data, error: true, ..Event::default() }
             }
-            _ => Event { name: header(":event-type"), data, error: false },
+            _ => Event { name: header(":event-type"), data, ..Event::default() },
         });
         bytes.clear();
         self.message = bytes;

@@ -27,6 +27,8 @@ pub struct SseDecoder {
     bare: Vec<u8>,
     /// The first line that is neither a field, a comment nor JSON, truncated.
     unknown: Vec<u8>,
+    /// The first such line since the last event, unless it may be a field that the standard does not have.
+    stray: String,
     /// Whether the last byte was a CR: an LF right after it belongs to the same line ending.
     after_cr: bool,
     /// Number of bytes of a byte order mark seen at the start; `None` after the start.
@@ -50,6 +52,7 @@ impl SseDecoder {
             name: Vec::new(),
             bare: Vec::new(),
             unknown: Vec::new(),
+            stray: String::new(),
             after_cr: false,
             bom: Some(0),
             limit,
@@ -204,7 +207,8 @@ impl SseDecoder {
         let bare = std::mem::take(&mut self.bare);
         let data = std::str::from_utf8(&bare).map_err(|_| Error::NotUtf8)?.trim();
         if serde_json::from_str::<serde::de::IgnoredAny>(data).is_ok() {
-            each(Event { data, ..Event::default() });
+            each(Event { data, bare: true, stray: self.stray(), ..Event::default() });
+            self.stray.clear();
         } else {
             self.note_unknown(&bare);
         }
@@ -212,9 +216,24 @@ impl SseDecoder {
     }
 
     fn note_unknown(&mut self, line: &[u8]) {
+        let begin = line.get(..MAX_UNKNOWN).unwrap_or(line);
         if self.unknown.is_empty() {
-            self.unknown.extend(line.iter().take(MAX_UNKNOWN));
+            self.unknown.extend(begin);
         }
+        // Readers ignore the fields that they do not know: `x-trace: 7`.
+        let is_field = || {
+            let name = memchr::memchr(b':', line).and_then(|colon| line.get(..colon)).unwrap_or_default();
+            let in_name =
+                |it: &u8| it.is_ascii_lowercase() || it.is_ascii_digit() || matches!(it, b'-' | b'_');
+            !name.is_empty() && name.iter().all(in_name)
+        };
+        if self.stray.is_empty() && !is_field() {
+            self.stray.push_str(String::from_utf8_lossy(begin).trim());
+        }
+    }
+
+    fn stray(&self) -> Option<&str> {
+        Some(self.stray.as_str()).filter(|line| !line.is_empty())
     }
 
     fn field(&mut self, line: &[u8]) {
@@ -272,10 +291,11 @@ impl SseDecoder {
         result
     }
 
-    fn deliver(&self, data: &[u8], each: &mut impl FnMut(Event<'_>)) -> Result<(), Error> {
+    fn deliver(&mut self, data: &[u8], each: &mut impl FnMut(Event<'_>)) -> Result<(), Error> {
         let utf8 = |bytes| std::str::from_utf8(bytes).map_err(|_| Error::NotUtf8);
         let name = if self.name.is_empty() { None } else { Some(utf8(&self.name)?) };
-        each(Event { name, data: utf8(data)?, error: false });
+        each(Event { name, data: utf8(data)?, stray: self.stray(), ..Event::default() });
+        self.stray.clear();
         Ok(())
     }
 }
@@ -405,6 +425,31 @@ mod tests {
         assert_eq!(decoder.unknown(), None);
         decoder.push(b"Internal Server Error\nmore\n", |_| {}).unwrap();
         assert_eq!(decoder.unknown().as_deref(), Some("Internal Server Error"));
+    }
+
+    #[test]
+    fn trap_24_what_came_without_a_field_is_told_with_its_event() {
+        for (text, expected) in [
+            ("data: a\n\n{\"b\":1}\n\ndata: c\n\n", "a - -|{\"b\":1} bare -|c - -"),
+            ("<p>502</p>\nmore\n\ndata: a\n\ndata: b\n\n", "a - <p>502</p>|b - -"),
+            (
+                "data: a\n\nUpstream error: reset\n{\"b\":1}\n\ndata: c\n\n",
+                "a - -|{\"b\":1} bare Upstream error: reset|c - -",
+            ),
+            ("data: a\nError: boom\nevent: x\n\n", "a - Error: boom"),
+            ("{\"cut\":\n\ndata: a\n\n", "a - {\"cut\":"),
+            // Fields that the standard does not have, comments, and what it has.
+            ("x-trace: 7\nfoo_2:\n: ping\nid: 7\nretry: 1\n\ndata: a\n\n", "a - -"),
+        ] {
+            let mut decoder = SseDecoder::new(64);
+            let mut seen = Vec::new();
+            let each = |event: Event<'_>| {
+                let bare = if event.bare { "bare" } else { "-" };
+                seen.push(format!("{} {bare} {}", event.data, event.stray.unwrap_or("-")));
+            };
+            decoder.push(text.as_bytes(), each).unwrap();
+            assert_eq!(seen.join("|"), expected, "{text}");
+        }
     }
 
     #[test]

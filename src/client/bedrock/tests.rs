@@ -58,7 +58,9 @@ fn input_that_came_from_a_cache_or_went_into_one_is_input() {
 
 #[test]
 fn an_exception_is_told_with_its_name() {
-    let said = |name, data| Bedrock.decode_event(Event { name, data, error: true }).unwrap().error.unwrap();
+    let said = |name, data| {
+        Bedrock.decode_event(Event { name, data, error: true, ..Event::default() }).unwrap().error.unwrap()
+    };
     let throttled = said(Some("throttlingException"), r#"{"message":"Too many requests"}"#);
     assert_eq!(throttled, "throttlingException: Too many requests");
     assert_eq!(said(None, "boom"), "boom");

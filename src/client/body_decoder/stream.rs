@@ -1,6 +1,7 @@
 //! Splits a stream into events, and decodes them.
 
 use super::{AnswerBuilder, Decoder, MAX_EVENT, Malformed, Mode, Sought};
+use crate::client::error_body::{self, LoneMessage};
 use crate::event::Failure;
 use crate::exchange::Delta;
 use crate::framing::{self, Event, eventstream, json_array, ndjson, sse};
@@ -62,17 +63,37 @@ impl Framing {
     }
 }
 
-/// What was decoded, with the error that an event or a document tells, whatever else is in it.
+/// Decodes an event, with the error that it tells, whatever else is in it.
+pub(super) fn decode_event(decoder: &dyn Decoder, event: Event<'_>) -> Result<Delta, Malformed> {
+    let read = decoder.decode_event(event);
+    let nothing = read.as_ref().map_or(true, |delta| *delta == Delta::default());
+    let mut delta = with_failure(decoder, read, nothing, event.data.as_bytes(), event.bare)?;
+    // A gateway's own events have names of their own: `event: status`.
+    let is_plain = event.name.is_none_or(|name| name == "message" || error_body::is_failing(name));
+    delta.remark = delta.remark.filter(|_| is_plain).or_else(|| event.stray.map(str::to_owned));
+    Ok(delta)
+}
+
+/// What was decoded, with the error that an event or a document tells, whatever else is in it. Where it stands `alone`,
+/// any message in place of an answer is an error.
 pub(super) fn with_failure(
     decoder: &dyn Decoder,
     read: Result<Delta, Malformed>,
     nothing: bool,
     json: &[u8],
+    alone: bool,
 ) -> Result<Delta, Malformed> {
-    if nothing && let Some(said) = decoder.decode_failure(json) {
-        return Ok(Delta { error: Some(said), ..Delta::default() });
+    let mut remark = None;
+    match nothing.then(|| decoder.decode_failure(json)).flatten() {
+        Some(LoneMessage::Error(said)) => return Ok(Delta { error: Some(said), ..Delta::default() }),
+        Some(LoneMessage::Unmarked(said)) if alone || matches!(read, Err(Malformed::Missing { .. })) => {
+            return Ok(Delta { error: Some(said), ..Delta::default() });
+        }
+        Some(LoneMessage::Unmarked(said)) => remark = Some(said),
+        None => {}
     }
     let mut delta = read?;
+    delta.remark = remark;
     if !nothing && delta.error.is_none() {
         delta.error = decoder.failure_beside(json);
     }
@@ -98,13 +119,12 @@ impl EventSink<'_> {
 
     pub(super) fn try_take(&mut self, mark: Instant, event: Event<'_>) -> Result<bool, Malformed> {
         *self.events += 1;
-        let decoded = self.decoder.decode_event(event);
-        let nothing = decoded.as_ref().map_or(true, |delta| *delta == Delta::default());
-        let delta = with_failure(self.decoder, decoded, nothing, event.data.as_bytes())
-            .map_err(|error| error.at_event(*self.events))?;
-        // Remembers an event without content until there is some. A terminal event is expected to have none.
-        let missed = delta.content.is_empty() && delta.repeated.is_empty() && !delta.terminal;
-        if missed && !self.reading.has_content() && !self.reading.ended() {
+        let delta = decode_event(self.decoder, event).map_err(|error| error.at_event(*self.events))?;
+        // Remembers an event without content until there is some. A terminal event is expected to have none, and tells
+        // something only where no other came.
+        let missed = delta.content.is_empty() && delta.repeated.is_empty();
+        let tells = !delta.terminal || (self.sought.is_empty() && event.data.trim_start().starts_with('{'));
+        if missed && tells && !self.reading.has_content() && !self.reading.ended() {
             self.sought.missed(event.data);
         }
         Ok(self.reading.event(mark, delta))

@@ -75,6 +75,23 @@ fn what_a_finish_reason_means_is_told() {
 }
 
 #[test]
+fn a_reason_that_is_not_set_is_none() {
+    for (json, reason) in [
+        (r#"{"candidates":[{"finishReason":"FINISH_REASON_UNSPECIFIED"}]}"#, None),
+        (r#"{"promptFeedback":{"blockReason":"BLOCK_REASON_UNSPECIFIED"}}"#, None),
+        (r#"{"promptFeedback":{"blockReason":"BLOCKED_REASON_UNSPECIFIED"}}"#, None),
+        (r#"{"promptFeedback":{"blockReason":"SAFETY"}}"#, Some("SAFETY")),
+        (
+            r#"{"candidates":[{"finishReason":"STOP"}],"promptFeedback":{"blockReason":"BLOCK_REASON_UNSPECIFIED"}}"#,
+            Some("STOP"),
+        ),
+    ] {
+        let delta = Gemini.decode_event(Event { data: json, ..Event::default() }).unwrap();
+        assert_eq!(delta.finish.as_deref(), reason, "{json}");
+    }
+}
+
+#[test]
 fn an_event_may_have_several_answers() {
     let one = |text: &str| format!(r#"{{"candidates":[{{"content":{{"parts":[{{"text":"{text}"}}]}}}}]}}"#);
     let end = r#"{"candidates":[{"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":9}}"#;

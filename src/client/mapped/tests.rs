@@ -131,6 +131,20 @@ fn trap_08_an_event_that_is_called_error_is_one() {
     let without_paths = event(AnswerMapping::default(), Some("error"), "boom").unwrap().error;
     assert_eq!(without_paths.as_deref(), Some("boom"));
     assert_eq!(event(rag(), Some("token"), r#"{"answer":"a"}"#).unwrap().error, None);
+    for name in ["Error", "ERROR", "exception"] {
+        assert_eq!(event(rag(), Some(name), "boom").unwrap().error.as_deref(), Some("boom"), "{name}");
+    }
+}
+
+#[test]
+fn an_event_that_keeps_the_connection_alive_may_contain_anything() {
+    for (name, data) in [("ping", "keep"), ("Ping", "12:01:07"), ("heartbeat", "[DONE]"), ("keep-alive", "{")]
+    {
+        assert_eq!(event(rag(), Some(name), data).unwrap(), Delta::default(), "{name} {data}");
+    }
+    let ends = AnswerMapping { done: Some(Done::Event("ping".into())), ..rag() };
+    assert_eq!(event(ends, Some("ping"), "keep").unwrap(), terminal());
+    assert!(event(rag(), Some("token"), "keep").is_err());
 }
 
 #[test]
@@ -249,7 +263,7 @@ fn text_is_text_whatever_it_says() {
 #[test]
 fn what_a_complete_answer_must_have() {
     let demands = |reading: AnswerMapping| {
-        let Demands { end, content, awaits, most_whole } = by(reading, "text/event-stream").demands();
+        let Demands { end, content, awaits, most_whole, .. } = by(reading, "text/event-stream").demands();
         assert_eq!(most_whole, MAX_KEPT);
         (end, content, awaits)
     };

@@ -1,6 +1,10 @@
 use super::*;
 use crate::client::testing::{ask, body, target};
+use crate::client::tests::golden::read_by;
+use crate::event::{Failure, Outcome};
 use http::header;
+use std::sync::Arc;
+use tokio::time::Instant;
 
 #[test]
 fn a_chat_has_messages_and_a_generation_one_prompt() {
@@ -39,4 +43,28 @@ fn an_error_answer_is_a_text() {
         Ollama::Chat.decode_error(error).as_deref(),
         Some("model \"x\" not found, try pulling it first")
     );
+}
+
+#[test]
+fn server_sent_events_are_those_of_all_apis() {
+    let token = r#"data: {"message":{"content":"a"},"done":false}"#;
+    let done = r#"data: {"message":{"content":""},"done":true}"#;
+    let failed = |failure| Outcome::Failed(failure);
+    for (events, outcome, says) in [
+        (format!("{token}\n\n{done}\n\n"), Outcome::Ok, ""),
+        (format!("data:\n\n{token}\n\n{done}\n\ndata: [DONE]\n\n"), Outcome::Ok, ""),
+        (format!("event: ping\ndata:\n\n{token}\n\n{done}\n\n"), Outcome::Ok, ""),
+        (
+            format!("{token}\n\nevent: error\ndata: {{\"message\":\"boom\"}}\n\n{done}\n\n"),
+            failed(Failure::StreamError),
+            "boom",
+        ),
+        (format!("{token}\n\nevent: error\ndata: boom\n\n"), failed(Failure::StreamError), "boom"),
+        (format!("{token}\n\ndata: [DONE]\n\n"), failed(Failure::Truncated), "neither a terminal event"),
+    ] {
+        let read = read_by(Arc::new(Ollama::Chat), Mode::Sse, &[&events], Instant::now());
+        let detail = read.detail.unwrap_or_default();
+        assert_eq!(read.outcome, outcome, "{events}: {detail}");
+        assert!(detail.contains(says), "{events}: {detail}");
+    }
 }

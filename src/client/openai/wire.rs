@@ -74,6 +74,7 @@ pub(super) struct Message {
     pub(super) tool_calls: List<Object<ToolCall>>,
     pub(super) function_call: Object<Function>,
     pub(super) audio: Object<Audio>,
+    pub(super) error: Told,
 }
 
 /// Log probabilities: lists of objects with a token each, or for completions lists beside each other.

@@ -1,6 +1,16 @@
 use super::*;
+use crate::client::answer::EndedAnswer;
+use crate::client::body_decoder::Mode;
 use crate::client::testing::{ask, body, target};
+use crate::client::tests::golden::read_by;
+use crate::event::{Failure, Outcome};
 use serde_json::json;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+fn read(mode: Mode, text: &str) -> EndedAnswer {
+    read_by(Arc::new(Rerank::Cohere), mode, &[text], Instant::now())
+}
 
 #[test]
 fn the_first_line_is_the_query_and_each_further_one_a_document() {
@@ -29,7 +39,10 @@ fn results_without_a_score_are_none() {
     let error = |json: &str| Rerank::Jina.decode_whole(json.as_bytes()).unwrap_err().to_string();
     assert!(error("{}").ends_with("`results` is missing; it is `{}`"));
     assert!(error(r#"{"results":[]}"#).contains("any result"));
-    assert!(error(r#"{"results":[{"relevance_score":0.1},{}]}"#).contains("`relevance_score`"));
+    for other in ["{}", "null", "7", "\"x\"", r#"{"relevance_score":"high"}"#] {
+        let json = format!(r#"{{"results":[{{"relevance_score":0.1}},{other}]}}"#);
+        assert!(error(&json).contains("`relevance_score`"), "{json}");
+    }
     let named = r#"{"data":[{"relevance_score":0.4}],"usage":{"total_tokens":26}}"#;
     let usage = Rerank::Jina.decode_whole(named.as_bytes()).unwrap().usage.unwrap();
     assert_eq!((usage.input, usage.output), (Some(26), None));
@@ -44,4 +57,36 @@ fn tokens_are_read_where_cohere_and_litellm_have_them() {
     assert_eq!(input(r#"{"tokens":{"input_tokens":12},"billed_units":{"search_units":1}}"#), Some(12));
     assert_eq!(input(r#"{"tokens":{},"billed_units":{"total_tokens":20}}"#), Some(20));
     assert_eq!(input(r#"{"billed_units":{"search_units":0}}"#), None);
+}
+
+#[test]
+fn a_message_in_place_of_results_is_an_error() {
+    for (json, says) in [
+        (r#"{"message":"invalid api token"}"#, "invalid api token"),
+        (r#"{"id":"1","message":"invalid api token"}"#, "invalid api token"),
+        (r#"{"detail":"no such model"}"#, "no such model"),
+        (r#"{"results":[],"message":"no documents"}"#, "no documents"),
+    ] {
+        let read = read(Mode::Whole, json);
+        assert_eq!(
+            (read.outcome, read.detail.as_deref()),
+            (Outcome::Failed(Failure::StreamError), Some(says))
+        );
+    }
+    let other = read(Mode::Whole, r#"{"status":"queued","message":"wait"}"#);
+    assert_eq!(other.outcome, Outcome::Failed(Failure::Protocol));
+}
+
+#[test]
+fn server_sent_events_are_those_of_all_apis() {
+    let answer = r#"data: {"results":[{"relevance_score":0.1}]}"#;
+    for (events, outcome) in [
+        (format!("{answer}\n\n"), Outcome::Ok),
+        (format!("event: ping\ndata: keep\n\n{answer}\n\ndata: [DONE]\n\n"), Outcome::Ok),
+        (format!("event: error\ndata: boom\n\n{answer}\n\n"), Outcome::Failed(Failure::StreamError)),
+        ("data: [DONE]\n\n".to_owned(), Outcome::Failed(Failure::Truncated)),
+        (": ping\n\n".to_owned(), Outcome::Failed(Failure::Truncated)),
+    ] {
+        assert_eq!(read(Mode::Sse, &events).outcome, outcome, "{events}");
+    }
 }

@@ -3,9 +3,10 @@
 
 use crate::client::answer::{Counted, EndedAnswer};
 use crate::client::body_decoder::{BodyDecoder, Expected, Mode};
-use crate::client::dialect::Decoder;
+use crate::client::dialect::{self, Decoder};
 use crate::client::openai_chat::OpenAiChat;
 use crate::event::{Count, Failure, Outcome, Tokens};
+use crate::plan::Api;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -396,4 +397,25 @@ fn the_tokenizer_counts_where_usage_does_not() {
     let zero = read(&frames(stream!("zero_usage")), start).evidence;
     assert!(zero.lacks_input());
     assert_eq!(zero.tokens(counted).output.map(|count| count.n), Some(5));
+}
+
+#[test]
+fn an_end_without_content_is_quoted_where_nothing_else_came() {
+    let done = r#"{"message":{"content":""},"done":true,"done_reason":"stop","eval_count":1}"#;
+    let tgi = r#"{"generated_text":"hello","details":{"finish_reason":"length"}}"#;
+    let completed = r#"{"type":"response.completed","response":{"status":"completed","output":[]}}"#;
+    let sse = |json: &str| format!("data: {json}\n\n");
+    for (api, mode, text, says) in [
+        (Api::OllamaChat, Mode::Ndjson, format!("{done}\n"), "in one event: {\"message\":"),
+        (Api::Tgi, Mode::Sse, sse(tgi), "in one event: {\"generated_text\":\"hello\""),
+        (Api::OpenAiResponses, Mode::Sse, sse(completed), "in one event: {\"type\":\"response.completed\""),
+        (Api::OpenAiChat, Mode::Sse, sse("[DONE]"), ", but no event came"),
+    ] {
+        let read = read_by(dialect::of(api).unwrap(), mode, &[text], Instant::now());
+        let detail = read.detail.unwrap_or_default();
+        assert_eq!(read.outcome, Outcome::Failed(Failure::Empty), "{detail}");
+        let detail = detail
+            .replace(r#"{"details":{"finish_reason":"length"},"generated_text""#, r#"{"generated_text""#);
+        assert!(detail.contains(says), "{detail}");
+    }
 }

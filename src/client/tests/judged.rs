@@ -80,6 +80,10 @@ fn trap_24_an_error_without_its_field() {
         r#"{"choices":[{"index":0,"delta":{"content":""},"error":{"code":502,"message":"upstream"}}]}"#;
     failed(&read(&stream(&[TOKEN, choice, STOP])), Failure::StreamError, "502: upstream");
     for event in [
+        r#"{"choices":[{"delta":{"error":"boom"}}]}"#,
+        r#"{"choices":[{"message":{"error":{"message":"boom"}}}]}"#,
+        r#"{"error_code":"TEMPORARILY_UNAVAILABLE","message":"boom"}"#,
+        r#"{"statusCode":500,"message":"boom"}"#,
         r#"[{"error":{"message":"boom"}}]"#,
         r#"{"detail":"boom"}"#,
         r#"{"code":1302,"msg":"boom"}"#,
@@ -87,6 +91,90 @@ fn trap_24_an_error_without_its_field() {
         r#"{"object":"error","message":"boom","code":400}"#,
     ] {
         failed(&read(&stream(&[TOKEN, event, STOP])), Failure::StreamError, "boom");
+    }
+}
+
+/// A gateway ends every stream with `[DONE]`: also one that broke off.
+#[test]
+fn trap_24_what_is_no_part_of_an_answer_is_no_end_of_it() {
+    let doubtful = [
+        ("data: {\"message\":\"Internal server error\"}\n\n", "Internal server error"),
+        ("data: {\"code\":\"A17\",\"message\":\"boom\"}\n\n", "A17: boom"),
+        ("data: {\"detail\":\"boom\",\"request_id\":\"1\"}\n\n", "boom"),
+        ("event: message\ndata: {\"message\":\"boom\"}\n\n", "boom"),
+        ("event: failure\ndata: {\"message\":\"boom\"}\n\n", "boom"),
+        ("upstream connect error\n", "upstream connect error"),
+        ("upstream connect error. reset reason: overflow\n\n", "reset reason: overflow"),
+        ("<html>502 Bad Gateway</html>\n\n", "<html>502 Bad Gateway</html>"),
+        ("Error: boom\n\n", "Error: boom"),
+        ("{\"message\": \n\n", "{\"message\":"),
+    ];
+    for (event, says) in doubtful {
+        let end = "data: [DONE]\n\n";
+        let says = format!("without a finish reason, after what is no part of an answer: {says}");
+        let says =
+            if event.starts_with("upstream connect error.") { "reset reason: overflow" } else { &says };
+        failed(&read(&format!("data: {TOKEN}\n\n{event}{end}")), Failure::Truncated, says);
+        failed(&read(&format!("data: {TOKEN}\n\n{event}: ping\n\n{end}")), Failure::Truncated, says);
+        // With a finish reason, or with content after it, it was no failure.
+        ok(&read(&format!("data: {TOKEN}\n\n{event}data: {STOP}\n\n{end}")), "a");
+        ok(&read(&format!("data: {TOKEN}\n\ndata: {STOP}\n\n{event}{end}")), "a");
+        ok(&read(&format!("data: {TOKEN}\n\n{event}data: {TOKEN}\n\n{end}")), "aa");
+    }
+    let cut = format!("data: {TOKEN}\n\ndata: {{\"message\":\"boom\"}}\n\n");
+    failed(&read(&cut), Failure::Truncated, "nor a finish reason; it ends with: boom");
+}
+
+/// Servers that send no finish reason are understood, whatever else they add.
+#[test]
+fn what_servers_add_to_an_answer_is_no_failure() {
+    for extra in [
+        "",
+        "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":1}}\n\n",
+        "data: {\"id\":\"1\",\"choices\":[],\"x_groq\":{\"id\":\"r\",\"usage\":{\"prompt_tokens\":5}}}\n\n",
+        "data: {\"x_groq\":{\"id\":\"r\",\"error\":null}}\n\n",
+        "data: {\"choices\":[],\"prompt_filter_results\":[{\"prompt_index\":0,\"content_filter_results\":{}}]}\n\n",
+        "data: {\"choices\":[{\"index\":0,\"delta\":{},\"content_filter_results\":{\"error\":{\"code\":\"x\",\"message\":\"y\"}}}]}\n\n",
+        "data: {\"citations\":[\"http://h\"],\"search_results\":[{\"title\":\"x\"}]}\n\n",
+        "data: {\"sources\":[{\"name\":\"x\",\"document\":[\"y\"]}]}\n\n",
+        "data: {\"choices\":[{\"index\":0,\"delta\":{}}],\"obfuscation\":\"x9\"}\n\n",
+        "data: {\"id\":\"gen-1\",\"provider\":\"P\",\"model\":\"m\",\"object\":\"chat.completion.chunk\",\"choices\":[]}\n\n",
+        "data: {\"object\":\"chat.completion.chunk\",\"model\":\"m\",\"message\":\"cached\"}\n\n",
+        "data: {\"timings\":{\"prompt_n\":3,\"predicted_n\":1}}\n\n",
+        "data: {\"code\":200,\"message\":\"success\"}\n\n",
+        "data: {\"code\":\"0\",\"msg\":\"ok\",\"detail\":\"1 token\"}\n\n",
+        "data: {\"type\":\"status\",\"message\":\"Searching\"}\n\n",
+        "data: {\"status\":\"completed\",\"message\":\"All is said\"}\n\n",
+        "data: {\"type\":\"ping\"}\n\n",
+        "data: {\"metadata\":{\"message\":\"x\",\"code\":7}}\n\n",
+        "event: metadata\ndata: {\"message\":\"x\",\"code\":7}\n\n",
+        "event: ping\ndata: keep\n\n",
+        ": OPENROUTER PROCESSING\n\n",
+        "x-trace: 7\n\n",
+        "{\"type\":\"ping\"}\n\n",
+        "{\"status\":\"processing\",\"message\":\"x\"}\n\n",
+    ] {
+        let read = read(&format!("data: {TOKEN}\n\n{extra}data: [DONE]\n\n"));
+        assert_eq!(read.outcome, Outcome::Ok, "{extra}: {:?}", read.detail);
+    }
+}
+
+#[test]
+fn trap_24_a_message_without_its_field_is_an_error() {
+    for (json, says) in [
+        (r#"{"message":"Internal Server Error"}"#, "Internal Server Error"),
+        (r#"{"message":"Endpoint request timed out"}"#, "Endpoint request timed out"),
+        (r#"{"code":"internal","message":"boom"}"#, "internal: boom"),
+        (r#"{"code":"A17","message":"boom"}"#, "A17: boom"),
+        (r#"{"detail":"boom","x":1}"#, "boom"),
+        (r#"{"Message":"boom"}"#, "boom"),
+    ] {
+        for end in ["", "data: [DONE]\n\n", &format!("data: {STOP}\n\ndata: [DONE]\n\n")] {
+            failed(&read(&format!("data: {TOKEN}\n\n{json}\n\n{end}")), Failure::StreamError, says);
+        }
+        // As a document, and in place of the first event.
+        failed(&read(json), Failure::StreamError, says);
+        failed(&read(&format!("{json}\n\ndata: [DONE]\n\n")), Failure::StreamError, says);
     }
 }
 
