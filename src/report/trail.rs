@@ -123,7 +123,7 @@ impl ClockOrigin {
 
     /// Seconds since the epoch, to the millisecond.
     fn seconds(self, at: Instant) -> f64 {
-        (self.since_epoch(at).as_secs_f64() * 1e3).round() / 1e3
+        self.since_epoch(at).as_millis() as f64 / 1e3
     }
 }
 
