@@ -52,7 +52,7 @@ macro_rules! rows {
         QueuedRequests = "tokenbeat.queued_requests", None, Counter, Stage [], Measured,
             "Requests that waited before they were sent, because the in_flight limit of their stage was reached. They are part of the requests. Without warm-up.";
         Requests = "tokenbeat.requests", None, Counter, Step [Outcome: Outcome], Measured,
-            "Ended requests, by outcome: ok or the reason of the failure. Cancelled and internal do not count against the target.";
+            "Ended requests, by outcome: ok or the reason of the failure. Cancelled, internal, credentials and exhausted do not count against the target.";
         HttpResponses = "tokenbeat.http_responses", None, Counter, Step [Code: HttpCode], Measured,
             "Answers by HTTP status; a status outside the list counts as other.";
         FinishReasons = "tokenbeat.finish_reasons", None, Counter, Step [Reason: FinishReason], Measured,
@@ -68,7 +68,7 @@ macro_rules! rows {
         ResponseTime = "tokenbeat.response_time", Seconds, Histogram(&buckets::DURATION), Step [], Measured,
             "Time from the due time to the end of the answer, for completed answers: without coordinated omission.";
         FailedRequestDuration = "tokenbeat.failed_request_duration", Seconds, Histogram(&buckets::FAILED_DURATION), Step [], Measured,
-            "Time from the send to the failure, for requests without a complete answer, except cancelled and internal.";
+            "Time from the send to the failure, for requests without a complete answer, except cancelled, internal, credentials and exhausted.";
         TimeToFirstByte = "tokenbeat.time_to_first_byte", Seconds, Histogram(&buckets::FIRST_MARK), Step [], Measured,
             "Time from the send to the first byte of the body, for completed answers.";
         TimeToFirstChunk = "tokenbeat.time_to_first_chunk", Seconds, Histogram(&buckets::FIRST_MARK), Step [], MeasuredStreams,

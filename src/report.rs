@@ -4,6 +4,7 @@
 //! Latency covers only answers that completed; warm-up counts only in tokens and cost; a missing value is shown as
 //! missing (`-`), never as zero.
 
+mod active_time;
 mod cases;
 mod comparison;
 mod diagnosis;
@@ -52,10 +53,13 @@ use crate::event::SeriesKey;
 use crate::fact::{Fact, Sink};
 use crate::plan::{PairPlan, Plan};
 use crate::state::RunView;
+use active_time::ActiveTime;
 use stage::StageSummary;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use sums::{ReportJourneyTally, ReportTally};
+use tokio::time::Instant;
 use trail::ClockOrigin;
 
 /// Number of runs whose records are kept per pair.
@@ -168,6 +172,15 @@ impl Summary {
         self.trail(place, fact);
     }
 
+    /// Keeps when load was offered: for this long until now.
+    fn active(&self, place: &SeriesKey, warm_up: bool, time: Duration) {
+        let Some(At { pair, stage, .. }) = self.position(place, warm_up) else { return };
+        if let Some(stage) = self.pairs.get(pair).and_then(|pair| pair.stages.get(stage)) {
+            let until = self.origin.since_epoch(Instant::now());
+            lock(&stage.active).join(&ActiveTime::of(until.saturating_sub(time), until));
+        }
+    }
+
     /// Passes a fact outside of warm-ups on to the trail of its pair.
     fn trail(&self, place: &SeriesKey, fact: &Fact) {
         let at = self.position(place, false);
@@ -226,9 +239,13 @@ impl Sink for Summary {
     fn record(&self, fact: &Fact) {
         self.diagnosis.record(fact);
         match fact {
-            Fact::Offered { place, warm_up }
-            | Fact::Skipped { place, warm_up, .. }
-            | Fact::LoadActive { place, warm_up, .. } => self.count(place, *warm_up, fact),
+            Fact::Offered { place, warm_up } | Fact::Skipped { place, warm_up, .. } => {
+                self.count(place, *warm_up, fact)
+            }
+            Fact::LoadActive { place, warm_up, time, .. } => {
+                self.count(place, *warm_up, fact);
+                self.active(place, *warm_up, *time);
+            }
             Fact::Ended { place, request } => self.count(place, request.warm_up, fact),
             Fact::JourneyEnded { journey, .. } => {
                 if let Some(mut tally) = self.at(&journey.place, journey.warm_up) {

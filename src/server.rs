@@ -172,7 +172,8 @@ impl BoundServer {
     /// until `now`.
     pub async fn serve(self, views: Views, max: usize, stop: CancellationToken, now: CancellationToken) {
         let access = Arc::clone(&views.access);
-        let (router, connections) = (router(views, EventStreams::of(max)), Connections::new(max));
+        let streams = EventStreams::of(max, stop.clone());
+        let (router, connections) = (router(views, streams), Connections::new(max));
         Acceptor { tcp: self.listener, access, router, connections }.serve(stop, now).await;
     }
 }

@@ -29,6 +29,15 @@ pub(super) enum Offered {
     Broken,
 }
 
+/// What became of the load that was to be offered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OfferedLoad {
+    /// Whether it was offered to its end. A journey is, once its first request is.
+    pub(super) offered: Offered,
+    /// Journeys that a stop ended between two requests.
+    pub(super) interrupted: u64,
+}
+
 /// How a run ended.
 #[derive(Debug)]
 pub(super) struct RunEnd {
@@ -46,11 +55,11 @@ pub(super) struct RunEnd {
 /// answer is the reason.
 pub(super) fn of(
     tally: &RunTally,
-    offered: Offered,
+    load: OfferedLoad,
     slos: &[Objective],
     search: Option<&SearchReport>,
 ) -> RunEnd {
-    let cancelled = cancelled(tally, offered);
+    let cancelled = cancelled(tally, load);
     let (is_ok, reason) = if let Some(report) = search {
         let is_ok = matches!(report.end, SearchEnd::Found | SearchEnd::AtLeast);
         (is_ok, Some(report.summary.clone()))
@@ -68,14 +77,21 @@ pub(super) fn of(
     RunEnd { result, reason, degraded: degraded(tally) }
 }
 
-fn cancelled(tally: &RunTally, offered: Offered) -> Option<String> {
-    match offered {
+fn cancelled(tally: &RunTally, load: OfferedLoad) -> Option<String> {
+    match load.offered {
         Offered::Stopped => return Some("it was stopped before its load was offered".to_owned()),
         Offered::Broken => return Some("a fault of the prober ended it".to_owned()),
         Offered::Whole => {}
     }
     let open = tally.ended[Outcome::Failed(Failure::Cancelled)].measured;
-    (open > 0).then(|| format!("{open} requests were cancelled at shutdown"))
+    let requests = (open > 0).then(|| format!("{open} requests were cancelled at shutdown"));
+    let journeys = match load.interrupted {
+        0 => None,
+        1 => Some("1 journey was stopped before its end".to_owned()),
+        n => Some(format!("{n} journeys were stopped before their end")),
+    };
+    let reasons: Vec<String> = [requests, journeys].into_iter().flatten().collect();
+    (!reasons.is_empty()).then(|| reasons.join("; "))
 }
 
 fn degraded(tally: &RunTally) -> Option<String> {

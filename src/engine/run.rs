@@ -7,7 +7,7 @@ use super::in_flight::InFlight;
 use super::margin::Margins;
 use super::record::Record;
 use super::request::{Sending, Unsendable, record_scope};
-use super::result::{self, Offered, RunEnd};
+use super::result::{self, Offered, OfferedLoad, RunEnd};
 use super::stage_limit::StagePermits;
 use super::target_use::UseRecorder;
 use super::{EngineShared, Error, MAX_AHEAD, settle};
@@ -107,6 +107,8 @@ pub(super) struct Run {
     search: OnceLock<Arc<SearchReport>>,
     due: Instant,
     seq: AtomicU64,
+    /// Journeys that a stop ended between two requests, outside of warm-ups.
+    interrupted: AtomicU64,
     /// Skip reasons that have already been logged, one bit each.
     skips_logged: AtomicU8,
     /// Whether to log the beginning of the run; false for probes.
@@ -254,6 +256,7 @@ impl PairRuntime {
             search: OnceLock::new(),
             due,
             seq: AtomicU64::new(0),
+            interrupted: AtomicU64::new(0),
             skips_logged: AtomicU8::new(0),
             logged,
             _listed: listed,
@@ -351,6 +354,13 @@ impl Run {
         self.seq.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// Counts a journey that goes on no more, if that is because the run was stopped: no request tells.
+    pub(super) fn interrupt(&self, warm_up: bool) {
+        if !warm_up && self.runtime.gate.stop.is_cancelled() {
+            self.interrupted.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// Logs why a request is skipped, once per run for each reason.
     pub(super) fn log_skip(&self, reason: SkipReason, detail: Option<&Exhausted>) {
         let bit = match reason {
@@ -377,7 +387,8 @@ impl Run {
         let tally = self.record.tally().clone();
         let search = self.search.get().cloned();
         let slos = &self.runtime.plan.profile.slos;
-        let RunEnd { result, reason, degraded } = result::of(&tally, offered, slos, search.as_deref());
+        let load = OfferedLoad { offered, interrupted: self.interrupted.load(Ordering::Relaxed) };
+        let RunEnd { result, reason, degraded } = result::of(&tally, load, slos, search.as_deref());
         let (offered, skipped) = (tally.offered.total(), tally.all_skipped().total());
         let ok = tally.ended[Outcome::Ok].total();
         let run = Arc::clone(&self.ident);

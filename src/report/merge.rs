@@ -196,6 +196,7 @@ impl ResultPair {
                 None => self.stages.push(theirs.clone()),
             }
         }
+        self.active.add(&other.active);
         self.requests.add(&other.requests);
         if let Some(theirs) = other.server_health {
             self.server_health.get_or_insert_default().add(theirs);

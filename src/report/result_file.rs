@@ -244,6 +244,7 @@ impl SavedResult {
         read.version = VERSION;
         for pair in &mut read.pairs {
             pair.upgrade();
+            pair.assume_active();
             pair.measured_by(&read.environment);
         }
         Ok(read)

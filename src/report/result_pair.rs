@@ -1,5 +1,6 @@
 //! The result of a profile against a target as it is saved: totals, runs, and what they are judged by.
 
+use super::active_time::ActiveTime;
 use super::stage::{StageTotals, StepTotals, TurnTotals};
 use super::sums::{self, Load, Name, ReportJourneyTally, ReportTally};
 use super::trail::RequestTrail;
@@ -13,7 +14,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// A profile against a target.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -42,6 +43,9 @@ pub struct ResultPair {
     /// The stages, in order, warm-ups included.
     #[serde(default)]
     pub stages: Vec<StageTotals>,
+    /// When its load was offered, outside of warm-ups.
+    #[serde(default, skip_serializing_if = "ActiveTime::is_empty")]
+    pub(super) active: ActiveTime,
     /// What its server said of its health; absent if it was not asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_health: Option<ServerHealthAnswers>,
@@ -138,6 +142,9 @@ impl ResultPair {
             |quantity: &Quantity| (quantity.name().to_owned(), plan.profile.baseline.of(*quantity));
         // A search misses its objectives on purpose, so what all its requests together did is no result.
         let slos = if plan.profile.search.is_some() { &[] } else { plan.profile.slos.as_slice() };
+        let stages: Vec<StageTotals> = pair.stages.iter().map(super::StageSummary::totals).collect();
+        let mut active = ActiveTime::default();
+        stages.iter().filter(|stage| !stage.warm_up).for_each(|stage| active.join(&stage.active));
         Self {
             profile: Arc::clone(&plan.pair.profile),
             target: Arc::clone(&plan.pair.target),
@@ -148,7 +155,8 @@ impl ResultPair {
             reasons: Vec::new(),
             objectives: slos.iter().map(ResultObjective::of).collect(),
             checks: checks(&plan.profile),
-            stages: pair.stages.iter().map(super::StageSummary::totals).collect(),
+            stages,
+            active,
             server_health: *lock(&pair.health),
             requests: lock(&pair.trail).clone(),
             parts: Vec::new(),
@@ -171,6 +179,27 @@ impl ResultPair {
                 new.tally.load_active = active;
                 self.stages.push(new);
             }
+        }
+    }
+
+    /// Assumes that load was offered during the runs where it is not known when, as in files of older versions.
+    pub(super) fn assume_active(&mut self) {
+        let time = |text: &str| Duration::try_from(text.parse::<Timestamp>().ok()?.as_duration()).ok();
+        let mut runs = ActiveTime::default();
+        for run in &self.runs {
+            if let Some((started, ended)) = time(&run.started).zip(time(&run.ended)) {
+                runs.add(&ActiveTime::of(started, ended));
+            }
+        }
+        let mut is_active = false;
+        for stage in self.stages.iter_mut().filter(|stage| !stage.tally.load_active.is_zero()) {
+            is_active |= !stage.warm_up;
+            if stage.active.is_empty() {
+                stage.active = runs.clone();
+            }
+        }
+        if is_active && self.active.is_empty() {
+            self.active = runs;
         }
     }
 
@@ -208,31 +237,14 @@ impl ResultPair {
                 total.journeys.get_or_insert_default().add(&its);
             }
         }
-        total.load = total.load.within(self.apart());
+        // What is stored is the sum, so that sums add up, too.
+        total.load = total.load.within(self.active.apart());
         total
-    }
-
-    /// The time in which any of its runs was played, divided by the sum of their times: 1 if none overlaps another, and
-    /// a half if two agents played at the same time. What is stored is the sum, so that sums add up, too.
-    fn apart(&self) -> f64 {
-        let time = |text: &str| text.parse::<Timestamp>().ok();
-        let runs = self.runs.iter().filter_map(|run| Some((time(&run.started)?, time(&run.ended)?)));
-        let mut runs: Vec<(Timestamp, Timestamp)> = runs.collect();
-        runs.sort_unstable();
-        let seconds = |from: Timestamp, to: Timestamp| to.duration_since(from).as_secs_f64().max(0.0);
-        let (mut sum, mut union, mut until) = (0.0, 0.0, Timestamp::MIN);
-        for (started, ended) in runs {
-            sum += seconds(started, ended);
-            union += seconds(started.max(until), ended);
-            until = until.max(ended);
-        }
-        if sum > 0.0 { union / sum } else { 1.0 }
     }
 
     /// The numbers of the pair.
     pub fn view(&self) -> PairReport {
         let PairTotals { tally, load, journeys } = self.totals();
-        let apart = self.apart();
         let name = Name { stage: "total", ..Name::default() };
         let total = StageReport {
             journeys: journeys.as_ref().map(sums::journeys),
@@ -246,7 +258,7 @@ impl ResultPair {
             runs: self.runs.iter().map(|run| run.view(self)).collect(),
             objectives: self.judged(&tally),
             total,
-            stages: self.stages.iter().map(|stage| stage.view(apart)).collect(),
+            stages: self.stages.iter().map(StageTotals::view).collect(),
             server_health: self.server_health,
         }
     }

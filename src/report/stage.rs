@@ -1,6 +1,7 @@
 //! A stage and its parts: the requests of a workload, or the steps of a scenario, turn by turn, and its
 //! journeys.
 
+use super::active_time::ActiveTime;
 use super::lock;
 use super::sums::{self, Load, Name, ReportJourneyTally, ReportTally};
 use super::view::StageReport;
@@ -19,6 +20,8 @@ pub(super) struct StageSummary {
     pub(super) warm_up: bool,
     /// Its load and, for a workload, its requests.
     pub(super) tally: Mutex<ReportTally>,
+    /// When its load was offered.
+    pub(super) active: Mutex<ActiveTime>,
     /// Its journeys; only with a scenario.
     pub(super) journeys: Option<Mutex<ReportJourneyTally>>,
     /// The steps of the scenario, in order; empty for a workload.
@@ -41,6 +44,9 @@ pub struct StageTotals {
     pub warm_up: bool,
     /// Its load and, for a workload, its requests.
     pub(super) tally: ReportTally,
+    /// When its load was offered.
+    #[serde(default, skip_serializing_if = "ActiveTime::is_empty")]
+    pub(super) active: ActiveTime,
     /// Its journeys; only with a scenario.
     pub(super) journeys: Option<ReportJourneyTally>,
     /// The steps of the scenario, in order; empty for a workload.
@@ -75,6 +81,7 @@ pub(super) fn stages(plan: &PairPlan) -> Vec<StageSummary> {
             place: Arc::clone(place.key()),
             warm_up: stage.warm_up,
             tally: Mutex::default(),
+            active: Mutex::default(),
             journeys: scenario.journeys.then(Mutex::default),
             steps: steps(plan, scenario, number),
         });
@@ -108,6 +115,7 @@ impl StageSummary {
             stage: Arc::clone(&self.place.stage),
             warm_up: self.warm_up,
             tally: lock(&self.tally).clone(),
+            active: lock(&self.active).clone(),
             journeys: self.journeys.as_ref().map(|journeys| lock(journeys).clone()),
             steps: self.steps.iter().map(step).collect(),
         }
@@ -149,6 +157,7 @@ impl StageTotals {
     /// Adds the totals of the same stage elsewhere.
     pub(super) fn add(&mut self, other: &Self) {
         self.tally.add(&other.tally);
+        self.active.add(&other.active);
         if let Some(theirs) = &other.journeys {
             self.journeys.get_or_insert_default().add(theirs);
         }
@@ -160,9 +169,9 @@ impl StageTotals {
         }
     }
 
-    /// `apart`: part of the time of its runs in which they did not overlap, so that load that several agents offered
-    /// together has a rate of its own.
-    pub(super) fn view(&self, apart: f64) -> StageReport {
+    /// Load that several agents offered at the same time was offered once in that time.
+    pub(super) fn view(&self) -> StageReport {
+        let apart = self.active.apart();
         let (sum, load, journeys) = self.sum();
         let name = Name { stage: &self.stage, ..Name::default() };
         let mut view = sums::stage(&sum, name, self.warm_up, load.within(apart));

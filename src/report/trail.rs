@@ -6,7 +6,7 @@ use crate::event::{LimitKind, Outcome, Request};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
 /// Maximum number of slots of a timeline; with more, each becomes twice as long.
@@ -112,14 +112,18 @@ impl ClockOrigin {
         Self { monotonic: Instant::now(), wall: SystemTime::now() }
     }
 
-    /// Seconds since the epoch, to the millisecond.
-    fn seconds(self, at: Instant) -> f64 {
+    /// The time since the epoch.
+    pub(super) fn since_epoch(self, at: Instant) -> Duration {
         let wall = match at.checked_duration_since(self.monotonic) {
             Some(later) => self.wall.checked_add(later),
             None => self.wall.checked_sub(self.monotonic.saturating_duration_since(at)),
         };
-        let since = wall.and_then(|wall| wall.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
-        (since.as_secs_f64() * 1e3).round() / 1e3
+        wall.and_then(|wall| wall.duration_since(UNIX_EPOCH).ok()).unwrap_or_default()
+    }
+
+    /// Seconds since the epoch, to the millisecond.
+    fn seconds(self, at: Instant) -> f64 {
+        self.since_epoch(at).as_millis() as f64 / 1e3
     }
 }
 

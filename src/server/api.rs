@@ -1,7 +1,7 @@
 //! The read-only part of the JSON API.
 
 use super::held_back::HeldBack;
-use super::{LifecyclePhase, Views, budgets, comparisons, read_only};
+use super::{Views, budgets, comparisons, read_only};
 use crate::event;
 use crate::model_changes::ModelView;
 use crate::state::{HistoryView, PairStatus, PublishedEvent, Time};
@@ -14,12 +14,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::sync::broadcast::error::RecvError;
+use tokio_util::sync::CancellationToken;
 
-/// How often an event stream checks whether the server is stopping.
-const LOOK_UP: Duration = Duration::from_millis(500);
 /// Event streams have one of so many connections of the server.
 const STREAMS_PART: usize = 4;
 /// Maximum number of requests or runs that one call returns.
@@ -94,23 +92,24 @@ fn show_status(views: &Views) -> Response {
     read_only::answer(body, views.read_only())
 }
 
-/// Bounds the event streams, which have no end: however many there are, others get in.
+/// Bounds the event streams, which have no end before the server stops: however many there are, others get in.
 #[derive(Clone, Debug)]
 pub(super) struct EventStreams {
     max: usize,
     free: Arc<Semaphore>,
+    stop: CancellationToken,
 }
 
 impl EventStreams {
-    /// Those of a server with so many connections.
-    pub(super) fn of(connections: usize) -> Self {
+    /// Those of a server with so many connections, which end when it is told to stop.
+    pub(super) fn of(connections: usize, stop: CancellationToken) -> Self {
         let max = (connections / STREAMS_PART).max(1);
-        Self { max, free: Arc::new(Semaphore::new(max)) }
+        Self { max, free: Arc::new(Semaphore::new(max)), stop }
     }
 }
 
 /// `GET /api/v1/events`: events from now on, as server-sent events. A client that is too slow misses some, and gets an
-/// event `missed` with their number.
+/// event `missed` with their number. The server stops last, so a stream tells the end of every run.
 pub(super) async fn events(
     State(views): State<Views>,
     Extension(streams): Extension<EventStreams>,
@@ -120,23 +119,20 @@ pub(super) async fn events(
         return (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
     };
     let listener = views.events.listen();
-    let begin = (listener, views, place);
-    let events = futures_util::stream::unfold(begin, |(mut listener, views, place)| async move {
-        let event = loop {
-            // A server that is stopping does not wait for clients that only listen.
-            if views.readiness.phase() == LifecyclePhase::Draining {
-                return None;
-            }
-            match tokio::time::timeout(LOOK_UP, listener.recv()).await {
-                Ok(Ok(event)) => break told(&event, views.read_only()),
-                Ok(Err(RecvError::Lagged(missed))) => {
-                    break sse::Event::default().event("missed").data(missed.to_string());
-                }
-                Ok(Err(RecvError::Closed)) => return None,
-                Err(_) => {}
-            }
+    let begin = (listener, views, streams.stop, place);
+    let events = futures_util::stream::unfold(begin, |(mut listener, views, stop, place)| async move {
+        let received = tokio::select! {
+            // What happened before the stop is told.
+            biased;
+            received = listener.recv() => received,
+            () = stop.cancelled() => return None,
         };
-        Some((Ok::<_, Infallible>(event), (listener, views, place)))
+        let event = match received {
+            Ok(event) => told(&event, views.read_only()),
+            Err(RecvError::Lagged(missed)) => sse::Event::default().event("missed").data(missed.to_string()),
+            Err(RecvError::Closed) => return None,
+        };
+        Some((Ok::<_, Infallible>(event), (listener, views, stop, place)))
     });
     Sse::new(events).keep_alive(KeepAlive::default()).into_response()
 }

@@ -1,6 +1,7 @@
 //! Shutdown: drain, cancel, report.
 
 use super::*;
+use crate::testing::scenario::{scenario, step};
 use crate::testing::{rate, users};
 
 fn build() -> Build {
@@ -93,6 +94,49 @@ async fn requests_that_outlive_their_load_make_the_run_cancelled() {
     let (left, summary) = stop(&world, seconds(1), &CancellationToken::new()).await;
     assert_eq!((left[0].requests, summary.result.label()), (2, "cancelled"));
     assert_eq!(summary.reason.as_deref(), Some("2 requests were cancelled at shutdown"));
+}
+
+/// How a run ends that is shut down after 3.5 s.
+async fn stopped(build: Build, takes_for: Duration) -> (&'static str, String, Vec<String>) {
+    let world = World::new(build, takes(takes_for));
+    let (_, summary) = stop(&world, seconds(60), &CancellationToken::new()).await;
+    assert_eq!(world.facts.results(), [summary.result.label()]);
+    (summary.result.label(), summary.reason.unwrap_or_default(), world.facts.ends())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_journey_that_is_stopped_between_its_requests_makes_the_run_cancelled() {
+    let bounds = |time: Option<u64>, requests| crate::plan::StageBounds { time: time.map(seconds), requests };
+    let steps = |think| ["a", "b", "c"].map(|name| step(name).thinks(think)).to_vec();
+    let of = |stage, think| Build {
+        stages: vec![stage],
+        scenario: Some(scenario(Vec::new(), steps(think))),
+        ..Build::default()
+    };
+    let user = |time, requests| users(1.0, Duration::ZERO, bounds(time, requests));
+    let one = "1 journey was stopped before its end";
+    for (name, build, reason, ends) in [
+        ("its request ends", of(user(None, Some(1)), Duration::ZERO), one, vec!["cancelled c"]),
+        ("it thinks", of(user(None, Some(1)), seconds(5)), one, vec!["cancelled b"]),
+        ("after the time of its stage", of(user(Some(3), None), Duration::ZERO), one, vec!["cancelled c"]),
+        (
+            "arrivals",
+            of(rate(1.0, 2), Duration::ZERO),
+            "2 journeys were stopped before their end",
+            vec!["cancelled c", "cancelled c"],
+        ),
+    ] {
+        let ended = stopped(build, millis(2000)).await;
+        let ends: Vec<String> = ends.into_iter().map(str::to_owned).collect();
+        assert_eq!(ended, ("cancelled", reason.to_owned(), ends), "{name}");
+    }
+    // All of it was done.
+    let whole = of(user(None, Some(1)), Duration::ZERO);
+    assert_eq!(stopped(whole, millis(1200)).await, ("ok", String::new(), vec!["ok".to_owned()]));
+    // A warm-up is no result.
+    let mut warm = user(None, Some(1));
+    warm.warm_up = true;
+    assert_eq!(stopped(of(warm, Duration::ZERO), millis(2000)).await.0, "ok");
 }
 
 #[tokio::test(start_paused = true)]

@@ -36,7 +36,12 @@ impl ScenarioUser {
                     let Some(due) = due else { return interruption };
                     (attempt, before, journey.due) = (next, interruption, due);
                 }
-                Some(unsent) => return before.or(Some(unsent)),
+                Some(unsent) => {
+                    if matches!(unsent, Interruption::Stopped) {
+                        self.stage.run.interrupt(self.stage.warm_up);
+                    }
+                    return before.or(Some(unsent));
+                }
                 None => return None,
             }
         }

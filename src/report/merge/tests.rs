@@ -4,6 +4,8 @@ use super::*;
 use crate::event::{Failure, Outcome, Request};
 use crate::fact::{Fact, Sink};
 use crate::report::Summary;
+use crate::report::active_time::ActiveTime;
+use crate::report::stage::StageTotals;
 use crate::report::testing::{ended, environment, found, played};
 use crate::report::trail::{ClockOrigin, RequestTrail};
 use crate::testing::{play, rag_plan, step_place, travel};
@@ -41,14 +43,32 @@ fn measured(agent: usize, requests: &[Drawn]) -> SavedResult {
         });
     }
     sink.record(&ended(&pair.pair));
-    SavedResult::of(&summary, environment_of(agent))
+    let mut result = SavedResult::of(&summary, environment_of(agent));
+    // None of them offers load at the same time as another.
+    let from = 1000 * u64::try_from(agent).unwrap();
+    set_active(&mut result, from, from + 10);
+    result
+}
+
+/// The minute of the runs, 2026-11-20T10:00Z, in seconds since the epoch.
+const MINUTE: u64 = 1_795_168_800;
+
+/// Load was offered between these seconds since the epoch, if it was.
+fn set_active(result: &mut SavedResult, from: u64, until: u64) {
+    let span = ActiveTime::of(Duration::from_secs(from), Duration::from_secs(until));
+    let pair = &mut result.pairs[0];
+    let stages = pair.stages.iter_mut().map(|stage| &mut stage.active);
+    stages.chain([&mut pair.active]).filter(|active| !active.is_empty()).for_each(|it| *it = span.clone());
 }
 
 fn totals(result: &SavedResult) -> serde_json::Value {
     let mut json = serde_json::to_value(result.report()).unwrap();
     json["pairs"][0]["runs"] = serde_json::Value::Null;
     json["diagnosis"] = serde_json::Value::Null;
-    serde_json::json!({ "summary": json, "stages": result.pairs[0].stages })
+    let mut stages = result.pairs[0].stages.clone();
+    // When it was is not the same.
+    stages.iter_mut().for_each(|stage| stage.active = ActiveTime::default());
+    serde_json::json!({ "summary": json, "stages": stages })
 }
 
 proptest! {
@@ -141,11 +161,24 @@ fn a_trail_is_bounded_and_its_sample_goes_by_chance() {
 /// Ten requests of an agent, in a run between these seconds of a minute, which offered load for a second.
 fn between(agent: usize, started: u8, ended: u8) -> SavedResult {
     let drawn: Vec<Drawn> = (0..10).map(|_| (agent, 1, true, 100)).collect();
-    let mut result = measured(agent, &drawn);
+    run_between(agent, &drawn, started, ended)
+}
+
+fn run_between(agent: usize, drawn: &[Drawn], started: u8, ended: u8) -> SavedResult {
+    let mut result = measured(agent, drawn);
+    set_active(&mut result, MINUTE + u64::from(started), MINUTE + u64::from(ended));
     let run = &mut result.pairs[0].runs[0];
     run.started = format!("2026-11-20T10:00:{started:02}Z");
     run.ended = format!("2026-11-20T10:00:{ended:02}Z");
     result
+}
+
+/// As an older version saves it, which has only the times of the runs.
+fn older(mut result: SavedResult) -> SavedResult {
+    let pair = &mut result.pairs[0];
+    let stages = pair.stages.iter_mut().map(|stage| &mut stage.active);
+    stages.chain([&mut pair.active]).for_each(|active| *active = ActiveTime::default());
+    SavedResult::from_json(&result.to_json().unwrap()).unwrap()
 }
 
 #[test]
@@ -170,12 +203,50 @@ fn load_that_agents_offered_together_has_the_time_of_one() {
         (sum(vec![one.clone(), between(2, 30, 40)]), 1.0),
         (sum(vec![between(2, 5, 15), one.clone()]), 4.0 / 3.0),
         (sum(vec![together, between(3, 0, 10)]), 3.0),
+        // An agent that has nothing of it makes nobody faster, and leaves it when it was.
+        (sum(vec![one.clone(), run_between(2, &[], 0, 10)]), 1.0),
+        (sum(vec![older(one.clone()), older(between(2, 0, 10))]), 2.0),
+        (sum(vec![older(one.clone()), older(run_between(2, &[], 0, 10))]), 1.0),
+        (sum(vec![older(one.clone()), older(between(2, 30, 40))]), 1.0),
+        (sum(vec![older(one.clone()), between(2, 0, 10)]), 2.0),
     ] {
         let result = SavedResult::from_json(&result.to_json().unwrap()).unwrap();
         for (rate, alone) in rates(&result).into_iter().zip(alone) {
             assert!((rate / alone - times).abs() < 1e-6, "{rate} {alone} {times}");
         }
         assert!((in_flight(&result) / in_flight(&one) - times).abs() < 1e-6, "{times}");
+    }
+}
+
+#[test]
+fn each_stage_has_the_time_in_which_somebody_offered_it() {
+    // Both play from 0 to 8 s; the first stage falls to one of them.
+    let played = |agent: usize, stages: &[(&str, u64, u64)]| {
+        let mut result = between(agent, 0, 8);
+        let pair = &mut result.pairs[0];
+        pair.stages.clear();
+        pair.active = ActiveTime::default();
+        for (name, from, until) in stages {
+            let [from, until] = [from, until].map(|at| Duration::from_secs(*at));
+            let mut stage = StageTotals { stage: (*name).into(), ..StageTotals::default() };
+            stage.active = ActiveTime::of(from, until);
+            stage.tally.load_active = until - from;
+            stage.tally.ended[Outcome::Ok].measured = 40;
+            pair.active.join(&stage.active);
+            pair.stages.push(stage);
+        }
+        result
+    };
+    let results = vec![played(1, &[("a", 0, 4), ("b", 4, 8)]), played(2, &[("b", 4, 8)])];
+    let view = SavedResult::merge(results).unwrap().result.pairs[0].view();
+    let shown = |stage: &crate::report::StageReport| {
+        let throughput = stage.throughput.unwrap();
+        (throughput.load_active_seconds, throughput.requests_per_second)
+    };
+    let shown: Vec<_> = [&view.total].into_iter().chain(&view.stages).map(shown).collect();
+    for ((seconds, rate), (wanted, wanted_rate)) in shown.iter().zip([(8.0, 15.0), (4.0, 10.0), (4.0, 20.0)])
+    {
+        assert!((seconds - wanted).abs() < 1e-6 && (rate - wanted_rate).abs() < 1e-6, "{shown:?}");
     }
 }
 

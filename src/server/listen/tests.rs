@@ -3,8 +3,11 @@
 
 use super::*;
 use crate::cpu_pool::CpuPool;
+use crate::event::Pair;
+use crate::fact::{Fact, Sink as _};
 use crate::server::tests::views::views;
-use crate::server::{BoundServer, Current, Readiness, Views};
+use crate::server::{BoundServer, Current, LifecyclePhase, Views};
+use crate::state::Events;
 use std::net::Ipv4Addr;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinHandle;
@@ -153,14 +156,15 @@ async fn event_streams_leave_room_for_others() {
     assert!(answer.ends_with("healthy\n"), "{answer}");
 }
 
+/// Makes `/config` an answer that no buffer holds.
+fn with_much_to_show(views: &mut Views) {
+    let changed = Current { config: "x".repeat(64 << 20).into(), ..views.current() };
+    views.current = tokio::sync::watch::channel(changed).1;
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_is_not_read_is_given_up() {
-    let config = "x".repeat(64 << 20);
-    let serving = serve_with(64, |views| {
-        let changed = Current { config: config.into(), ..views.current() };
-        views.current = tokio::sync::watch::channel(changed).1;
-    })
-    .await;
+    let serving = serve_with(64, with_much_to_show).await;
     let mut stream = serving.connect().await;
     stream.write_all(b"GET /config HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     let mut byte = [0];
@@ -240,10 +244,9 @@ async fn no_open_connection_delays_the_end() {
 #[tokio::test(start_paused = true)]
 async fn an_answer_without_end_delays_the_end_for_a_moment_only() {
     for (at_once, seconds) in [(false, 2), (true, 0)] {
-        // Not ready, so that the stream of events does not notice the end by itself.
-        let serving = serve_with(64, |views| views.readiness = Readiness::default()).await;
+        let serving = serve_with(64, with_much_to_show).await;
         let mut stream = serving.connect().await;
-        stream.write_all(b"GET /api/v1/events HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        stream.write_all(b"GET /config HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
         let mut head = [0; 12];
         stream.read_exact(&mut head).await.unwrap();
         assert_eq!(&head, b"HTTP/1.1 200");
@@ -255,6 +258,35 @@ async fn an_answer_without_end_delays_the_end_for_a_moment_only() {
         serving.task.await.unwrap();
         assert_eq!(began.elapsed().as_secs(), seconds);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_stream_tells_what_happens_until_the_server_stops() {
+    let mut events: Arc<Events> = Arc::default();
+    let serving = serve_with(64, |views| {
+        // Runs that are under way end while the daemon drains.
+        views.readiness.set(LifecyclePhase::Draining);
+        events = Arc::clone(&views.events);
+    })
+    .await;
+    let mut stream = serving.connect().await;
+    stream.write_all(b"GET /api/v1/events HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).await.unwrap();
+    assert_eq!(&status, b"HTTP/1.1 200");
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    for name in ["first", "last"] {
+        let pair = Pair { profile: name.into(), target: "t".into() };
+        events.record(&Fact::NextRun { pair, at: None });
+    }
+    let began = Instant::now();
+    serving.stop.cancel();
+    let mut told = String::new();
+    stream.read_to_string(&mut told).await.unwrap();
+    assert_eq!(told.matches("event: next_run").count(), 2, "{told}");
+    assert!(told.contains("last") && told.ends_with("\r\n0\r\n\r\n"), "its end is told: {told}");
+    serving.task.await.unwrap();
+    assert_eq!(began.elapsed(), Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]
