@@ -112,6 +112,10 @@ impl LengthDistribution {
 
     /// The mean of a function of the length.
     pub fn mean_of(&self, function: impl Fn(u64) -> f64) -> f64 {
+        // Without the rounding of a sum, which may cross a threshold.
+        if let Some(only) = self.only() {
+            return function(only);
+        }
         let (mut before, mut mean) = (0.0, 0.0);
         for part in &self.parts {
             mean += (part.up_to - before) * part.mean_of(self.min, self.max, &function);
