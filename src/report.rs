@@ -240,7 +240,7 @@ impl Sink for Summary {
         self.diagnosis.record(fact);
         match fact {
             Fact::Offered { place, warm_up } | Fact::Skipped { place, warm_up, .. } => {
-                self.count(place, *warm_up, fact)
+                self.count(place, *warm_up, fact);
             }
             Fact::LoadActive { place, warm_up, time, .. } => {
                 self.count(place, *warm_up, fact);

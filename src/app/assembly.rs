@@ -209,7 +209,7 @@ mod tests {
             };
             let runs: Vec<_> = results.iter().map(saved).collect();
             let troubles = earlier_troubles(&EarlierEvents::default(), &runs);
-            troubles.iter().map(|it| it.key()).collect::<Vec<_>>()
+            troubles.iter().map(WebhookIncident::key).collect::<Vec<_>>()
         };
         // Newest first.
         assert_eq!(of(&[RunResult::Cancelled, RunResult::Failed, RunResult::Ok]), ["run/chat/llama"]);

@@ -135,10 +135,9 @@ impl Daemon {
         let Memory { ledger, keeper, runs, minutes, models, watches, earlier } = memory(&plan, &store)?;
         store.attach_ledger(Arc::<BudgetLedger>::clone(&ledger));
         let (recent, history) = restored(&plan, &runs, &minutes);
-        let troubles = assembly::earlier_troubles(&earlier, &runs);
+        let webhook = IncidentWebhook::new(&plan, assembly::earlier_troubles(&earlier, &runs), &store);
         let timeline = Timeline::new(&plan, earlier, keeper.clone(), engine::system());
         let export = export(&plan, &store, tap)?;
-        let webhook = IncidentWebhook::new(&plan, troubles, &store);
         let diagnosis = DiagnosisRecorder::of_daemon(&plan);
         let events = Arc::new(Events::default());
         let health = HealthPoller::new(Arc::clone(&plan));

@@ -1,7 +1,7 @@
 //! Builds the result of an answer: a state machine over the content of its events and their timestamps. Pure:
 //! timestamps are passed in with the events, and no clock, transport or dialect is known here.
 
-use super::dialect::Demands;
+use super::dialect::{Demands, StreamEnd};
 use crate::answer_json::surrogates;
 use crate::event::{
     Count, CountSource, EventSizes, Failure, FinishReason, Gaps, Outcome, Tokens, UsagePart, UsageReports,
@@ -221,7 +221,7 @@ impl AnswerBuilder {
         if self.ended() {
             return;
         }
-        if self.finish.is_some() || !self.demands.end {
+        if self.finish.is_some() || self.demands.end == StreamEnd::Body {
             self.complete(at);
         } else {
             let detail = "the body ended with neither a terminal event nor a finish reason";
@@ -297,7 +297,8 @@ impl AnswerBuilder {
 
     fn complete(&mut self, at: Instant) {
         // Gateways end a stream that broke off as if it were complete, but they know no finish reason for it.
-        let remark = self.remark.take().filter(|_| self.demands.finish && self.finish.is_none());
+        let remark =
+            self.remark.take().filter(|_| self.demands.end == StreamEnd::WithReason && self.finish.is_none());
         if let Some(said) = remark {
             let detail = format!(
                 "the stream ended without a finish reason, after what is no part of an answer: {said}"

@@ -7,7 +7,7 @@ mod stream;
 pub(super) use expected::{EVENT_STREAM, Expected, Mode, is_json};
 
 use super::answer::{AnswerBuilder, EndedAnswer};
-use super::dialect::{self, Decoder, Malformed};
+use super::dialect::{self, Decoder, Malformed, StreamEnd};
 use super::memory::Charge;
 use super::sought::Sought;
 use crate::event::{Failure, Outcome};
@@ -215,7 +215,7 @@ impl BodyDecoder {
                 let framed = framing.finish(|event| cut = sink.try_take(came, event).err());
                 let cut = cut.map(|error| error.to_string()).or(framed.err().map(|error| error.to_string()));
                 // Where a stream must mark its end, the missing mark already shows that it was cut short.
-                if let Some(said) = cut.filter(|_| !self.decoder.demands().end) {
+                if let Some(said) = cut.filter(|_| self.decoder.demands().end == StreamEnd::Body) {
                     let detail = format!("the body ended within an event: {said}");
                     self.reading.fail(mark, Failure::Truncated, detail);
                 }

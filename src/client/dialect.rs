@@ -92,14 +92,21 @@ pub(super) fn of(api: Api) -> Option<Arc<dyn Dialect>> {
     }
 }
 
+/// What ends a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StreamEnd {
+    /// A clean end of the body suffices.
+    Body,
+    /// A terminal event or a finish reason.
+    Marked,
+    /// The same; and a server that sends no finish reason is understood, unless something came that may be an error.
+    WithReason,
+}
+
 /// What an answer must contain to be complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Demands {
-    /// A stream marks its end by a terminal event or a finish reason; if `false`, a clean end of the body suffices.
-    pub(super) end: bool,
-    /// The end of a stream has a finish reason. A server that never sends one is still understood, unless something came
-    /// that may be an error.
-    pub(super) finish: bool,
+    pub(super) end: StreamEnd,
     /// Generated content is required; a complete answer without any is `empty`.
     pub(super) content: bool,
     /// Content is expected: the timeout of the first token applies, and then the stall timeout.
@@ -111,8 +118,7 @@ pub(super) struct Demands {
 impl Demands {
     /// For the answer of a model.
     pub(super) const MODEL: Self = Self {
-        end: true,
-        finish: true,
+        end: StreamEnd::WithReason,
         content: true,
         awaits: true,
         most_whole: super::body_decoder::MAX_BODY,

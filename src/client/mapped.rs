@@ -4,7 +4,7 @@
 //! stream that contains one must not count as a success.
 
 use super::body_decoder::{Expected, MAX_BODY, Mode, is_json};
-use super::dialect::{Decoder, Demands, Malformed};
+use super::dialect::{Decoder, Demands, Malformed, StreamEnd};
 use super::error_body::{self, LoneMessage};
 use super::wire::{self, count_of, whole};
 use crate::exchange::{Content, Delta, Usage};
@@ -182,9 +182,9 @@ impl Decoder for MappedDecoder {
     fn demands(&self) -> Demands {
         let has = |asked: fn(&AnswerMapping) -> bool| self.reading.as_deref().is_some_and(asked);
         let stream = matches!(self.form, As::Stream(_) | As::SseOrJson);
+        let is_marked = stream && has(|reading| reading.finish.is_some() || reading.done.is_some());
         Demands {
-            end: stream && has(|reading| reading.finish.is_some() || reading.done.is_some()),
-            finish: false,
+            end: if is_marked { StreamEnd::Marked } else { StreamEnd::Body },
             content: has(AnswerMapping::wants_text),
             awaits: has(awaits),
             most_whole: MAX_KEPT.min(MAX_BODY),

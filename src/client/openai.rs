@@ -139,15 +139,14 @@ fn error_in(json: &[u8]) -> String {
         return "an error that is too long to parse".into();
     };
     let at = |path: &str| value.pointer(path).filter(|error| !error_body::is_nothing(error));
-    match at("/error") {
-        Some(_) => error_body::error_in(&value),
-        None => {
-            let paths =
-                ["/x_groq/error", "/choices/0/error", "/choices/0/delta/error", "/choices/0/message/error"];
-            paths.into_iter().find_map(at).map(error_body::describe)
-        }
-    }
-    .unwrap_or_else(|| "an error without a message".into())
+    let described = if at("/error").is_some() {
+        error_body::error_in(&value)
+    } else {
+        let paths =
+            ["/x_groq/error", "/choices/0/error", "/choices/0/delta/error", "/choices/0/message/error"];
+        paths.into_iter().find_map(at).map(error_body::describe)
+    };
+    described.unwrap_or_else(|| "an error without a message".into())
 }
 
 /// The counts in the usage of an answer for which nothing is generated: the total is the input, where it stands alone.

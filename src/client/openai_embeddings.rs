@@ -2,7 +2,7 @@
 //! no clock.
 
 use super::body_decoder::MAX_BODY;
-use super::dialect::{Decoder, Demands, Dialect, Malformed};
+use super::dialect::{Decoder, Demands, Dialect, Malformed, StreamEnd};
 use super::openai;
 use super::wire::{List, Object, any_value, missing, parse, reads_as_nothing};
 use crate::exchange::{Ask, Call, Delta, Role};
@@ -104,7 +104,7 @@ impl Decoder for OpenAiEmbeddings {
     }
 
     fn demands(&self) -> Demands {
-        Demands { end: true, finish: false, content: false, awaits: false, most_whole: MAX_BODY }
+        Demands { end: StreamEnd::Marked, content: false, awaits: false, most_whole: MAX_BODY }
     }
 }
 

@@ -4,7 +4,7 @@
 //! Format: <https://docs.cohere.com/v2/reference/rerank> and <https://jina.ai/reranker/>.
 
 use super::body_decoder::MAX_BODY;
-use super::dialect::{Decoder, Demands, Dialect, Malformed};
+use super::dialect::{Decoder, Demands, Dialect, Malformed, StreamEnd};
 use super::wire::{self, Count, List, Object, missing};
 use super::{json_call, openai};
 use crate::exchange::{Ask, Call, Delta, Role, Usage};
@@ -106,7 +106,7 @@ impl Decoder for Rerank {
     }
 
     fn demands(&self) -> Demands {
-        Demands { end: true, finish: false, content: false, awaits: false, most_whole: MAX_BODY }
+        Demands { end: StreamEnd::Marked, content: false, awaits: false, most_whole: MAX_BODY }
     }
 }
 

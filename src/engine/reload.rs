@@ -106,7 +106,9 @@ impl Engine {
         self.shared.in_flight_per_target.change(per_target);
         self.shared.journeys_per_target.change(per_target);
         let mut now = self.lock();
-        gone.iter().for_each(|runtime| now.returning.left(runtime));
+        for runtime in &gone {
+            now.returning.left(runtime);
+        }
         if now.started {
             let nominal = off_grid((self.shared.wall)());
             for handle in handles.iter_mut().filter(|handle| handle.schedule.is_none()) {

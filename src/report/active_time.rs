@@ -107,10 +107,14 @@ mod tests {
             (vec![(0.0, 10.0), (20.0, 30.0), (5.0, 25.0)], 0.75),
         ] {
             let mut all = ActiveTime::default();
-            spans.iter().for_each(|(from, until)| all.add(&seconds(*from, *until)));
+            for (from, until) in &spans {
+                all.add(&seconds(*from, *until));
+            }
             assert!((all.apart() - apart).abs() < 1e-9, "{spans:?}: {all:?}");
             let mut one = ActiveTime::default();
-            spans.iter().for_each(|(from, until)| one.join(&seconds(*from, *until)));
+            for (from, until) in &spans {
+                one.join(&seconds(*from, *until));
+            }
             assert!((one.apart() - 1.0).abs() < 1e-9, "of one agent: {one:?}");
         }
         assert!((ActiveTime::default().apart() - 1.0).abs() < 1e-9);

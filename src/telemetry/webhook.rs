@@ -103,7 +103,7 @@ impl IncidentWebhook {
         for news in news {
             // With the lock held, so that messages about a subject keep their order.
             if let Some(incident) = tracker.take(news, Instant::now(), webhook.min_interval) {
-                self.push(&mut tracker, incident);
+                self.push(&mut tracker, &incident);
             }
         }
         self.held.notify_one();
@@ -113,7 +113,7 @@ impl IncidentWebhook {
     fn release(&self) {
         let mut tracker = self.lock();
         for incident in tracker.due(Instant::now()) {
-            self.push(&mut tracker, incident);
+            self.push(&mut tracker, &incident);
         }
     }
 
@@ -121,13 +121,13 @@ impl IncidentWebhook {
     fn release_ends(&self) {
         let mut tracker = self.lock();
         for incident in tracker.held_ends(Instant::now()) {
-            self.push(&mut tracker, incident);
+            self.push(&mut tracker, &incident);
         }
     }
 
-    fn push(&self, tracker: &mut IncidentTracker, incident: Arc<WebhookIncident>) {
-        if !self.queue.push(Arc::clone(&incident)) {
-            self.untold(tracker, &incident);
+    fn push(&self, tracker: &mut IncidentTracker, incident: &Arc<WebhookIncident>) {
+        if !self.queue.push(Arc::clone(incident)) {
+            self.untold(tracker, incident);
         }
     }
 

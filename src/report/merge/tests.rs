@@ -67,7 +67,9 @@ fn totals(result: &SavedResult) -> serde_json::Value {
     json["diagnosis"] = serde_json::Value::Null;
     let mut stages = result.pairs[0].stages.clone();
     // When it was is not the same.
-    stages.iter_mut().for_each(|stage| stage.active = ActiveTime::default());
+    for stage in &mut stages {
+        stage.active = ActiveTime::default();
+    }
     serde_json::json!({ "summary": json, "stages": stages })
 }
 
@@ -230,7 +232,7 @@ fn each_stage_has_the_time_in_which_somebody_offered_it() {
             let [from, until] = [from, until].map(|at| Duration::from_secs(*at));
             let mut stage = StageTotals { stage: (*name).into(), ..StageTotals::default() };
             stage.active = ActiveTime::of(from, until);
-            stage.tally.load_active = until - from;
+            stage.tally.load_active = until.saturating_sub(from);
             stage.tally.ended[Outcome::Ok].measured = 40;
             pair.active.join(&stage.active);
             pair.stages.push(stage);

@@ -262,7 +262,8 @@ fn a_run_at_start_is_not_repeated_within_its_interval() {
     let now =
         ClockReading { wall: START.parse().unwrap(), monotonic: Monotonic::now() + Duration::from_hours(9) };
     let starts = |minutes_ago: Option<u64>| {
-        let last = minutes_ago.map(|minutes| now.monotonic - Duration::from_mins(minutes));
+        let before = |minutes| now.monotonic.checked_sub(Duration::from_mins(minutes)).unwrap();
+        let last = minutes_ago.map(before);
         let mut machine = ScheduleMachine::new(&schedule, table.clone(), &[], now);
         let step = machine.step(now, ScheduleEvent::Begin { nominal: now.wall, last });
         step.actions.iter().filter(|action| matches!(action, ScheduleAction::Start(_))).count()
