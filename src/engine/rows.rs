@@ -98,13 +98,13 @@ pub(super) struct UserRows {
 }
 
 /// The iteration and the position of a request.
-type Held = (u64, u64);
+type IterationRow = (u64, u64);
 
 /// What a user has.
 #[derive(Default)]
 struct HeldRows {
-    begun: Option<Held>,
-    promised: Option<Held>,
+    begun: Option<IterationRow>,
+    promised: Option<IterationRow>,
 }
 
 impl HeldRows {

@@ -114,6 +114,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "build",
             "catalogue",
+            "error_chain",
             "event",
             "fact",
             "plan",
