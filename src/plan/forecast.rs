@@ -5,10 +5,11 @@
 
 mod conversation;
 mod journey;
+mod model_call;
 mod outlook;
 mod starts;
 
-pub use journey::{InputTokens, TokenCounter};
+pub use model_call::{InputTokens, TokenCounter};
 pub use outlook::{Outlook, outlooks};
 
 use super::{Arrivals, LoadCurve, PairPlan, Plan, Price, Scenario, Schedule, Stage, StageBounds, Trigger};

@@ -1,9 +1,10 @@
 //! Forecasts conversations. The requests of a conversation contain its earlier turns, so their tokens grow with each
 //! turn. All conversations are assumed to be completed.
 
-use super::journey::{
-    BYTES_PER_TOKEN, InputTokens, JourneyPart, MAX_MESSAGE, MAX_NONCE, MAX_PREAMBLE, MESSAGE_TYPICAL,
-    NONCE_TYPICAL, TokenCounter, params_bytes,
+use super::journey::JourneyPart;
+use super::model_call::{
+    BYTES_PER_TOKEN, InputTokens, MAX_MESSAGE, MAX_NONCE, MAX_PREAMBLE, MESSAGE_TYPICAL, NONCE_TYPICAL,
+    TokenCounter, params_bytes,
 };
 use super::{Amount, TokenForecast, View};
 use crate::dataset::ConversationSums;

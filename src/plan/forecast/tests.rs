@@ -1,4 +1,4 @@
-use super::journey::{MAX_MESSAGE, MAX_PREAMBLE};
+use super::model_call::{MAX_MESSAGE, MAX_PREAMBLE};
 use super::*;
 use crate::plan::from_yaml;
 
