@@ -3,6 +3,7 @@
 use super::values::{address, dialect, interval, probe_interval};
 use crate::vocabulary::Api;
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,7 +21,7 @@ pub struct EndpointOptions {
     #[arg(long, value_name = "FILE")]
     pub key_file: Option<PathBuf>,
     /// Model to request [default: the first model in the endpoint's list that answers]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub model: Option<String>,
     /// Dialect of the endpoint [default: the first that the endpoint supports]
     #[arg(long, value_name = "NAME", value_parser = dialect)]

@@ -150,6 +150,9 @@ async fn a_key_is_asked_for_used_and_never_written() {
     assert!(!wrong.err.contains("sesame"), "{}", wrong.err);
     let unset = place.init(&url, &["--key-env", "K"], &[]).await;
     failed(&unset, 64, &["the environment variable K is not set"]);
+    // As of a variable that is not set: `--model "$MODEL"`.
+    let nameless = place.init(&url, &["--model", ""], &[]).await;
+    assert!(nameless.code == 64 && nameless.err.contains("'--model <NAME>'"), "{nameless:?}");
     assert!(place.is_empty());
     for operation in ["", "/v1/messages", "/v1beta/models/m:generateContent"] {
         let key = [("K", "sesame-opens\n")];
