@@ -255,6 +255,7 @@ async fn live(mut user: StageUser, mut life: Life, quota: Arc<Quota>) {
         if !quota.take() {
             return;
         }
+        user.ask_row();
         let rest = user.play(due).await;
         due = rest.due_after(think(life.thinking, &mut rng));
     }

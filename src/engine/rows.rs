@@ -3,6 +3,9 @@
 //!
 //! A user chooses its next row while it waits for an answer, because it may have no other time to read it. Until that
 //! request begins, the row is promised: a user that is free when nothing else is left of the pass takes it over.
+//!
+//! A request begins shortly before it is due, and the user that asks its row first has it: where a stage has a number of
+//! requests and all their rows are given, a further user gets ready for one that another one has not asked yet.
 
 use crate::pacing::UserTurns;
 use std::collections::BTreeSet;
@@ -27,7 +30,11 @@ struct GivenRows {
     pass: u64,
     /// Those that have not begun; at most one for each user.
     promised: BTreeSet<u64>,
-    /// Those whose user has gone before they began; they come next.
+    /// Those that have begun and are not asked yet; at most one for each user.
+    begun: BTreeSet<u64>,
+    /// How often a user got ready for one that had begun already.
+    shared: usize,
+    /// Those whose user has gone before they were asked; they come next.
     returned: BTreeSet<u64>,
 }
 
@@ -62,24 +69,39 @@ impl StageRows {
 
     fn begin(&self, promised: Option<u64>) -> u64 {
         let mut given = self.given();
-        if let Some(own) = promised
-            && (given.promised.remove(&own) || given.returned.remove(&own))
-        {
-            return own;
-        }
-        let left = self.next(&mut given);
-        if let Some(position) = left.or_else(|| given.promised.pop_first()) {
+        let own = promised.filter(|own| given.promised.remove(own) || given.returned.remove(own));
+        let left = own.or_else(|| self.next(&mut given)).or_else(|| given.promised.pop_first());
+        if let Some(position) = left.or_else(|| self.not_asked(&mut given)) {
+            given.begun.insert(position);
             return position;
         }
         let position = self.turns.position(given.count);
         given.count += 1;
         given.pass = position / self.rows;
+        given.begun.insert(position);
         position
     }
 
-    /// Gives back one that has begun, and is not sent.
+    /// One that another user may ask first, if no more are to come than are given.
+    fn not_asked(&self, given: &mut GivenRows) -> Option<u64> {
+        self.requests.filter(|requests| given.count >= *requests)?;
+        // Each of several users gets ready for another one.
+        let nth = given.shared.checked_rem(given.begun.len())?;
+        given.shared += 1;
+        given.begun.iter().nth(nth).copied()
+    }
+
+    /// Asks one that has begun. Returns false if another user did, or will.
+    fn ask(&self, position: u64) -> bool {
+        self.given().begun.remove(&position)
+    }
+
+    /// Gives back one that has begun, if no other user asked it.
     fn give_back(&self, position: u64) {
-        self.given().returned.insert(position);
+        let mut given = self.given();
+        if given.begun.remove(&position) {
+            given.returned.insert(position);
+        }
     }
 
     /// Gives back one that was promised, if it is not another user's by now.
@@ -105,6 +127,8 @@ type IterationRow = (u64, u64);
 struct HeldRows {
     begun: Option<IterationRow>,
     promised: Option<IterationRow>,
+    /// The iteration whose row was asked last.
+    asked: Option<u64>,
 }
 
 impl HeldRows {
@@ -145,6 +169,23 @@ impl UserRows {
         let position = self.stage.begin(promised.map(|(_, position)| position));
         held.begun = Some((iteration, position));
         position
+    }
+
+    /// Asks the row of an iteration, which is sent now. Returns the position of its request in the stage, which is
+    /// another one than that with which it began if another user has asked that meanwhile.
+    pub(super) fn ask(&self, iteration: u64) -> u64 {
+        loop {
+            let position = self.begin(iteration);
+            let mut held = self.held();
+            if held.asked == Some(iteration) {
+                return position;
+            }
+            if self.stage.ask(position) {
+                held.asked = Some(iteration);
+                return position;
+            }
+            held.begun = None;
+        }
     }
 
     /// The position of the request of an iteration.
@@ -229,5 +270,45 @@ mod tests {
         assert_eq!(users.iter().filter(|user| user.choose(1)).count(), 3);
         // One of them is fast, and takes what the others would have asked.
         assert_eq!([1, 2, 3].map(|iteration| users[3].begin(iteration)), [4, 5, 6]);
+    }
+    #[test]
+    fn a_row_of_a_user_that_waits_is_asked_by_another_one() {
+        let stage = rows(5, Some(5), 3.0);
+        let users = users(&stage, 3);
+        for (user, row) in users.iter().zip(0..) {
+            assert_eq!((user.begin(0), user.ask(0)), (row, row));
+        }
+        // Two begin the last rows and wait; the third one is faster than both.
+        assert_eq!([0, 1].map(|user: usize| users[user].begin(1)), [3, 4]);
+        assert_eq!((users[2].begin(1), users[2].ask(1), users[2].ask(1)), (3, 3, 3));
+        assert_eq!(users[2].begin(2), 4, "it gets ready for what is left");
+        // The first one is next, and what it got ready for is gone.
+        assert_eq!((users[0].ask(1), users[0].position(1)), (4, 4));
+    }
+
+    #[test]
+    fn however_users_wait_as_many_requests_are_as_many_rows() {
+        use rand::Rng as _;
+        let mut rng = crate::seed::rng("rows", &[1]);
+        for case in 0..200_u64 {
+            let (count, requests) = (rng.random_range(2..6_usize), rng.random_range(1..30_u64));
+            let stage = rows(rng.random_range(1..12), Some(requests), 5.0);
+            let users = users(&stage, count);
+            let (mut iterations, mut asked) = (vec![0; count], Vec::new());
+            while asked.len() < usize::try_from(requests).unwrap() {
+                let user = rng.random_range(0..count);
+                match rng.random_range(0..4) {
+                    0 => drop(users[user].choose(iterations[user])),
+                    1 => drop(users[user].begin(iterations[user])),
+                    2 => users[user].leave(iterations[user]),
+                    _ => {
+                        asked.push(users[user].ask(iterations[user]));
+                        iterations[user] += 1;
+                    }
+                }
+            }
+            asked.sort_unstable();
+            assert!(asked.iter().copied().eq(0..requests), "case {case}: {asked:?}");
+        }
     }
 }

@@ -61,6 +61,14 @@ impl StageUser {
         }
     }
 
+    /// Asks the row of the next journey, which is played now; in a comparison, for both targets.
+    pub(super) fn ask_row(&mut self) {
+        self.own.ask_row();
+        if let Some(other) = &mut self.other {
+            other.ask_row();
+        }
+    }
+
     /// Plays a journey whose first request is due now, to its end. In a comparison, the same journey is due for the other
     /// target when it has ended.
     pub(super) async fn play(&mut self, due: Instant) -> Rest {

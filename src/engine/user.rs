@@ -192,13 +192,26 @@ impl ScenarioUser {
     pub(super) async fn get_ready(&mut self, due: Instant) {
         if let Some(rows) = &self.rows {
             let row = rows.begin(self.progress.iteration);
-            self.ahead.take_if(|ahead| ahead.row.is_some_and(|ready| ready != row));
+            self.keep_ahead_of(row);
         }
         if self.ahead.is_none()
             && let (progress, UserAction::Send(at)) = self.progress.next(self.scenario(), UserEvent::Due)
         {
             self.ahead = self.prepare(at, progress.iteration, due).await;
         }
+    }
+
+    /// Asks the row of the next journey, which is played now.
+    pub(super) fn ask_row(&mut self) {
+        if let Some(rows) = &self.rows {
+            let row = rows.ask(self.progress.iteration);
+            self.keep_ahead_of(row);
+        }
+    }
+
+    /// Keeps the request that was prepared ahead only if it is that of this row.
+    fn keep_ahead_of(&mut self, row: u64) {
+        self.ahead.take_if(|ahead| ahead.row.is_some_and(|ready| ready != row));
     }
 
     /// Plays a journey whose first request is due now, to its end.
