@@ -25,6 +25,7 @@ use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::string::FromUtf8Error;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A file written less than this before it was examined may be written again without a different time stamp: file
@@ -167,7 +168,11 @@ pub fn digest(bytes: &[u8]) -> Digest {
 }
 
 fn text(bytes: Vec<u8>) -> io::Result<String> {
-    let invalid = |_| io::Error::new(io::ErrorKind::InvalidData, "stream did not contain valid UTF-8");
+    let invalid = |error: FromUtf8Error| {
+        let before = error.as_bytes().iter().take(error.utf8_error().valid_up_to());
+        let line = before.filter(|byte| **byte == b'\n').count() + 1;
+        io::Error::new(io::ErrorKind::InvalidData, format!("line {line} is not UTF-8, as it must be"))
+    };
     String::from_utf8(bytes).map_err(invalid)
 }
 

@@ -16,7 +16,7 @@ use crate::framing::Event;
 use crate::plan::Api;
 use bytes::Bytes;
 use std::sync::Arc;
-use stream::{EventSink, Framing, with_failure};
+use stream::{EventSink, Framing, add_failure};
 use tokio::time::Instant;
 
 /// Maximum size of an answer's body in bytes; more is a `protocol` failure.
@@ -240,14 +240,15 @@ impl BodyDecoder {
     }
 
     /// Handles the content of the whole body.
-    pub(super) fn decoded(&mut self, result: Result<Delta, Malformed>) {
+    pub(super) fn decoded(&mut self, mut result: Result<Delta, Malformed>) {
         let BodyState::Came(mark, body) = &self.form else { return };
         let (mark, body) = (*mark, body.clone());
         let nothing = match &result {
             Ok(delta) => delta.content.is_empty() && delta.error.is_none(),
             Err(_) => true,
         };
-        match with_failure(&*self.decoder, result, nothing, &body, true) {
+        add_failure(&*self.decoder, &mut result, nothing, &body, true);
+        match result {
             Ok(delta) => {
                 self.reading.event(mark, delta);
             }

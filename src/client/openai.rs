@@ -24,8 +24,8 @@ pub(super) fn common_event(event: Event<'_>) -> Option<Delta> {
     }
     // Some gateways send empty events to keep a connection alive, or named ones with any text, and `[DONE]` at the end of
     // every stream: also of one that broke off before the event that ends it in its own API.
-    let keeps_alive = !data.starts_with('{') && is_keep_alive(event);
-    (data.is_empty() || data == "null" || is_done(data) || keeps_alive).then(Delta::default)
+    let is_common = || data.is_empty() || data == "null" || is_done(data) || is_keep_alive(event);
+    (!data.starts_with('{') && is_common()).then(Delta::default)
 }
 
 fn is_done(data: &str) -> bool {
@@ -229,12 +229,19 @@ fn message_content(
         message.reasoning_details,
     ];
     let mut hidden = by_name.iter().map(wire::Parts::hidden).max().unwrap_or_default();
-    let named = by_name.into_iter().filter(|parts| !parts.0.is_empty());
+    let named = by_name.into_iter().filter(|parts| !parts.is_empty());
     let reasoning = named.map(wire::Parts::reasoning).find(|text| !text.is_empty());
     add(Content::Reasoning, reasoning.unwrap_or_default());
-    for part in message.content.0 {
+    let parts = match message.content {
+        wire::Parts::Text(text) => {
+            add(Content::Text, text.0.unwrap_or_default());
+            Vec::new()
+        }
+        wire::Parts::List(parts) => parts,
+    };
+    for part in parts {
         if part.is_reasoning() {
-            let parts = wire::Parts(vec![part]);
+            let parts = wire::Parts::List(vec![part]);
             hidden = hidden.max(parts.hidden());
             add(Content::Reasoning, parts.reasoning());
             continue;

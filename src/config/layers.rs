@@ -285,11 +285,13 @@ mod tests {
         std::os::unix::fs::symlink("nowhere", folder.path().join("b.yaml")).unwrap();
         let made = std::process::Command::new("mkfifo").arg(folder.path().join("c.yaml")).status();
         assert!(made.unwrap().success());
+        std::fs::write(folder.path().join("d.yaml"), b"agent:\n  location: K\xf6ln\n").unwrap();
         let errors = load(&[ConfigSource::Path(folder.path().to_owned())], []).err().unwrap();
         assert_eq!(
             said(&errors, folder.path()),
             "F/b.yaml: cannot be read: No such file or directory (os error 2)\n\
-             F/c.yaml: cannot be read: it is a named pipe, not a regular file"
+             F/c.yaml: cannot be read: it is a named pipe, not a regular file\n\
+             F/d.yaml: cannot be read: line 2 is not UTF-8, as it must be"
         );
     }
 

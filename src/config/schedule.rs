@@ -59,6 +59,7 @@ pub struct Nothing {}
 pub struct Window {
     /// Days on which the window opens, or ranges of days, such as `[mon-fri, sun]`. Default: every day.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    #[schemars(length(min = 1))]
     pub days: Vec<Days>,
     /// Time at which the window opens, such as `08:00`.
     pub from: Clock,

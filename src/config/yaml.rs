@@ -61,10 +61,20 @@ fn documents(text: &str) -> Result<(Vec<MarkedYaml<'_>>, LargeNumbers), (String,
         large.add(&event, span.start);
         loader.on_event(event, span);
         if let Some(error) = loader.error() {
-            return Err(invalid(error));
+            let (message, at) = invalid(error);
+            let twice = error.info().contains("duplicated key").then(|| key_at(text, at)).flatten();
+            return Err((message + &twice.map(|key| format!(" `{key}`")).unwrap_or_default(), at));
         }
     }
     Ok((loader.into_documents(), large))
+}
+
+/// The key that begins at a place.
+fn key_at(text: &str, at: Marker) -> Option<&str> {
+    let line = text.lines().nth(at.line().checked_sub(1)?)?;
+    let (from, _) = line.char_indices().nth(at.col())?;
+    let key = line.get(from..)?.split([':', ',', '}']).next()?.trim();
+    (!key.is_empty()).then_some(key)
 }
 
 /// The size of a value with its aliases expanded.
@@ -447,7 +457,12 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_says_where() {
-        assert_eq!(error("a: 1\nb: 2\na: 3\n"), "t.yaml:3:1: is not valid YAML: duplicated key in mapping");
+        assert_eq!(
+            error("a: 1\nb: 2\na: 3\n"),
+            "t.yaml:3:1: is not valid YAML: duplicated key in mapping `a`"
+        );
+        let nested = "p:\n  t: { é: 1, bee: 2, bee: 3 }\n";
+        assert_eq!(error(nested), "t.yaml:2:22: is not valid YAML: duplicated key in mapping `bee`");
         assert_eq!(error("a:\n  - x\n b: 1\n").split(": ").next(), Some("t.yaml:3:2"));
         assert_eq!(error("a: .nan"), "t.yaml:1:4: a: must be a finite number");
         assert_eq!(error("a: { 1: x }"), "t.yaml:1:6: a: has a key that is not text; put it in quotes");

@@ -65,39 +65,50 @@ impl Framing {
 
 /// Decodes an event, with the error that it tells, whatever else is in it.
 pub(super) fn decode_event(decoder: &dyn Decoder, event: Event<'_>) -> Result<Delta, Malformed> {
-    let read = decoder.decode_event(event);
+    let mut read = decoder.decode_event(event);
     let nothing = read.as_ref().map_or(true, |delta| *delta == Delta::default());
-    let mut delta = with_failure(decoder, read, nothing, event.data.as_bytes(), event.bare)?;
-    // A gateway's own events have names of their own: `event: status`.
-    let is_plain = event.name.is_none_or(|name| name == "message" || error_body::is_failing(name));
-    delta.remark = delta.remark.filter(|_| is_plain).or_else(|| event.stray.map(str::to_owned));
-    Ok(delta)
+    add_failure(decoder, &mut read, nothing, event.data.as_bytes(), event.bare);
+    if let Ok(delta) = &mut read {
+        // A gateway's own events have names of their own: `event: status`.
+        let is_plain = || event.name.is_none_or(|name| name == "message" || error_body::is_failing(name));
+        if delta.remark.is_some() && !is_plain() {
+            delta.remark = None;
+        }
+        if let Some(stray) = event.stray {
+            delta.remark.get_or_insert_with(|| stray.to_owned());
+        }
+    }
+    read
 }
 
-/// What was decoded, with the error that an event or a document tells, whatever else is in it. Where it stands `alone`,
+/// Adds the error that an event or a document tells, whatever else is in it, to what was decoded. Where it stands `alone`,
 /// any message in place of an answer is an error.
-pub(super) fn with_failure(
+pub(super) fn add_failure(
     decoder: &dyn Decoder,
-    read: Result<Delta, Malformed>,
+    read: &mut Result<Delta, Malformed>,
     nothing: bool,
     json: &[u8],
     alone: bool,
-) -> Result<Delta, Malformed> {
-    let mut remark = None;
-    match nothing.then(|| decoder.decode_failure(json)).flatten() {
-        Some(LoneMessage::Error(said)) => return Ok(Delta { error: Some(said), ..Delta::default() }),
-        Some(LoneMessage::Unmarked(said)) if alone || matches!(read, Err(Malformed::Missing { .. })) => {
-            return Ok(Delta { error: Some(said), ..Delta::default() });
+) {
+    if !nothing {
+        if let Ok(delta) = read
+            && delta.error.is_none()
+        {
+            delta.error = decoder.failure_beside(json);
         }
-        Some(LoneMessage::Unmarked(said)) => remark = Some(said),
+        return;
+    }
+    match decoder.decode_failure(json) {
+        Some(LoneMessage::Unmarked(said)) if !alone && !matches!(read, Err(Malformed::Missing { .. })) => {
+            if let Ok(delta) = read {
+                delta.remark = Some(said);
+            }
+        }
+        Some(LoneMessage::Error(said) | LoneMessage::Unmarked(said)) => {
+            *read = Ok(Delta { error: Some(said), ..Delta::default() });
+        }
         None => {}
     }
-    let mut delta = read?;
-    delta.remark = remark;
-    if !nothing && delta.error.is_none() {
-        delta.error = decoder.failure_beside(json);
-    }
-    Ok(delta)
 }
 
 /// Decodes the events of a stream.

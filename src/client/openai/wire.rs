@@ -163,9 +163,17 @@ pub(super) struct Finish {
     pub(super) message: Option<String>,
 }
 
-/// Content: a string, a number, or parts.
-#[derive(Default)]
-pub(super) struct Parts(pub(super) Vec<Part>);
+/// Content: a string or a number, which is nearly always what comes, or parts.
+pub(super) enum Parts {
+    Text(Text),
+    List(Vec<Part>),
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        Self::Text(Text::default())
+    }
+}
 
 /// One part of content that is an array. Reasoning is under `thinking` (Mistral), or the type says that it is some.
 #[derive(Default, Deserialize)]
@@ -184,14 +192,25 @@ pub(super) struct Part {
 }
 
 impl Parts {
+    /// Whether there is nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Self::Text(text) => text.0.is_none(),
+            Self::List(parts) => parts.is_empty(),
+        }
+    }
+
     /// What the parts of a reasoning field say about reasoning that they do not show.
     pub(super) fn hidden(&self) -> HiddenReasoning {
         let of = |part: &Part| match &part.signature.0 {
-            _ if part.data.0.is_some() || !part.summary.0.is_empty() => HiddenReasoning::Certain,
+            _ if part.data.0.is_some() || !part.summary.is_empty() => HiddenReasoning::Certain,
             Some(_) => HiddenReasoning::Possible,
             None => HiddenReasoning::Untold,
         };
-        self.0.iter().map(of).max().unwrap_or_default()
+        match self {
+            Self::Text(_) => HiddenReasoning::Untold,
+            Self::List(parts) => parts.iter().map(of).max().unwrap_or_default(),
+        }
     }
 
     /// The reasoning in the parts of a reasoning field.
@@ -201,7 +220,18 @@ impl Parts {
             texts.find(|text| !text.is_empty())
         };
         let text = |mut part: Part| part.text.0.take().or_else(|| nested(part));
-        self.0.into_iter().filter_map(text).collect()
+        match self {
+            Self::Text(text) => text.0.unwrap_or_default(),
+            Self::List(parts) => parts.into_iter().filter_map(text).collect(),
+        }
+    }
+
+    fn into_list(self) -> Vec<Part> {
+        match self {
+            Self::Text(Text(None)) => Vec::new(),
+            Self::Text(text) => vec![Part { text, ..Part::default() }],
+            Self::List(parts) => parts,
+        }
     }
 }
 
@@ -210,7 +240,7 @@ impl Part {
     pub(super) fn is_reasoning(&self) -> bool {
         let kind = self.r#type.0.as_deref().unwrap_or_default();
         let named = ["reasoning", "thinking"].iter().any(|name| kind.contains(name));
-        named || !self.summary.0.is_empty() || !self.reasoning.0.is_empty()
+        named || !self.summary.is_empty() || !self.reasoning.is_empty()
     }
 }
 
@@ -279,8 +309,7 @@ impl<'de> Deserialize<'de> for Parts {
         struct Content;
 
         fn text(text: String) -> Parts {
-            let text = Text(Some(text).filter(|text| !text.is_empty()));
-            Parts(if text.0.is_some() { vec![Part { text, ..Part::default() }] } else { Vec::new() })
+            Parts::Text(Text(Some(text).filter(|text| !text.is_empty())))
         }
 
         impl<'de> Visitor<'de> for Content {
@@ -315,13 +344,13 @@ impl<'de> Deserialize<'de> for Parts {
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Parts, A::Error> {
                 let mut parts = Vec::new();
                 while let Some(part) = seq.next_element::<Parts>()? {
-                    parts.extend(part.0);
+                    parts.extend(part.into_list());
                 }
-                Ok(Parts(parts))
+                Ok(Parts::List(parts))
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Parts, A::Error> {
-                Ok(Parts(vec![Part::deserialize(MapAccessDeserializer::new(map))?]))
+                Ok(Parts::List(vec![Part::deserialize(MapAccessDeserializer::new(map))?]))
             }
         }
         deserializer.deserialize_any(Content)
