@@ -415,10 +415,12 @@ impl Step {
         }
     }
 
-    /// The number of rows of its dataset, after which their order begins again, if it asks them in an order.
+    /// The number of rows of its dataset, after which their order begins again, if it asks them in an order; or of
+    /// requests of its trace.
     pub fn rows(&self) -> Option<u64> {
         let StepAction::Ask(ask) = &self.action else { return None };
         let (dataset, order) = match &ask.text {
+            AskText::Trace { replay, .. } => return Some(replay.trace.requests()),
             AskText::Dataset { dataset, order, .. } => (dataset, *order),
             AskText::Conversation(plan) => match &plan.texts {
                 ConversationTexts::Dataset { dataset, order } => (dataset, *order),

@@ -1,9 +1,9 @@
 //! Generates the prompt of a recorded request. Blocks with the same hash have the same text, so that requests share the
 //! prefixes that they shared when they were recorded.
 
-use super::{RequestDraws, RequestNumber, synthetic};
+use super::{RequestDraws, synthetic};
 use crate::exchange::{Message, Role};
-use crate::plan::{Cache, PairPlan, Shape, TracePlace, TraceReplay};
+use crate::plan::{Cache, Shape, TracePlace, TraceReplay};
 use crate::seed;
 use crate::words::WordList;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub(super) fn prompt(
     draws: RequestDraws<'_>,
     words: impl FnOnce() -> Arc<WordList>,
 ) -> Result<TracePrompt, String> {
-    let place = replay.place(position(draws.pair, draws.number));
+    let place = replay.place(draws.number.n);
     let request = replay.trace.request(place.index)?;
     let output_tokens = request.output_tokens;
     if !request.messages.is_empty() {
@@ -51,18 +51,6 @@ pub(super) fn prompt(
     };
     let messages = vec![Message { role: Role::User, text: text.into() }];
     Ok(TracePrompt { messages, output_tokens, is_recorded: false })
-}
-
-/// The position of a request in its stage, from 0. Each user takes every n-th request, no matter how fast it is answered.
-fn position(pair: &PairPlan, number: RequestNumber) -> u64 {
-    let Some(user) = number.user else { return number.n };
-    let users = pair.profile.stages.iter().map(|stage| match &stage.shape {
-        Shape::Users { users, .. } => users.max(),
-        Shape::Rate { .. } | Shape::Trace { .. } => 1.0,
-    });
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most 65,536 users")]
-    let users = users.fold(1.0, f64::max) as u64;
-    number.n.saturating_mul(users).saturating_add(user.into())
 }
 
 /// The seed of the texts of blocks. Copies share blocks only with copies of the same number, so that a trace that is

@@ -4,6 +4,7 @@ use super::*;
 use crate::plan::{Budget, LoadCurve, Period, Ramp, Shape, StageBounds, Think};
 use crate::testing::{requests, users};
 use jiff::tz::TimeZone;
+use std::iter;
 
 const FIVE_SECONDS: StageBounds = StageBounds { time: Some(Duration::from_secs(5)), requests: None };
 
@@ -136,19 +137,26 @@ async fn a_request_that_cannot_be_built_is_internal() {
     assert_eq!((world.calls(), summary.result.label()), (built, "ok"));
 }
 
-/// The rows, from 0, that a profile asks of a file of 20 rows, in the order in which it asks them. Every third answer
-/// takes ten times as long as the others.
+/// The rows, from 0, that a profile asks of a dataset or of a trace of 20 rows, in the order in which it asks them. Every
+/// third answer takes ten times as long as the others.
 async fn rows_asked(load: &str, order: &str, workload: &str) -> Vec<u32> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("rows.jsonl");
     let rows = (0..20).map(|n| format!("{{\"messages\": [{{\"role\": \"user\", \"content\": \"{n}\"}}]}}\n"));
     std::fs::write(&file, rows.collect::<String>()).unwrap();
     let dataset = format!("dataset: {{ file: '{}', order: {order} }}", file.display());
+    // A request of a trace is known by the number of its words.
+    let file = folder.path().join("trace.jsonl");
+    let rows = (1..=20).map(|n| {
+        format!("{{\"timestamp\": {n}, \"input_length\": {n}, \"output_length\": 5, \"hash_ids\": [7]}}\n")
+    });
+    std::fs::write(&file, rows.collect::<String>()).unwrap();
+    let trace = format!("trace: {{ file: '{}' }}", file.display());
     let text = format!(
         "targets: {{ llama: {{ api: openai-chat, base_url: 'http://127.0.0.1:1/v1', model: m }} }}\n\
          profiles: {{ p: {{ targets: [llama], schedule: {{ every: 1h }}, load: [{load}], \
          workload: {{ {}, cache: reuse }} }} }}",
-        workload.replace("DATASET", &dataset)
+        workload.replace("DATASET", &dataset).replace("TRACE", &trace)
     );
     let plan = Arc::new(crate::plan::from_yaml(&text).unwrap_or_else(|e| panic!("{e}\n{text}")));
     let world = World::of(&plan, START, |n| Script {
@@ -157,19 +165,22 @@ async fn rows_asked(load: &str, order: &str, workload: &str) -> Vec<u32> {
     });
     world.once().await;
     world.facts.assert_settled();
-    world.sent().iter().map(|sent| sent.body.parse().unwrap()).collect()
+    let words = |text: &str| u32::try_from(text.split_whitespace().count()).unwrap();
+    let sent = world.sent();
+    sent.iter().map(|sent| sent.body.parse().unwrap_or_else(|_| words(&sent.body) - 1)).collect()
 }
 
 #[tokio::test(start_paused = true)]
-async fn users_take_the_rows_of_a_dataset_in_turn() {
+async fn users_take_the_rows_of_a_dataset_or_of_a_trace_in_turn() {
     let all: Vec<u32> = (0..20).collect();
     let sorted = |rows: &[u32]| {
         let mut rows = rows.to_vec();
         rows.sort_unstable();
         rows
     };
-    for workload in ["DATASET", "conversation: { DATASET }"] {
-        for order in ["sequential", "shuffled"] {
+    for workload in ["DATASET", "conversation: { DATASET }", "TRACE"] {
+        let shuffled = (workload != "TRACE").then_some("shuffled");
+        for order in iter::once("sequential").chain(shuffled) {
             let asked = async |load: &str| rows_asked(load, order, workload).await;
             // As many requests as rows are all rows.
             assert_eq!(sorted(&asked("{ requests: 20, users: 4 }").await), all, "{workload} {order}");
