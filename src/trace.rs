@@ -62,6 +62,8 @@ pub struct TraceDoubts {
     pub unasked: Vec<usize>,
     /// When the trace is over, since its first line, if its window ends later than that.
     pub over: Option<Duration>,
+    /// How many lines are earlier than the first one, and so in no window, if there is one.
+    pub before: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -347,6 +349,7 @@ impl<'a> TraceScan<'a> {
         let since = i128::from(line.at) - i128::from(origin);
         let micros = |time: Duration| i128::try_from(time.as_micros()).unwrap_or(i128::MAX);
         let part = self.part;
+        self.doubts.before += u64::from(has_window(part) && since < 0);
         let in_window =
             !has_window(part) || since >= micros(part.from) && part.to.is_none_or(|to| since < micros(to));
         if in_window {

@@ -107,7 +107,7 @@ fn read(written: &config::TraceFile, at: &KeyPath, findings: &mut Findings) -> O
 
 /// Tells what is probably not meant, although it is possible.
 fn warn_of_doubts(trace: &RequestTrace, written: &config::TraceFile, at: &KeyPath, findings: &mut Findings) {
-    let TraceDoubts { has_fractions, unasked, over } = trace.doubts();
+    let TraceDoubts { has_fractions, unasked, over, before } = trace.doubts();
     if *has_fractions && written.format.is_none() {
         let message = format!(
             "{}: has times with fractions, and they are read as milliseconds: say `format: bailian` if they are \
@@ -125,6 +125,12 @@ fn warn_of_doubts(trace: &RequestTrace, written: &config::TraceFile, at: &KeyPat
         let message =
             format!("is later than the end of the trace, {} after its first line", show_duration(*over));
         findings.warn(&at.key("window").key("to"), message);
+    }
+    if *before > 0 {
+        let lines = if *before == 1 { "line is" } else { "lines are" };
+        let message =
+            format!("begins with the first line of the trace, and {before} {lines} earlier: sort it by time");
+        findings.warn(&at.key("window"), message);
     }
 }
 
