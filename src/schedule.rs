@@ -19,8 +19,9 @@ use std::time::Duration;
 /// Cron expressions have whole seconds, and a nominal instant without a slot is never one.
 const NANOS_PER_SECOND: i128 = 1_000_000_000;
 
-/// How many slots [`Timetable::next_open`] tries before it concludes that none falls into a window.
-const MAX_SLOTS: u32 = 100_000;
+/// How many slots [`Timetable::next_open`] tries before it concludes that none falls into a window: of a daily one, those
+/// of almost three years. A schedule asks on a thread that carries traffic, and this many take some 6 ms.
+pub(crate) const MAX_SLOTS: u32 = 1_000;
 
 /// How many slots [`Timetable::passed`] counts one by one: a week of minutes. Other
 /// schedules wait for it, and the steps of a cron expression are slow.

@@ -2,14 +2,11 @@
 
 use crate::config::{KeyPath, Located};
 use crate::plan::{LoadedPlan, PairPlan};
-use crate::schedule::Timetable;
+use crate::schedule::{MAX_SLOTS, Timetable};
 use jiff::Timestamp;
 
-/// How many times of a pair are tried: of a daily one, those of almost three years.
-const TRIED: u32 = 1000;
-
 /// How many are tried of all pairs together. Pairs for which none are left get no verdict.
-const TRIED_IN_ALL: u32 = 20 * TRIED;
+const TRIED_IN_ALL: u32 = 20 * MAX_SLOTS;
 
 /// A warning for each profile and target whose runs never start.
 pub(super) fn warnings(loaded: &LoadedPlan, now: Timestamp) -> Vec<Located> {
@@ -19,7 +16,7 @@ pub(super) fn warnings(loaded: &LoadedPlan, now: Timestamp) -> Vec<Located> {
         let Some(first) = first_of_none(pair, now, &mut left) else { continue };
         let path = KeyPath::of(["profiles", &*pair.profile.name, "schedule", "windows"]);
         let message = format!(
-            "may never let a run on the target `{}` start: none of its next {TRIED} times, of which the first is {}, lies in \
+            "may never let a run on the target `{}` start: none of its next {MAX_SLOTS} times, of which the first is {}, lies in \
              {}",
             pair.target.name,
             first.to_zoned_datetime(pair.profile.schedule.timezone.clone()).strftime("%Y-%m-%d %H:%M:%S %Z"),
@@ -36,7 +33,7 @@ fn first_of_none(pair: &PairPlan, now: Timestamp, left: &mut u32) -> Option<Time
     let table = Timetable::new(&profile.schedule, profile.seed, &pair.pair, &profile.stages);
     let first = table.next(now)?;
     let mut from = now;
-    for _ in 0..TRIED {
+    for _ in 0..MAX_SLOTS {
         *left = left.checked_sub(1)?;
         match table.next_or_opening(from) {
             Ok(_) => return None,

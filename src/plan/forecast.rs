@@ -408,7 +408,7 @@ fn runs(schedule: &Schedule, stages: &[Stage], now: Timestamp, view: View) -> Am
         if schedule.windows.is_empty() {
             Amount::Exact(runs)
         } else {
-            Amount::About(runs * open_share(schedule, now))
+            Amount::About(runs * starts::open_share(schedule, now, SignedDuration::from_mins(MINUTES)))
         }
     };
     match (&schedule.trigger, starts::interval(schedule, stages, view)) {
@@ -427,21 +427,11 @@ fn runs(schedule: &Schedule, stages: &[Stage], now: Timestamp, view: View) -> Am
     }
 }
 
-/// Share of the coming days in which runs may start. Windows open and close on full minutes, so checking each minute is
-/// exact.
-fn open_share(schedule: &Schedule, now: Timestamp) -> f64 {
-    let minute = now.as_second().div_euclid(60);
-    let open = (0..MINUTES).filter(|offset| {
-        Timestamp::from_second((minute + offset) * 60)
-            .is_ok_and(|at| schedule.is_open(schedule.timezone.to_datetime(at)))
-    });
-    open.count() as f64 / MINUTES as f64
-}
-
 fn cron_runs(schedule: &Schedule, cron: &croner::Cron, now: Timestamp) -> Amount {
     let mut at = now.to_zoned_datetime(schedule.timezone.clone());
     let end = now.saturating_add(SignedDuration::from_mins(MINUTES)).unwrap_or(Timestamp::MAX);
     let (mut counted, mut runs) = (0_u32, 0.0);
+    let open_share = |time| starts::open_share(schedule, now, time);
     while let Some(next) = next_occurrence(cron, &at) {
         if next.timestamp() > end {
             break;
@@ -452,8 +442,11 @@ fn cron_runs(schedule: &Schedule, cron: &croner::Cron, now: Timestamp) -> Amount
         counted += 1;
         at = next;
         if counted == MAX_COUNTED {
-            let days = now.duration_until(at.timestamp()).as_secs_f64() / 86_400.0;
-            return Amount::About(runs / days);
+            let time = now.duration_until(at.timestamp());
+            let (so_far, all) = (open_share(time), open_share(SignedDuration::from_mins(MINUTES)));
+            // Where no window has opened yet, as many are assumed as were due outside.
+            let of_open = if so_far > 0.0 { runs / so_far } else { f64::from(counted) };
+            return Amount::About(of_open * all * 86_400.0 / time.as_secs_f64());
         }
     }
     Amount::Exact(runs / DAYS)

@@ -27,6 +27,7 @@ use crate::event::RunAccount;
 use crate::fact::WatchedRun;
 use place::FilePlace;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -150,11 +151,11 @@ fn file_of(path: &Path) -> PathBuf {
     if path.is_dir() { path.join(NAME) } else { path.to_owned() }
 }
 
-/// The write-ahead log of a database.
-fn wal_of(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
+/// The write-ahead log of a database that exists: beside the file itself, where the path is a symbolic link to it.
+fn wal_of(path: &Path) -> io::Result<PathBuf> {
+    let mut name = path.canonicalize()?.into_os_string();
     name.push("-wal");
-    name.into()
+    Ok(name.into())
 }
 
 impl StateFile {

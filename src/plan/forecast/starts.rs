@@ -6,7 +6,7 @@ use crate::vocabulary::Overlap;
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 
-/// Maximum number of cron runs counted one by one; the rest of the time is assumed to be like the time before.
+/// Maximum number of cron runs counted one by one; as many are assumed for each open minute of the rest of the time.
 const MAX_COUNTED: u32 = 4096;
 
 /// Number of starts in a sample.
@@ -102,6 +102,19 @@ pub(super) fn load(profile: &Profile, steps: Steps, view: View) -> Option<Vec<f6
     Some(spread(&starts, run_time(&profile.stages).unwrap_or_default(), steps))
 }
 
+/// Share of a time in which runs may start. Windows open and close on full minutes, so checking each minute is exact.
+pub(super) fn open_share(schedule: &Schedule, from: Timestamp, length: SignedDuration) -> f64 {
+    if schedule.windows.is_empty() {
+        return 1.0;
+    }
+    let (first, minutes) = (from.as_second().div_euclid(60), length.as_mins().max(1));
+    let open = (0..minutes).filter(|offset| {
+        let at = first.saturating_add(*offset).checked_mul(60).and_then(|at| Timestamp::from_second(at).ok());
+        at.is_some_and(|at| open(schedule, at))
+    });
+    open.count() as f64 / minutes as f64
+}
+
 fn open(schedule: &Schedule, at: Timestamp) -> bool {
     schedule.windows.is_empty() || schedule.is_open(schedule.timezone.to_datetime(at))
 }
@@ -112,9 +125,7 @@ fn by_interval(schedule: &Schedule, interval: Duration, steps: Steps) -> Vec<f64
     let (interval, length) = (interval.as_secs_f64(), steps.length.as_secs_f64());
     if interval <= length {
         for (index, starts) in starts.iter_mut().enumerate() {
-            if open(schedule, steps.at(index as f64 + 0.5)) {
-                *starts = length / interval;
-            }
+            *starts = length / interval * open_share(schedule, steps.at(index as f64), steps.length);
         }
         return starts;
     }
@@ -146,8 +157,13 @@ fn by_cron(schedule: &Schedule, cron: &croner::Cron, steps: Steps) -> Vec<f64> {
         at = next;
     }
     let counted = steps.index(at.timestamp());
-    let mean = starts.iter().take(counted).sum::<f64>() / counted.max(1) as f64;
-    starts.iter_mut().skip(counted).for_each(|count| *count = mean);
+    let share = |index: usize| open_share(schedule, steps.at(index as f64), steps.length);
+    let of_open = starts.iter().take(counted).sum::<f64>() / (0..counted).map(share).sum::<f64>();
+    // Where no window has opened yet, as many are assumed as were due outside.
+    let passed = steps.from.duration_until(at.timestamp()).as_secs_f64() / steps.length.as_secs_f64();
+    let of_all = f64::from(MAX_COUNTED) / passed;
+    let each = if of_open.is_finite() { of_open } else { of_all };
+    starts.iter_mut().enumerate().skip(counted).for_each(|(index, count)| *count = each * share(index));
     starts
 }
 
@@ -205,6 +221,22 @@ mod tests {
         let windows = "windows: [{ days: [mon-fri], from: '08:00', to: '10:00' }]";
         let open = at(&loads(&format!("{{ every: 15m, {windows} }}"), "{ requests: 1 }"));
         assert_eq!(open, [(8, 4.0), (9, 4.0)]);
+        // Windows that are narrower than a step, wherever they lie in it.
+        for window in
+            ["from: '08:00', to: '08:15'", "from: '08:15', to: '08:30'", "from: '08:40', to: '08:55'"]
+        {
+            for schedule in ["every: 1m", "cron: '* * * * *'"] {
+                let open = loads(&format!("{{ {schedule}, windows: [{{ {window} }}] }}"), "{ requests: 1 }");
+                assert_eq!(at(&open), [(8, 15.0)], "{schedule} {window}");
+            }
+        }
+        // More times of a cron expression than are counted, before the window opens and within it.
+        for (window, from) in [("from: '20:00', to: '23:00'", 20), ("from: '00:30', to: '03:30'", 0)] {
+            let schedule = format!("{{ cron: '* * * * * *', windows: [{{ {window} }}] }}");
+            let open = loads(&schedule, "{ requests: 1 }");
+            let sum = open.iter().sum::<f64>();
+            assert!((sum - 10_800.0).abs() < 200.0 && at(&open)[0].0 == from, "{sum} {open:?}");
+        }
         let each_second = loads("{ cron: '* * * * * *' }", "{ requests: 1 }")[20];
         assert!((each_second - 3600.0).abs() < 1.0, "{each_second}");
     }

@@ -22,7 +22,7 @@ pub(super) fn budgets(path: &Path) -> Option<Vec<SavedBudget>> {
         Ok(_) => {}
         Err(_) => return None,
     }
-    let has_log = match std::fs::metadata(wal_of(path)) {
+    let has_log = match std::fs::metadata(wal_of(path).ok()?) {
         Ok(found) => found.len() > 0,
         Err(error) if error.kind() == ErrorKind::NotFound => false,
         Err(_) => return None,

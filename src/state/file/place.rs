@@ -14,6 +14,8 @@ type FileIdentity = (u64, u64);
 #[derive(Debug)]
 pub(super) struct FilePlace {
     database: (PathBuf, FileIdentity),
+    /// The path of the database itself, where its path is a symbolic link.
+    linked: PathBuf,
     log: (PathBuf, FileIdentity),
 }
 
@@ -21,7 +23,8 @@ impl FilePlace {
     /// Looks at the files. The database must be open, and something must have been written to its log.
     pub(super) fn of(path: &Path) -> io::Result<Self> {
         let found = |path: PathBuf| identity(&path).map(|identity| (path, identity));
-        Ok(Self { database: found(path.to_owned())?, log: found(wal_of(path))? })
+        let (database, log) = (found(path.to_owned())?, found(wal_of(path)?)?);
+        Ok(Self { database, linked: path.canonicalize()?, log })
     }
 
     /// Fails with the reason if the paths name other files now.
@@ -38,7 +41,8 @@ impl FilePlace {
     /// Removes the log that was left behind by a database that is no longer there: the one in its place would read it
     /// as its own.
     pub(super) fn clear(&self) {
-        if is_there(&self.database).is_err() && is_there(&self.log).is_ok() {
+        let is_there_itself = identity(&self.linked).is_ok_and(|found| found == self.database.1);
+        if !is_there_itself && is_there(&self.log).is_ok() {
             // If it cannot be removed, the file cannot be written either, which is reported.
             let _ = std::fs::remove_file(&self.log.0);
         }

@@ -248,6 +248,35 @@ fn budgets_are_read_without_a_write_with_and_without_a_log() {
 }
 
 #[test]
+fn the_path_may_be_a_symbolic_link() {
+    let dir = tempfile::tempdir().unwrap();
+    let (there, link) = (dir.path().join("there"), dir.path().join("link.db"));
+    std::fs::create_dir(&there).unwrap();
+    std::os::unix::fs::symlink("there/state.db", &link).unwrap();
+    assert_eq!(StateFile::look(&link), Some(Vec::new()), "there is no file yet");
+    let budgets = vec![budget(BudgetScope::Agent, 9)];
+    let mut file = StateFile::open(&link, KEPT).unwrap();
+    file.write(&WriteBatch { budgets: Some(budgets.clone()), ..WriteBatch::default() }).unwrap();
+    file.check_place().unwrap();
+    // As after a kill: what is spent is in the log alone.
+    let killed = dir.path().join("killed");
+    std::fs::create_dir(&killed).unwrap();
+    for (name, bytes) in contents(&there) {
+        std::fs::write(killed.join(name.file_name().unwrap()), bytes).unwrap();
+    }
+    let to_killed = dir.path().join("to-killed.db");
+    std::os::unix::fs::symlink(killed.join("state.db"), &to_killed).unwrap();
+    assert_eq!((contents(&killed).len(), StateFile::look(&to_killed)), (2, Some(budgets.clone())));
+    // A link that leads elsewhere is another file, and this one keeps its log.
+    std::fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink(killed.join("state.db"), &link).unwrap();
+    assert!(file.check_place().unwrap_err().to_string().contains("replaced by another file"));
+    assert!(file.abandon());
+    assert_eq!(StateFile::look(&there.join("state.db")), Some(budgets.clone()));
+    assert_eq!(StateFile::open(&link, KEPT).unwrap().budgets().unwrap(), budgets);
+}
+
+#[test]
 fn one_process_has_it() {
     let dir = tempfile::tempdir().unwrap();
     let _held = StateFile::open(dir.path(), KEPT).unwrap();
