@@ -62,6 +62,8 @@ pub struct CapacitySearcher {
     met: Option<f64>,
     /// The lowest load that missed them.
     missed: Option<f64>,
+    /// The load before this one on the way up, if it missed them and that may still be chance after all its rounds.
+    doubted: Option<f64>,
     curve: Vec<LoadMeasurement>,
 }
 
@@ -79,6 +81,7 @@ impl CapacitySearcher {
             refinements: 0,
             met: None,
             missed: None,
+            doubted: None,
             curve: Vec::new(),
         }
     }
@@ -121,10 +124,19 @@ impl CapacitySearcher {
         self.curve.push(point);
         match verdict {
             LoadVerdict::Unjudged => return self.done(SearchEnd::TooFewSamples, None),
-            LoadVerdict::Missed => self.missed = Some(self.load),
-            LoadVerdict::Met | LoadVerdict::MetByFew => self.met = Some(self.load),
+            // On the way up, the next load tells a miss from chance: a target that misses at one load misses at a higher one.
+            LoadVerdict::Missed if is_chance && self.doubted.is_none() && self.may_go_up() => {
+                self.doubted = Some(self.load);
+            }
+            LoadVerdict::Missed => self.missed = self.doubted.take().or(Some(self.load)),
+            LoadVerdict::Met | LoadVerdict::MetByFew => (self.met, self.doubted) = (Some(self.load), None),
         }
         self.next()
+    }
+
+    /// Whether it is still on the way up, and this is not the last load of it.
+    fn may_go_up(&self) -> bool {
+        self.missed.is_none() && !self.rising.is_empty()
     }
 
     fn next(&mut self) -> NextLoad {

@@ -43,7 +43,7 @@ impl JudgedObjective {
     /// One bad request alone is no miss if so few were judged that the objective allows less than one.
     fn is_missed(&self) -> bool {
         let allowed = (1.0 - self.objective) * self.events as f64;
-        let lone = self.errors == 1 && self.events > 1 && allowed < 1.0;
+        let lone = self.errors == 1 && allowed < 1.0;
         self.errors as f64 > allowed + 1e-9 && !lone
     }
 
@@ -74,7 +74,9 @@ mod tests {
     fn one_bad_request_of_a_few_is_no_miss() {
         assert!(judged(0.99, 30, 1).missed.is_empty());
         assert_eq!(judged(0.99, 30, 2).missed, ["up"]);
-        assert_eq!(judged(0.99, 1, 1).missed, ["up"], "but the only one is");
+        assert!(judged(0.99, 1, 1).missed.is_empty(), "the only one neither");
+        let all = judged(0.99, 2, 2);
+        assert!(all.missed == ["up"] && !all.is_chance);
         assert_eq!(judged(0.999, 2000, 3).missed, ["up"]);
     }
 

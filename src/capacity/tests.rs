@@ -130,9 +130,23 @@ fn a_miss_that_may_be_chance_is_held_again() {
     let (report, rounds) =
         play(&users, |_, rounds| observed(40 * u64::from(rounds), if rounds == 1 { 3 } else { 4 }));
     assert_eq!((report.end, rounds), (SearchEnd::AtLeast, 4));
-    // A load that still misses after every round has missed.
-    let (report, rounds) = play(&users, |_, rounds| observed(40 * u64::from(rounds), 3 * u64::from(rounds)));
-    assert_eq!((report.end, rounds), (SearchEnd::BelowRange, 3));
+    // One that still may be chance after every round is decided by the next load.
+    let close = |rounds| observed(40 * u64::from(rounds), 3 * u64::from(rounds));
+    let (report, rounds) = play(&users, |_, rounds| close(rounds));
+    assert_eq!((report.end, rounds, report.missed_at), (SearchEnd::BelowRange, 6, Some(1.0)));
+    let (report, rounds) =
+        play(&users, |load, rounds| if load < 2.0 { close(rounds) } else { observed(40, 0) });
+    assert_eq!((report.end, rounds, report.capacity.map(|it| it.load)), (SearchEnd::AtLeast, 4, Some(2.0)));
+    // Where both miss, the capacity is below the first of them; between loads there is no next one.
+    let more = search(SearchVariable::Users, 8.0, 64.0);
+    let target = |load: f64, rounds| match load {
+        ..16.0 => observed(40, 0),
+        16.0 => close(rounds),
+        _ => observed(40, 20),
+    };
+    let (report, _) = play(&more, target);
+    assert_eq!((report.end, report.missed_at), (SearchEnd::Found, Some(16.0)));
+    assert_eq!(loads(&report), [8.0, 16.0, 32.0, 12.0, 14.0, 15.0]);
 }
 
 #[test]

@@ -88,6 +88,12 @@ impl RunningStage {
         self.warm_up || self.settled.is_some_and(|settled| due < settled)
     }
 
+    /// Whether a request that is due then is left out, because the load of a search is over by then: it would be judged under
+    /// a load that is not there any more, and paid for.
+    pub(super) fn leaves_out(&self, due: Instant) -> bool {
+        self.settled.is_some() && self.end.is_some_and(|end| due >= end)
+    }
+
     /// Completes when no more load is to be offered.
     pub(super) fn stopped(&self) -> impl Future<Output = ()> + '_ {
         self.stop.cancelled()

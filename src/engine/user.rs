@@ -356,8 +356,13 @@ impl ScenarioUser {
         journey: &OngoingJourney,
     ) -> Option<Prepared> {
         let iteration = self.progress.iteration;
-        let ahead = self.ahead.take().filter(|it| it.iteration == iteration && it.at.is_same(at));
         let due = journey.due;
+        if self.stage.leaves_out(due) {
+            // Until then, it is a user that thinks.
+            self.stage.over().await;
+            return None;
+        }
+        let ahead = self.ahead.take().filter(|it| it.iteration == iteration && it.at.is_same(at));
         let ahead = match ahead {
             Some(ahead) => ahead,
             None if self.stage.wait_until(due.checked_sub(LOOKAHEAD).unwrap_or(due)).await => {

@@ -96,31 +96,9 @@ impl CapacitySearch {
 
     /// The load for one round: it settles, then it is measured.
     pub fn shape(&self, load: f64) -> Shape {
-        self.shape_for(load, self.settle + self.hold)
-    }
-
-    /// At least as much as any course of the search plays: every load on the way up and every refinement, held as often
-    /// as possible. All of it is in one stage without a name.
-    pub fn most(&self) -> Vec<Stage> {
-        let mut loads = self.loads();
-        let refinements = if self.refine { Self::MAX_REFINEMENTS } else { 0 };
-        loads.extend((0..refinements).map(|_| self.to));
-        let stage = |load: f64, time: Duration, warm_up: bool| {
-            let shape = self.shape_for(load, time * Self::MAX_ROUNDS);
-            Stage { name: "".into(), warm_up, shape, limit: None }
-        };
-        let settle = (!self.settle.is_zero()).then_some(self.settle);
-        let stages = loads.into_iter().flat_map(|load| {
-            let settling = settle.map(|time| stage(load, time, true));
-            settling.into_iter().chain([stage(load, self.hold, false)])
-        });
-        stages.collect()
-    }
-
-    fn shape_for(&self, load: f64, time: Duration) -> Shape {
         let (level, bounds) = (
             LoadCurve::from(Ramp { from: load, to: load }),
-            StageBounds { time: Some(time), requests: None },
+            StageBounds { time: Some(self.settle + self.hold), requests: None },
         );
         match self.over {
             SearchVariable::Rate => Shape::Rate { rate: level, arrivals: self.arrivals.clone(), bounds },
@@ -130,6 +108,16 @@ impl CapacitySearch {
                 Shape::Users { users: level, think: self.think, spawn, bounds }
             }
         }
+    }
+
+    /// At least as much as any course of the search plays: every load on the way up and every refinement, held as often
+    /// as possible. Each round is a stage without a name: it starts its users or its arrivals anew.
+    pub fn most(&self) -> Vec<Stage> {
+        let mut loads = self.loads();
+        let refinements = if self.refine { Self::MAX_REFINEMENTS } else { 0 };
+        loads.extend((0..refinements).map(|_| self.to));
+        let round = |load| Stage { name: "".into(), warm_up: false, shape: self.shape(load), limit: None };
+        loads.into_iter().flat_map(|load| (0..Self::MAX_ROUNDS).map(move |_| round(load))).collect()
     }
 }
 
@@ -181,10 +169,10 @@ mod tests {
     fn the_most_is_every_load_as_often_as_possible() {
         let search = search(SearchVariable::Rate, 1.0, 4.0, SearchProgression::Geometric);
         let stages = search.most();
-        // Three on the way up and five between, each with its settling.
-        assert_eq!(stages.len(), 2 * 8);
+        // Three on the way up and five between, each in three rounds.
+        assert_eq!(stages.len(), 3 * 8);
         let total: Duration = stages.iter().filter_map(|stage| stage.shape.bounds().time).sum();
         assert_eq!(total, 8 * 3 * Duration::from_secs(40));
-        assert_eq!(CapacitySearch { refine: false, settle: Duration::ZERO, ..search }.most().len(), 3);
+        assert_eq!(CapacitySearch { refine: false, settle: Duration::ZERO, ..search }.most().len(), 3 * 3);
     }
 }

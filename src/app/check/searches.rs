@@ -75,7 +75,7 @@ mod tests {
         );
         // Think times bound what users send.
         let users = "over: users, from: 1, to: 4, hold: 20s, settle: 10s, refine: false";
-        assert!(shown(&format!("{users}, think: 1s")).contains("; at most 644 requests"), "{}", shown(users));
+        assert!(shown(&format!("{users}, think: 1s")).contains("; at most 651 requests"), "{}", shown(users));
         assert!(shown(users).contains("as many requests as are answered until then\n"), "{}", shown(users));
     }
 }

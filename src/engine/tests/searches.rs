@@ -196,3 +196,25 @@ async fn a_shutdown_ends_a_search() {
     assert_eq!(summary.search.unwrap().end, SearchEnd::Stopped);
     world.facts.assert_settled();
 }
+
+/// A conversation of the load of a search ends with the load: what its user would ask after it would be judged under a load
+/// that is not there any more.
+#[tokio::test(start_paused = true)]
+async fn users_of_a_search_ask_nothing_after_its_load() {
+    let text = "targets: { llama: { api: openai-chat, base_url: 'http://127.0.0.1:1/v1', model: m } }\n\
+                profiles: { p: { targets: [llama], schedule: { manual: {} }, \
+                slo: [{ name: ttft, metric: time_to_first_token, below: 1s, objective: 90% }], \
+                search: { over: users, from: 2, to: 3, step: linear, hold: 4s, settle: 1s, refine: false, samples: 5 }, \
+                workload: { output_tokens: 5, conversation: { think: 700ms..900ms, \
+                synthetic: { turns: 60, first_tokens: 3, turn_tokens: 3 } } } } }";
+    let plan = Arc::new(crate::plan::from_yaml(text).unwrap_or_else(|e| panic!("{e}")));
+    let world = World::of(&plan, START, takes(millis(100)));
+    let summary = world.once().await;
+    assert_eq!(summary.result, RunResult::Ok);
+    let dues = world.facts.dues();
+    let first = START_LEAD.as_millis();
+    // Five seconds of each load, each user about once a second, and the next load directly after it.
+    assert!(dues.iter().all(|due| *due < first + 2 * 5_000 + 500), "{dues:?}");
+    assert!((18..40).contains(&dues.len()), "{}", dues.len());
+    world.facts.assert_settled();
+}
