@@ -255,9 +255,9 @@ impl StateFile {
         write(&mut self.db, batch).map_err(|error| explain(path, &error))
     }
 
-    /// Removes what is older than the retention period (`now` is in milliseconds since the epoch), and the
-    /// oldest of the rest if the file is too large. Returns the size in bytes.
-    pub(super) fn prune(&mut self, now: i64) -> Result<u64, StateError> {
+    /// Removes what is older than the retention period (`now` is in milliseconds since the epoch, and `None` while it is
+    /// uncertain), and the oldest of the rest if the file is too large. Returns the size in bytes.
+    pub(super) fn prune(&mut self, now: Option<i64>) -> Result<u64, StateError> {
         let (path, kept) = (&self.path, self.kept);
         size::prune(&mut self.db, kept, now).map_err(|error| explain(path, &error))
     }

@@ -29,6 +29,13 @@ const TOGETHER: Duration = Duration::from_millis(2);
 /// Interval between checks for data that is too old or too large.
 const PRUNE_EVERY: Duration = Duration::from_mins(1);
 
+/// How long the wall clock must have gone on evenly before data is removed for its age: one that is ahead after a start,
+/// until it is set, would take all of it.
+const STEADY_FOR: Duration = Duration::from_hours(1);
+
+/// By how much the wall clock may have gone on differently, and is still called even.
+const STEADY_WITHIN: Duration = Duration::from_secs(10);
+
 /// Delay before a failed write is retried: the initial and the maximum one.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
@@ -141,6 +148,7 @@ impl StateKeeper {
             failing: false,
             retry: RETRY.0,
             next_prune: Instant::now(),
+            steady: SteadyClock::default(),
         };
         match file {
             Ok(file) => writer.file = Some(file),
@@ -277,6 +285,24 @@ struct Writer {
     /// Delay before the next attempt after a failure.
     retry: Duration,
     next_prune: Instant,
+    steady: SteadyClock,
+}
+
+/// Since when the wall clock goes on evenly: the instant, and its milliseconds since the epoch then.
+#[derive(Clone, Copy, Debug, Default)]
+struct SteadyClock(Option<(Instant, i64)>);
+
+impl SteadyClock {
+    /// Notes what the wall clock shows. Returns for how long it has gone on evenly.
+    fn seen(&mut self, at: Instant, wall: i64) -> Duration {
+        let is_even = |(since, began): &(Instant, i64)| {
+            let passed = i64::try_from(at.saturating_duration_since(*since).as_millis()).unwrap_or(i64::MAX);
+            Duration::from_millis(wall.saturating_sub(*began).abs_diff(passed)) <= STEADY_WITHIN
+        };
+        let (since, began) = self.0.filter(is_even).unwrap_or((at, wall));
+        self.0 = Some((since, began));
+        at.saturating_duration_since(since)
+    }
 }
 
 impl Writer {
@@ -404,7 +430,8 @@ impl Writer {
         let Some(file) = &mut self.file else { return Ok(()) };
         let now = (self.wall)().as_millisecond();
         file.alive(now, stop)?;
-        let bytes = file.prune(now)?;
+        let steady = self.steady.seen(Instant::now(), now) >= STEADY_FOR;
+        let bytes = file.prune(steady.then_some(now))?;
         (self.report)(WriteResult::Bytes(bytes));
         Ok(())
     }

@@ -115,19 +115,19 @@ fn label_values(out: &mut String) {
 
 fn bucket_lists(out: &mut String) {
     out.push_str("\n## Buckets\n");
-    let mut lists: Vec<(&Buckets, Vec<String>)> = Vec::new();
+    let mut lists: Vec<(&Buckets, Metric, Vec<String>)> = Vec::new();
     for metric in Metric::ALL {
         let MetricKind::Histogram(buckets) = metric.spec().kind else { continue };
         let name = format!("`{}`", metric.spec().prometheus());
-        match lists.iter_mut().find(|(known, _)| std::ptr::eq(*known, buckets)) {
-            Some((_, users)) => users.push(name),
-            None => lists.push((buckets, vec![name])),
+        match lists.iter_mut().find(|(known, ..)| std::ptr::eq(*known, buckets)) {
+            Some((.., users)) => users.push(name),
+            None => lists.push((buckets, *metric, vec![name])),
         }
     }
-    for (buckets, users) in lists {
+    for (buckets, metric, users) in lists {
         let mut lines: Vec<(&str, &[f64])> = Vec::new();
         for level in TelemetryDetail::ALL.iter().rev() {
-            let bounds = buckets.at(*level);
+            let bounds = metric.bounds(*level).unwrap_or_default();
             if lines.last().is_none_or(|(_, more)| *more != bounds) {
                 lines.push((level.name(), bounds));
             }

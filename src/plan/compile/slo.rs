@@ -48,7 +48,8 @@ pub(super) fn compile(
             findings.error(&path.key("metric"), message);
         }
         let objective = slo.objective.0;
-        if FAST_BURN * (1.0 - objective) >= 1.0 {
+        // Those of a search have no series, and so no alert.
+        if profile.search.is_none() && FAST_BURN * (1.0 - objective) >= 1.0 {
             findings.warn(
                 &path.key("objective"),
                 "is so low that a fast-burn alert (14.4 times the error budget) can never fire; it can from 93.1% on",

@@ -11,17 +11,10 @@ const PARTS: i64 = 10;
 /// What is known of the runs of a pair is kept for at least this long, in milliseconds: a week. It is written rarely.
 const KNOWN_FOR: i64 = 7 * 86_400_000;
 
-pub(super) fn prune(db: &mut Connection, kept: RetentionLimits, now: i64) -> rusqlite::Result<u64> {
-    let retention = i64::try_from(kept.retention.as_millis()).unwrap_or(i64::MAX);
-    let oldest = now.saturating_sub(retention);
-    db.execute("DELETE FROM runs WHERE ended_ms < ?", [oldest])?;
-    db.execute("DELETE FROM models WHERE at_ms < ?", [oldest])?;
-    // What goes on stays; it is bounded by the plan.
-    db.execute("DELETE FROM timeline WHERE end_ms < ?", [oldest])?;
-    let forgotten = oldest.min(now.saturating_sub(KNOWN_FOR));
-    db.execute("DELETE FROM observations WHERE at_ms < ?", [forgotten])?;
-    db.execute("DELETE FROM watches WHERE at_ms < ?", [forgotten])?;
-    db.execute("DELETE FROM minutes WHERE minute < ?", [oldest.div_euclid(MINUTE_MS)])?;
+pub(super) fn prune(db: &mut Connection, kept: RetentionLimits, now: Option<i64>) -> rusqlite::Result<u64> {
+    if let Some(now) = now {
+        drop_old(db, kept, now)?;
+    }
     // It is bounded by the number of pairs, and must not push out everything else.
     let watches = if used(db)? > kept.max_bytes { bytes_of_watches(db)? } else { 0 };
     while used(db)?.saturating_sub(watches) > kept.max_bytes {
@@ -36,6 +29,21 @@ pub(super) fn prune(db: &mut Connection, kept: RetentionLimits, now: i64) -> rus
     drop(steps);
     drop(vacuum);
     bytes(db)
+}
+
+/// Removes what is older than the retention period.
+fn drop_old(db: &Connection, kept: RetentionLimits, now: i64) -> rusqlite::Result<()> {
+    let retention = i64::try_from(kept.retention.as_millis()).unwrap_or(i64::MAX);
+    let oldest = now.saturating_sub(retention);
+    db.execute("DELETE FROM runs WHERE ended_ms < ?", [oldest])?;
+    db.execute("DELETE FROM models WHERE at_ms < ?", [oldest])?;
+    // What goes on stays; it is bounded by the plan.
+    db.execute("DELETE FROM timeline WHERE end_ms < ?", [oldest])?;
+    let forgotten = oldest.min(now.saturating_sub(KNOWN_FOR));
+    db.execute("DELETE FROM observations WHERE at_ms < ?", [forgotten])?;
+    db.execute("DELETE FROM watches WHERE at_ms < ?", [forgotten])?;
+    db.execute("DELETE FROM minutes WHERE minute < ?", [oldest.div_euclid(MINUTE_MS)])?;
+    Ok(())
 }
 
 /// Removes the oldest part of the minutes, the runs and the events that are over. Returns how many were removed.

@@ -293,7 +293,7 @@ fn what_is_old_goes_and_the_oldest_where_there_is_too_much() {
     let minutes = vec![minute(5), minute(day + 5), minute(day + 6)];
     file.write(&WriteBatch { runs: vec![run(1, 300), run(2, 90_000)], minutes, ..WriteBatch::default() })
         .unwrap();
-    file.prune((day + 6) * 60_000).unwrap();
+    file.prune(Some((day + 6) * 60_000)).unwrap();
     let left: Vec<_> = file.minutes(&from(0)).unwrap().iter().map(|minute| minute.minute).collect();
     assert_eq!(left, [day + 5, day + 6]);
     assert_eq!(file.runs(10).unwrap().len(), 1);
@@ -307,7 +307,7 @@ fn what_is_old_goes_and_the_oldest_where_there_is_too_much() {
         .unwrap();
     }
     let before = file.runs(usize::MAX).unwrap().len();
-    let bytes = file.prune((day + 6) * 60_000).unwrap();
+    let bytes = file.prune(Some((day + 6) * 60_000)).unwrap();
     assert!(bytes <= KEPT.max_bytes, "{bytes}");
     let runs = file.runs(usize::MAX).unwrap();
     assert!(runs.len() < before && runs.len() > 100, "{} of {before}", runs.len());
@@ -320,7 +320,7 @@ fn what_is_old_goes_and_the_oldest_where_there_is_too_much() {
     let state = format!("\"{}\"", "x".repeat(2 << 20));
     let known = watched("a", 100_000_000, 0.1, Some(&state));
     file.write(&WriteBatch { watched: vec![known], ..WriteBatch::default() }).unwrap();
-    file.prune((day + 6) * 60_000).unwrap();
+    file.prune(Some((day + 6) * 60_000)).unwrap();
     assert_eq!(file.runs(usize::MAX).unwrap().len(), runs.len(), "what is known of pairs pushes no runs out");
 }
 
@@ -433,7 +433,7 @@ fn what_is_known_about_models_is_kept_as_it_was_last_written() {
     let newer = model("a", 100_000, "{\"x\":1}");
     assert_eq!(write(vec![newer.clone()]), [newer.clone(), model("b", 2, "{}")]);
     let mut file = StateFile::open(dir.path(), KEPT).unwrap();
-    file.prune(100_001_000).unwrap();
+    file.prune(Some(100_001_000)).unwrap();
     assert_eq!(file.models().unwrap(), [newer], "what was not observed for as long as anything is kept");
 }
 
@@ -459,9 +459,9 @@ fn what_is_known_of_runs_is_a_state_and_the_values_since() {
     let saved = add(vec![watched("b", 50, 0.1, None)]);
     assert_eq!((&*saved.revision, saved.state), ("b", None), "another revision begins anew");
     let mut file = StateFile::open(dir.path(), KEPT).unwrap();
-    file.prune(51 + 2 * 24 * 3_600_000).unwrap();
+    file.prune(Some(51 + 2 * 24 * 3_600_000)).unwrap();
     assert_eq!(file.watches().unwrap().len(), 1, "it is written rarely, so it is kept for a week");
-    file.prune(51 + 7 * 24 * 3_600_000).unwrap();
+    file.prune(Some(51 + 7 * 24 * 3_600_000)).unwrap();
     assert_eq!(file.watches().unwrap(), []);
 }
 
@@ -523,13 +523,13 @@ fn events_that_are_over_go_with_their_age_and_with_the_size() {
     let events = vec![hung("a", 10, Some(20)), hung("a", 30, Some(40)), hung("b", 10, None)];
     write(dir.path(), &WriteBatch { events, ..WriteBatch::default() });
     let mut file = StateFile::open(dir.path(), KEPT).unwrap();
-    file.prune((24 * 3_600 + 30) * 1_000).unwrap();
+    file.prune(Some((24 * 3_600 + 30) * 1_000)).unwrap();
     let left = |file: &StateFile| file.events(&wanted(0, 100)).unwrap();
     assert_eq!(left(&file).len(), 2, "what goes on stays, however old");
     let many = (0..2_000).map(|n| hung(&"long name".repeat(20), 86_400 + n, Some(86_401 + n))).collect();
     file.write(&WriteBatch { events: many, ..WriteBatch::default() }).unwrap();
     file.kept.max_bytes = 200_000;
-    assert!(file.prune(90_000_000).unwrap() <= 200_000);
+    assert!(file.prune(Some(90_000_000)).unwrap() <= 200_000);
     let rows = |sql: &str| -> i64 { file.db.query_row(sql, [], |row| row.get(0)).unwrap() };
     let over = rows("SELECT count(*) FROM timeline WHERE end_ms IS NOT NULL");
     assert!(over > 50 && over < 1_000, "{over}");

@@ -388,6 +388,7 @@ fn it_writes_between_any_two_readers() {
         failing: false,
         retry: RETRY.0,
         next_prune: Instant::now() + PRUNE_EVERY,
+        steady: SteadyClock::default(),
     };
     writer.turn(false).unwrap();
     assert_eq!(*waiting.lock().unwrap(), [1; READERS], "readers that wait during each write");
@@ -472,4 +473,18 @@ async fn the_timeline_goes_on_after_a_restart() {
     assert_eq!(events[0].end, Some(events[2].start), "it ended with the process that saw it");
     assert_eq!(events[2].detail, "it was stopped and started again");
     assert!(keeper.stop(Duration::from_secs(20)));
+}
+
+#[test]
+fn nothing_is_removed_for_its_age_until_the_clock_has_gone_on_evenly() {
+    let (mut clock, start) = (SteadyClock::default(), Instant::now());
+    let mut seen = |seconds: u64, wall: i64| clock.seen(start + Duration::from_secs(seconds), wall * 1000);
+    // A year ahead, and set right after a minute.
+    assert_eq!(seen(0, 31_536_000), Duration::ZERO);
+    assert_eq!(seen(59, 31_536_059), Duration::from_secs(59));
+    assert_eq!(seen(60, 60), Duration::ZERO);
+    // Small corrections do not matter.
+    assert_eq!(seen(1_860, 1_865), Duration::from_mins(30));
+    assert!(seen(3_660, 3_655) >= STEADY_FOR);
+    assert_eq!(seen(3_720, 3_600), Duration::ZERO, "it was set back");
 }
