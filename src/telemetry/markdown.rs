@@ -115,23 +115,24 @@ fn label_values(out: &mut String) {
 
 fn bucket_lists(out: &mut String) {
     out.push_str("\n## Buckets\n");
-    let mut lists: Vec<(&Buckets, Metric, Vec<String>)> = Vec::new();
+    let mut lists: Vec<(&Buckets, Vec<Metric>)> = Vec::new();
     for metric in Metric::ALL {
         let MetricKind::Histogram(buckets) = metric.spec().kind else { continue };
-        let name = format!("`{}`", metric.spec().prometheus());
-        match lists.iter_mut().find(|(known, ..)| std::ptr::eq(*known, buckets)) {
-            Some((.., users)) => users.push(name),
-            None => lists.push((buckets, *metric, vec![name])),
+        match lists.iter_mut().find(|(known, _)| std::ptr::eq(*known, buckets)) {
+            Some((_, users)) => users.push(*metric),
+            None => lists.push((buckets, vec![*metric])),
         }
     }
-    for (buckets, metric, users) in lists {
+    for (buckets, users) in lists {
         let mut lines: Vec<(&str, &[f64])> = Vec::new();
         for level in TelemetryDetail::ALL.iter().rev() {
-            let bounds = metric.bounds(*level).unwrap_or_default();
+            let shown = users.iter().find(|metric| metric.shown(*level) != SeriesExposure::Never);
+            let Some(bounds) = shown.and_then(|metric| metric.bounds(*level)) else { continue };
             if lines.last().is_none_or(|(_, more)| *more != bounds) {
                 lines.push((level.name(), bounds));
             }
         }
+        let users: Vec<_> = users.iter().map(|metric| format!("`{}`", metric.spec().prometheus())).collect();
         let _ = writeln!(out, "\n### {}\n\nFor {}. {}\n", buckets.name, users.join(", "), buckets.why);
         for (level, bounds) in &lines {
             let bounds = bounds.iter().map(f64::to_string).collect::<Vec<_>>().join(" ");
