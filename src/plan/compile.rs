@@ -105,6 +105,7 @@ pub(super) fn compile_beside(
         let workload = KeyPath::of(["profiles", name, "workload"]);
         for target in &own {
             synthetic::check_pair(profile, target, &workload, &mut findings);
+            slo::check_pair(profile, target, &KeyPath::of(["profiles", name, "slo"]), &mut findings);
             let other = own.iter().find(|other| other.name != target.name);
             pairs.push(pair(profile, target, other.filter(|_| profile.comparison.is_some())));
         }

@@ -41,7 +41,7 @@ pub struct DetectionBounds {
 impl PairPlan {
     /// The quantities that its runs have.
     pub fn quantities(&self) -> impl Iterator<Item = Quantity> + '_ {
-        let streams = self.profile.scenario.streams();
+        let streams = self.profile.scenario.streams_from(self.target.api);
         let generates = self.target.api.generates() || streams;
         Quantity::ALL.iter().copied().filter(move |quantity| match quantity {
             Quantity::TimeToFirstToken | Quantity::ChunkGap => streams,

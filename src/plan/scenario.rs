@@ -8,7 +8,7 @@ use super::{
 };
 use crate::secret::Secret;
 use crate::template::{Template, Templates, Vars};
-use crate::vocabulary::{Cache, Reserve, RowOrder};
+use crate::vocabulary::{Api, Cache, Reserve, RowOrder};
 use http::{HeaderName, HeaderValue, Method};
 use regex::Regex;
 use serde::Serialize;
@@ -356,6 +356,11 @@ impl Scenario {
         self.all().any(|step| step.streams())
     }
 
+    /// Whether any answer of a target with this API may be a stream.
+    pub fn streams_from(&self, api: Api) -> bool {
+        self.all().any(|step| step.streams_from(api))
+    }
+
     /// The trace that its requests come from, if there is one.
     pub fn replay(&self) -> Option<&Arc<TraceReplay>> {
         self.all().find_map(|step| match &step.action {
@@ -483,5 +488,10 @@ impl Step {
             StepAction::Http(http) => http.reading.as_ref().is_some_and(|reading| reading.is_stream()),
             StepAction::Ask(ask) => ask.stream,
         }
+    }
+
+    /// Whether the answer of a target with this API may be a stream: where nothing is generated, nothing is streamed.
+    pub fn streams_from(&self, api: Api) -> bool {
+        self.streams() && (api.generates() || matches!(self.action, StepAction::Http(_)))
     }
 }

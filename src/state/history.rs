@@ -65,7 +65,7 @@ impl PairHistory {
     fn of(plan: &PairPlan) -> Self {
         Self {
             load: describe::load(&plan.profile).into(),
-            streamed: plan.profile.scenario.streams(),
+            streamed: plan.profile.scenario.streams_from(plan.target.api),
             objectives: plan.profile.slos.clone(),
             slots: VecDeque::new(),
             restored: Vec::new(),

@@ -2,8 +2,9 @@
 
 use super::{Findings, name};
 use crate::config::{self, KeyPath, Profile, TimeLimit, nearest};
-use crate::plan::{BodyForm, Bound, Objective, Scenario, SloMetric};
+use crate::plan::{self, BodyForm, Bound, Objective, Scenario, SloMetric, Step, StepAction, Target};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// The customary fastest burn rate in Prometheus alerts: 2% of a month's error budget in an hour.
 const FAST_BURN: f64 = 14.4;
@@ -61,6 +62,29 @@ pub(super) fn compile(
         }
     }
     objectives
+}
+
+/// Checks the objectives of a profile against one of its targets.
+pub(super) fn check_pair(profile: &plan::Profile, target: &Target, path: &KeyPath, findings: &mut Findings) {
+    let api = target.api;
+    for (index, slo) in profile.slos.iter().enumerate() {
+        let is_known = |step: &Arc<Step>| match slo.metric {
+            metric if streamed_only(metric) => step.streams_from(api),
+            SloMetric::OutputPace => api.generates() || matches!(step.action, StepAction::Http(_)),
+            _ => true,
+        };
+        let mut steps =
+            profile.scenario.all().filter(|step| slo.step.as_ref().is_none_or(|it| *it == step.name));
+        if !steps.any(is_known) {
+            let message = format!(
+                "{} is never known: the target `{}` is `{}`, whose answers have no generated tokens",
+                slo.metric.name(),
+                target.name,
+                api.name()
+            );
+            findings.error(&path.index(index).key("metric"), message);
+        }
+    }
 }
 
 /// Checks that an objective may name this step.
