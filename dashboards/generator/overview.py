@@ -43,6 +43,13 @@ def target_states() -> str:
     return worst("tokenbeat_target_state", "state", TARGET_STATES, ("location", "target", "replica"))
 
 
+def regressions() -> str:
+    """The level of each quantity by its baseline, of several agents the worst: of the pace of output, the least."""
+    def of(how: str, **quantity: str) -> str:
+        return ours.gauge(how, "tokenbeat_regression_ratio", (*PAIR, "quantity"), **quantity)
+    return f"{of('max', **{'quantity!=': 'output_pace'})} or {of('min', quantity='output_pace')}"
+
+
 # The value of each verdict in the panel.
 VERDICTS = {"0": ("unknown", "#8e8e8e"), "1": ("same", "green"), "2": ("better", "blue"), "3": ("worse", "red")}
 
@@ -110,8 +117,8 @@ def board():
               Line(ours.rate("tokenbeat_target_state_changes_total", ("target", "to"), how="increase"), "{{target}}: {{to}}"),
               width=8),
         lines("Regressions", "While a regression stands: the present level of a quantity by its baseline, as the agent found it; 1"
-              " otherwise. Of the output pace, less is worse.", COUNT,
-              Line(ours.gauge("max", "tokenbeat_regression_ratio", (*PAIR, "quantity")), PAIR_LEGEND + " {{quantity}}"), width=16),
+              " otherwise. Of the output pace, less is worse. Of several agents, the worst.", COUNT,
+              Line(regressions(), PAIR_LEGEND + " {{quantity}}"), width=16),
         lines("Evidence for a regression", "How much of the evidence there is that is needed to tell a regression: it is told at 1.",
               SHARE, Line(ours.gauge("max", "tokenbeat_regression_evidence", (*PAIR, "quantity")), PAIR_LEGEND + " {{quantity}}"),
               width=8, top=1),

@@ -21,14 +21,20 @@ pub(super) fn render(report: &SearchReport) -> String {
         "tokens/s of an answer",
     ];
     let table = table(header, 0, curve.into_iter().map(row).collect());
-    let knee = report.knee.map_or_else(
-        || "throughput grew in proportion to the load".to_owned(),
-        |knee| {
+    let answered =
+        |point: &&LoadMeasurement| point.verdict != LoadVerdict::Unjudged && point.requests_per_second > 0.0;
+    let knee = match report.knee {
+        Some(knee) => {
             let (load, done) = (number(knee.load), number(knee.requests_per_second));
-            format!("throughput stops growing in proportion at {load} {unit}, with {done} requests/s done")
-        },
-    );
-    format!("{knee}\n{table}")
+            format!("throughput stops growing in proportion at {load} {unit}, with {done} requests/s done\n")
+        }
+        None if report.curve.iter().filter(answered).count() > 1 => {
+            "throughput grew in proportion to the load\n".to_owned()
+        }
+        // One load says nothing about growth.
+        None => String::new(),
+    };
+    format!("{knee}{table}")
 }
 
 fn row(point: &LoadMeasurement) -> [String; 7] {
@@ -76,6 +82,10 @@ mod tests {
         assert_eq!(row(4), "│ 1 met 30 2 70 needs 130 40.0 │");
         assert_eq!(row(5), "│ 2 met 30 3.50 70 needs 130 40.0 │");
         assert_eq!(row(6), "│ 4 missed ttft 30 3.60 70 - - │");
+        let mut straight = crate::event::SearchReport { knee: None, ..search_report() };
+        assert!(super::render(&straight).starts_with("throughput grew in proportion to the load\n"));
+        straight.curve.truncate(1);
+        assert!(!super::render(&straight).contains("throughput"), "one load says nothing about growth");
         let mut enough = search_report();
         enough.curve.iter_mut().for_each(|point| point.samples = 130);
         let text = super::render(&enough);
