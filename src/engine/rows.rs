@@ -271,6 +271,7 @@ mod tests {
         // One of them is fast, and takes what the others would have asked.
         assert_eq!([1, 2, 3].map(|iteration| users[3].begin(iteration)), [4, 5, 6]);
     }
+
     #[test]
     fn a_row_of_a_user_that_waits_is_asked_by_another_one() {
         let stage = rows(5, Some(5), 3.0);
