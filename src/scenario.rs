@@ -298,27 +298,33 @@ impl UserSession {
     }
 
     /// Keeps the results of an answer that was ok (its checks passed): cookies, the conversation, extracted values. If
-    /// one value is missing, none of this answer's values is kept.
+    /// one value is missing, none of this answer's values is kept, and the turn has failed: it is no part of the
+    /// conversation.
     pub fn take(&mut self, step: &Step, answer: &Evidence<'_>) -> Result<(), NotThere> {
         if let Some(jar) = &mut self.jar {
             jar.receive(&self.stage_context.pair.target.base_url, answer.headers);
         }
-        if let StepAction::Ask(ask) = &step.action {
-            if step.is_of_conversation() {
-                return self.conversed(ask, answer);
-            }
+        let ask = match &step.action {
+            StepAction::Ask(ask) if step.is_of_conversation() => return self.conversed(ask, answer),
+            StepAction::Ask(ask) => Some(ask),
+            StepAction::Http(_) => None,
+        };
+        let is_kept = ask.is_some_and(|ask| ask.stateful);
+        let last = if is_kept { self.kept.answered(step.number, answer)? } else { None };
+        self.taken.take(step, answer, &Documents::new(answer))?;
+        if let Some(ask) = ask {
             let past = PastAnswer { text: answer.text.into(), tokens: None };
             let limit = HistoryLimit { turns: ask.history, bytes: Self::MAX_HISTORY };
             self.talk.answered(step.number, past, limit);
-            if ask.stateful {
-                self.kept.answered(step.number, answer)?;
-            }
+        }
+        if let Some(last) = last {
+            self.kept.keep(step.number, last);
         }
         if step.turns {
             let turns = self.turns.entry(step.number).or_default();
             *turns = turns.saturating_add(1);
         }
-        self.taken.take(step, answer, &Documents::new(answer))
+        Ok(())
     }
 
     /// The number of bytes kept, measured like [`Self::most_bytes`].

@@ -19,7 +19,7 @@ pub(super) struct KeptConversations {
 }
 
 /// The last turn of a conversation.
-struct LastTurn {
+pub(super) struct LastTurn {
     /// The id of its answer.
     id: Arc<str>,
     /// Number of turns so far.
@@ -69,9 +69,14 @@ impl KeptConversations {
         }
     }
 
-    /// Records the answer to the last request of a step.
-    pub(super) fn answered(&mut self, step: usize, answer: &Evidence<'_>) -> Result<(), NotThere> {
-        let Some(open) = self.open.take().filter(|open| open.step == step) else { return Ok(()) };
+    /// Ends the last request of a step with its answer. Returns the turn to go on from, which is kept once the answer turns
+    /// out to be good.
+    pub(super) fn answered(
+        &mut self,
+        step: usize,
+        answer: &Evidence<'_>,
+    ) -> Result<Option<LastTurn>, NotThere> {
+        let Some(open) = self.open.take().filter(|open| open.step == step) else { return Ok(None) };
         let missing = || NotThere("the answer has no id, so that the conversation cannot go on".to_owned());
         let id = answer.id.ok_or_else(missing)?;
         if id.len() > Self::MAX_ID {
@@ -82,9 +87,12 @@ impl KeptConversations {
         let input = input.map_or(open.tokens, |count| count.n);
         let output = answer.tokens.output.map_or(answer.text.len() as u64, |count| count.n);
         let turns = open.turns.saturating_add(1);
-        let last = LastTurn { id: id.into(), turns, tokens: input.saturating_add(output) };
+        Ok(Some(LastTurn { id: id.into(), turns, tokens: input.saturating_add(output) }))
+    }
+
+    /// Keeps the turn from which a step's conversation goes on.
+    pub(super) fn keep(&mut self, step: usize, last: LastTurn) {
         self.by_step.insert(step, last);
-        Ok(())
     }
 
     /// Maximum size of the conversations of this many steps, in bytes.

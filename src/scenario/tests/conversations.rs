@@ -143,6 +143,34 @@ fn a_conversation_that_the_server_keeps_goes_on_from_the_last_answer() {
     assert_eq!(asked(&mut driver, 8), begins);
 }
 
+/// A turn whose answer lacks a value to extract has failed, and is asked again like any other that failed.
+#[test]
+fn a_turn_without_its_value_is_no_part_of_the_conversation() {
+    for stateful in [false, true] {
+        let mut stage = Stage::default();
+        let mut it = stage.ask("it", "q{{ turn }}", 5);
+        asks(&mut it).stateful = stateful;
+        it.take = vec![take("word", AnswerPart::Regex(regex::Regex::new("magic=(.)").unwrap()))];
+        let mut driver = Driver::new(&stage.stage_context(vec![it]), 0);
+        let asked = |driver: &mut Driver, iteration| {
+            let ask = driver.ask(0, iteration);
+            (texts(&ask), ask.conversation.and_then(|it| it.previous).map(|id| id.to_string()))
+        };
+        let answer = |text: &str| Answer { id: Some("r".to_owned()), ..Answer::text(text) };
+        assert_eq!(asked(&mut driver, 0), ("q1".to_owned(), None));
+        driver.take(0, &answer("magic=1")).unwrap();
+        let second = asked(&mut driver, 1);
+        driver.take(0, &answer("plain")).unwrap_err();
+        let again = asked(&mut driver, 2);
+        if stateful {
+            assert_eq!(second, ("q2".to_owned(), Some("r".to_owned())));
+            assert_eq!(again, ("q1".to_owned(), None), "it starts over");
+        } else {
+            assert_eq!((again, second.0.as_str()), (second.clone(), "q1 magic=1 q2"));
+        }
+    }
+}
+
 #[test]
 fn a_turn_that_goes_on_has_no_nonce_and_its_tokens_are_bounded_without_usage() {
     let mut stage = Stage::default();
