@@ -146,11 +146,12 @@ fn a_conversation_that_the_server_keeps_goes_on_from_the_last_answer() {
 /// A turn whose answer lacks a value to extract has failed, and is asked again like any other that failed.
 #[test]
 fn a_turn_without_its_value_is_no_part_of_the_conversation() {
+    let pattern = regex::Regex::new("magic=(.)").unwrap();
     for stateful in [false, true] {
         let mut stage = Stage::default();
         let mut it = stage.ask("it", "q{{ turn }}", 5);
         asks(&mut it).stateful = stateful;
-        it.take = vec![take("word", AnswerPart::Regex(regex::Regex::new("magic=(.)").unwrap()))];
+        it.take = vec![take("word", AnswerPart::Regex(pattern.clone()))];
         let mut driver = Driver::new(&stage.stage_context(vec![it]), 0);
         let asked = |driver: &mut Driver, iteration| {
             let ask = driver.ask(0, iteration);
