@@ -22,7 +22,8 @@ pub struct RequestNumber {
     /// The stage, from 0. If stages are played again, the number continues.
     pub stage: u32,
     /// The user of a closed-loop stage, from 0. A user's prompts do not depend on how fast other users are answered;
-    /// `None` where the requests are numbered across users, because these take the rows of a dataset in turn.
+    /// `None` where the requests are numbered across users, because these take the rows of a dataset, or the requests
+    /// of a stage with a number of them, in turn.
     pub user: Option<u32>,
     /// The number of the request within the stage, or of the user's requests, from 0.
     pub n: u64,

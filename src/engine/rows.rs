@@ -1,5 +1,7 @@
 //! Which row of a dataset a user of a closed loop asks. Users take turns as they become free, so that every row is asked
-//! before any is asked again, however unequal their answers are.
+//! before any is asked again, however unequal their answers are. Where a stage has a number of requests, its users take
+//! these in the same way, whatever they ask: each is a row of a single pass, so that the stage sends the same ones each
+//! time.
 //!
 //! A user chooses its next row while it waits for an answer, because it may have no other time to read it. Until that
 //! request begins, the row is promised: a user that is free when nothing else is left of the pass takes it over.
@@ -13,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The rows of a stage, by the positions of their requests in it.
 pub(super) struct StageRows {
-    /// Number of rows, after which a pass is over.
+    /// Number of rows, after which a pass is over; the largest one if there is a single pass.
     rows: u64,
     /// How many requests the agent's users send; without a limit, as many as they can.
     requests: Option<u64>,

@@ -346,6 +346,15 @@ impl Scenario {
         self.steps.iter().find_map(|step| step.rows())
     }
 
+    /// Whether what a journey sends depends on its number alone, and not on the user that plays it or on answers to
+    /// other requests: it sends the texts of a workload.
+    pub fn is_told_by_number(&self) -> bool {
+        self.all().all(|step| match &step.action {
+            StepAction::Ask(ask) => !matches!(ask.text, AskText::Template { .. }),
+            StepAction::Http(_) => false,
+        })
+    }
+
     /// Whether any step sends a request once more, to compare the answers.
     pub fn compares(&self) -> bool {
         self.steps.iter().any(|step| step.comparison.is_some())

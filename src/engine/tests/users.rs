@@ -205,6 +205,38 @@ async fn users_take_the_rows_of_a_dataset_or_of_a_trace_in_turn() {
     }
 }
 
+/// What a stage with a number of requests sends, sorted, where every `slow`-th answer takes ten times as long as the others.
+async fn sent_in_all(load: &str, workload: &str, slow: usize) -> Vec<String> {
+    let text = format!(
+        "targets: {{ llama: {{ api: openai-chat, base_url: 'http://127.0.0.1:1/v1', model: m }} }}\n\
+         profiles: {{ p: {{ targets: [llama], schedule: {{ every: 1h }}, seed: 7, load: [{load}], workload: {workload} }} }}"
+    );
+    let plan = Arc::new(crate::plan::from_yaml(&text).unwrap_or_else(|e| panic!("{e}\n{text}")));
+    let takes = move |n| millis(if n % slow == 0 { 1000 } else { 100 });
+    let world = World::of(&plan, START, move |n| Script { takes: takes(n), ..Script::default() });
+    world.once().await;
+    world.facts.assert_settled();
+    let mut sent: Vec<_> = world.sent().iter().map(|sent| sent.body.clone()).collect();
+    sent.sort_unstable();
+    sent
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_number_of_requests_is_the_same_ones_however_fast_their_answers_are() {
+    let synthetic = "{ synthetic: { input_tokens: { uniform: { from: 5, to: 900 } } }, cache: reuse }";
+    let conversation = "{ conversation: { synthetic: { turns: { uniform: { from: 1, to: 3 } }, \
+        first_tokens: { uniform: { from: 5, to: 90 } }, turn_tokens: 7 }, answers: recorded }, output_tokens: 9, cache: reuse }";
+    for workload in [synthetic, conversation, "{ prompts: [a, b, c, d, e, f, g], cache: reuse }"] {
+        for load in ["{ requests: 20, users: 4 }", "{ requests: 21, users: 4, think: 10ms..300ms }"] {
+            let all = sent_in_all(load, workload, 1).await;
+            assert!(all.len() >= 20);
+            for slow in [2, 3, 5] {
+                assert_eq!(sent_in_all(load, workload, slow).await, all, "{load} {workload} {slow}");
+            }
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_row_is_read_while_its_user_waits_for_an_answer() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/config/examples/questions.jsonl");
