@@ -13,13 +13,24 @@ use judge::Judgement;
 /// A difference between two loads below this share of the lower one is not resolved any further.
 const RESOLUTION: f64 = 0.05;
 
+/// So many requests are looked at before lateness ends a search, however few `samples` are: as many as before a target
+/// counts as failed.
+const MIN_LATENESS: u64 = 10;
+
 /// Why a load could not be played to its end, or says nothing about the target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SearchInterruption {
     /// The target failed.
     TargetFailed(String),
-    /// The prober did not offer the load as it should.
-    Prober(String),
+    /// The prober was late.
+    Late {
+        /// How late it was.
+        why: String,
+        /// Number of requests that were looked at.
+        of: u64,
+    },
+    /// The prober left requests out, because too many others were in flight.
+    LeftOut(String),
     /// A budget was exhausted.
     Budget,
     /// The run was stopped, or its time was up.
@@ -102,12 +113,19 @@ impl CapacitySearcher {
         let Judgement { samples, missed, is_chance } = judge::judge(&observed.judged);
         let mut point = LoadMeasurement { load: self.load, samples, ..observed.measured };
         point.missed = missed;
-        if let Some(interruption) = observed.interruption {
+        let is_missed = !point.missed.is_empty();
+        let is_clear = is_missed && !is_chance;
+        // What was left out would have made the load higher: a target that misses without it misses with it.
+        let tells_nothing =
+            |it: &SearchInterruption| !(is_clear && matches!(it, SearchInterruption::LeftOut(_)));
+        if let Some(interruption) = observed.interruption.filter(tells_nothing) {
+            if self.is_late_by_chance(&interruption) && self.rounds < CapacitySearch::MAX_ROUNDS {
+                return NextLoad::Again;
+            }
             point.verdict = LoadVerdict::Unjudged;
             self.curve.push(point);
             return self.interrupted(interruption);
         }
-        let is_missed = !point.missed.is_empty();
         let is_few = samples < self.search.samples;
         // A clear miss needs no more samples.
         let is_open = if is_missed { is_chance } else { is_few };
@@ -132,6 +150,12 @@ impl CapacitySearcher {
             LoadVerdict::Met | LoadVerdict::MetByFew => (self.met, self.doubted) = (Some(self.load), None),
         }
         self.next()
+    }
+
+    /// Whether so few requests were looked at that a short pause of the prober's machine makes most of them late.
+    fn is_late_by_chance(&self, interruption: &SearchInterruption) -> bool {
+        let least = self.search.samples.max(MIN_LATENESS);
+        matches!(interruption, SearchInterruption::Late { of, .. } if *of < least)
     }
 
     /// Whether it is still on the way up, and this is not the last load of it.
@@ -180,7 +204,9 @@ impl CapacitySearcher {
                 self.missed = Some(self.load);
                 self.done(SearchEnd::TargetFailed, Some(&why))
             }
-            SearchInterruption::Prober(why) => self.done(SearchEnd::ProberLimited, Some(&why)),
+            SearchInterruption::Late { why, .. } | SearchInterruption::LeftOut(why) => {
+                self.done(SearchEnd::ProberLimited, Some(&why))
+            }
             SearchInterruption::Budget => self.done(SearchEnd::Budget, None),
             SearchInterruption::Stopped => self.done(SearchEnd::Stopped, None),
         }

@@ -170,7 +170,8 @@ fn a_search_stops_at_once_where_it_cannot_tell() {
         said,
         "up to 4 users met the objectives; at 8 users the target failed: 12 of 20 requests failed"
     );
-    let (end, said, missed) = stopped(SearchInterruption::Prober("late".to_owned()));
+    let late = SearchInterruption::Late { why: "late".to_owned(), of: 30 };
+    let (end, said, missed) = stopped(late);
     assert_eq!((end, missed), (SearchEnd::ProberLimited, None));
     assert!(said.starts_with("the prober was the limit at 8 users, and not the target: late"), "{said}");
     assert_eq!(stopped(SearchInterruption::Budget).0, SearchEnd::Budget);
@@ -178,6 +179,54 @@ fn a_search_stops_at_once_where_it_cannot_tell() {
         stopped(SearchInterruption::Stopped).1,
         "it was stopped at 8 users; up to 4 users met the objectives"
     );
+}
+
+#[test]
+fn a_clear_miss_of_what_was_sent_is_one_whatever_was_left_out() {
+    let rate = search(SearchVariable::Rate, 1.0, 64.0);
+    let left_out = |load: f64, errors: u64| LoadObservation {
+        interruption: (load > 10.0).then(|| SearchInterruption::LeftOut("30 of 128".to_owned())),
+        ..observed(100, if load > 10.0 { errors } else { 0 })
+    };
+    let (report, _) = play(&rate, |load, _| left_out(load, 80));
+    assert_eq!((report.end, report.capacity.map(|it| it.load)), (SearchEnd::Found, Some(10.0)));
+    // Without a miss, or with one that may be chance, it was the prober that did not offer the load.
+    for errors in [0, 6] {
+        let (report, rounds) = play(&rate, |load, _| left_out(load, errors));
+        assert_eq!((report.end, report.missed_at, rounds), (SearchEnd::ProberLimited, None, 5), "{errors}");
+    }
+    // What is late is measured wrongly, whatever it seems to miss.
+    let late = |load: f64, _| LoadObservation {
+        interruption: (load > 10.0)
+            .then(|| SearchInterruption::Late { why: "80 of 100".to_owned(), of: 100 }),
+        ..observed(100, if load > 10.0 { 80 } else { 0 })
+    };
+    assert_eq!(play(&rate, late).0.end, SearchEnd::ProberLimited);
+}
+
+#[test]
+fn a_few_late_requests_are_looked_at_again() {
+    let users = CapacitySearch { samples: 1, ..search(SearchVariable::Users, 6.0, 12.0) };
+    // A pause of the machine in the first round of the first load: five of six requests, then of twelve.
+    let paused = |users: f64, late: fn(u32) -> u64| {
+        move |load: f64, round: u32| {
+            let of = 6 * u64::from(round);
+            let is_late = load <= users && 2 * late(round) > of;
+            LoadObservation {
+                interruption: is_late.then(|| SearchInterruption::Late { why: "late".to_owned(), of }),
+                ..observed(of, 0)
+            }
+        }
+    };
+    let (report, rounds) = play(&users, paused(6.0, |_| 5));
+    assert_eq!((report.end, rounds), (SearchEnd::AtLeast, 3));
+    // One that is late in every round cannot keep up, and ten requests tell.
+    let (report, rounds) = play(&users, paused(6.0, |round| 5 * u64::from(round)));
+    assert_eq!((report.end, rounds), (SearchEnd::ProberLimited, 2));
+    // As many as the samples that are asked for, or as three rounds have.
+    let few = CapacitySearch { samples: 30, ..users };
+    let (report, rounds) = play(&few, paused(6.0, |round| 5 * u64::from(round)));
+    assert_eq!((report.end, rounds), (SearchEnd::ProberLimited, 3));
 }
 
 #[test]
