@@ -3,7 +3,7 @@
 use super::*;
 use crate::plan::Arrivals;
 use crate::plan::Think;
-use crate::vocabulary::SearchProgression;
+use crate::vocabulary::{SearchProgression, SearchVariable};
 use proptest::prelude::*;
 use rand::Rng as _;
 use std::time::Duration;
@@ -46,7 +46,7 @@ fn observed(events: u64, errors: u64) -> LoadObservation {
 
 /// Plays a search to its end, and returns its report and the number of rounds.
 fn play(search: &CapacitySearch, mut target: impl FnMut(f64, u32) -> LoadObservation) -> (SearchReport, u32) {
-    let mut searcher = CapacitySearcher::new(search);
+    let mut searcher = CapacitySearcher::new(search, false);
     let (mut rounds, mut all) = (0, 0);
     loop {
         rounds += 1;
@@ -132,8 +132,18 @@ fn a_miss_that_may_be_chance_is_held_again() {
     assert_eq!((report.end, rounds), (SearchEnd::AtLeast, 4));
     // One that still may be chance after every round is decided by the next load.
     let close = |rounds| observed(40 * u64::from(rounds), 3 * u64::from(rounds));
+    // Where no load is left that could tell, it is held longer; if that does not help, nothing was found.
     let (report, rounds) = play(&users, |_, rounds| close(rounds));
-    assert_eq!((report.end, rounds, report.missed_at), (SearchEnd::BelowRange, 6, Some(1.0)));
+    assert_eq!((report.end, rounds, report.missed_at), (SearchEnd::TooFewSamples, 9, Some(1.0)));
+    assert_eq!(
+        report.summary,
+        "too few requests were judged to tell: 1 user missed ttft, which may be chance"
+    );
+    let clear = |rounds| observed(40 * u64::from(rounds), if rounds < 5 { 3 } else { 6 } * u64::from(rounds));
+    let (report, rounds) =
+        play(&users, |load, rounds| if load < 2.0 { close(rounds) } else { clear(rounds) });
+    assert_eq!((report.end, rounds, report.missed_at), (SearchEnd::BelowRange, 8, Some(1.0)));
+    assert_eq!(report.summary, "even 1 user missed ttft: the capacity is less");
     let (report, rounds) =
         play(&users, |load, rounds| if load < 2.0 { close(rounds) } else { observed(40, 0) });
     assert_eq!((report.end, rounds, report.capacity.map(|it| it.load)), (SearchEnd::AtLeast, 4, Some(2.0)));
@@ -179,6 +189,42 @@ fn a_search_stops_at_once_where_it_cannot_tell() {
         stopped(SearchInterruption::Stopped).1,
         "it was stopped at 8 users; up to 4 users met the objectives"
     );
+}
+
+#[test]
+fn between_two_loads_a_miss_that_may_be_chance_is_held_longer() {
+    let rate = search(SearchVariable::Rate, 8.0, 64.0);
+    let answer = |last_errors: fn(u32) -> u64| {
+        let target = move |load: f64, round: u32| match load {
+            ..12.0 => observed(40, 0),
+            12.0 => observed(40 * u64::from(round), last_errors(round)),
+            _ => observed(40, 20),
+        };
+        play(&rate, target).0
+    };
+    // Of 16, 24, 12 and the rest, only 12 is in doubt. The loads above 16 were never played, so there are rounds left.
+    let report = answer(|round| if round < 6 { 3 * u64::from(round) } else { 10 });
+    assert_eq!(report.curve.iter().find(|it| it.load > 11.0 && it.load < 12.5).unwrap().samples, 240);
+    assert!(report.capacity.unwrap().load >= 12.0, "{}", report.summary);
+    assert!(!report.summary.contains("chance"), "{}", report.summary);
+    // Six rounds without an answer: the report says so, if that load ends the search.
+    let rough =
+        CapacitySearch { step: SearchProgression::Linear, ..search(SearchVariable::Users, 8.0, 12.0) };
+    let target = |load: f64, round: u32| {
+        if load < 9.0 { observed(40, 0) } else { observed(40 * u64::from(round), 3 * u64::from(round)) }
+    };
+    let (report, rounds) = play(&rough, target);
+    assert_eq!((report.end, report.missed_at, rounds), (SearchEnd::Found, Some(9.0), 7));
+    assert_eq!(report.summary, "up to 8 users met the objectives; 9 users missed ttft, which may be chance");
+}
+
+#[test]
+fn what_arrives_at_a_rate_may_be_journeys() {
+    let rate = search(SearchVariable::Rate, 1.0, 2.0);
+    let mut searcher = CapacitySearcher::new(&rate, true);
+    let NextLoad::Done(report) = searcher.step(observed(100, 90)) else { panic!("it goes on") };
+    assert_eq!((report.unit, report.unit.label()), (LoadUnit::JourneysPerSecond, "journeys_per_second"));
+    assert_eq!(report.summary, "even 1.00 journeys/s missed ttft: the capacity is less");
 }
 
 #[test]
