@@ -9,7 +9,8 @@ use crate::plan::{CapacitySearch, Objective};
 pub use judge::JudgedObjective;
 use judge::Judgement;
 
-/// A difference between two loads below this share of the lower one is not resolved any further.
+/// A difference between two loads below this share of the lower one is not resolved any further, and a load that falls
+/// short by more than this share is another load.
 const RESOLUTION: f64 = 0.05;
 
 /// So many requests are looked at before lateness ends a search, however few `samples` are: as many as before a target
@@ -41,6 +42,8 @@ pub enum SearchInterruption {
 pub struct LoadObservation {
     /// The objectives, and how the requests were judged by them.
     pub judged: Vec<JudgedObjective>,
+    /// Number of requests that were due while it was measured.
+    pub offered: u64,
     /// Why the load ended early or says nothing, if so.
     pub interruption: Option<SearchInterruption>,
     /// The point of the curve; load, verdict, samples and missed objectives are filled in.
@@ -135,8 +138,8 @@ impl CapacitySearcher {
             return self.interrupted(interruption);
         }
         let is_few = samples < self.search.samples;
-        // A clear miss needs no more samples.
-        let is_open = if is_missed { is_chance } else { is_few };
+        // A clear miss needs no more samples, nor more load.
+        let is_open = if is_missed { is_chance } else { is_few || self.is_lull(observed.offered) };
         let more = if is_missed { self.rounds_beyond() } else { 0 };
         if is_open && self.rounds < CapacitySearch::MAX_ROUNDS + more {
             return NextLoad::Again;
@@ -175,6 +178,15 @@ impl CapacitySearcher {
     fn is_late_by_chance(&self, interruption: &SearchInterruption) -> bool {
         let least = self.search.samples.max(MIN_LATENESS);
         matches!(interruption, SearchInterruption::Late { of, .. } if *of < least)
+    }
+
+    /// Whether so few requests were due that it was not this load: arrivals at random may have a lull. Where they play
+    /// journeys, the number of requests does not tell.
+    fn is_lull(&self, offered: u64) -> bool {
+        let due = self.load * self.search.hold.as_secs_f64() * f64::from(self.rounds);
+        // Even arrivals are less than one short in a round.
+        let offered = offered.saturating_add(self.rounds.into()) as f64;
+        self.unit == LoadUnit::RequestsPerSecond && offered < due * (1.0 - RESOLUTION)
     }
 
     /// In how many more rounds a miss of this load that may be chance is looked at, where no higher load will tell: as many

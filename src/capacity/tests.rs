@@ -41,7 +41,7 @@ fn search(over: SearchVariable, from: f64, to: f64) -> CapacitySearch {
 
 fn observed(events: u64, errors: u64) -> LoadObservation {
     let judged = vec![JudgedObjective { name: "ttft".into(), objective: 0.95, events, errors }];
-    LoadObservation { judged, interruption: None, measured: point() }
+    LoadObservation { judged, offered: u64::MAX, interruption: None, measured: point() }
 }
 
 /// Plays a search to its end, and returns its report and the number of rounds.
@@ -216,6 +216,34 @@ fn between_two_loads_a_miss_that_may_be_chance_is_held_longer() {
     let (report, rounds) = play(&rough, target);
     assert_eq!((report.end, report.missed_at, rounds), (SearchEnd::Found, Some(9.0), 7));
     assert_eq!(report.summary, "up to 8 users met the objectives; 9 users missed ttft, which may be chance");
+}
+
+#[test]
+fn a_load_that_was_met_in_a_lull_is_held_again() {
+    // 480 requests are due in 30 s, and only 400 come in the first round, or in every round.
+    let offered = |first: u64, later: u64| {
+        let rate = CapacitySearch { refine: false, ..search(SearchVariable::Rate, 16.0, 32.0) };
+        let target = move |load: f64, rounds: u32| LoadObservation {
+            offered: if load < 20.0 { first + later * u64::from(rounds - 1) } else { u64::MAX },
+            ..observed(100, if load < 20.0 { 0 } else { 50 })
+        };
+        play(&rate, target)
+    };
+    assert_eq!((offered(460, 0).1, offered(400, 540).1, offered(400, 400).1), (2, 3, 4));
+    assert_eq!(offered(400, 400).0.end, SearchEnd::Found);
+    // A clear miss is one of less load, too; of users and journeys, the number of requests says nothing.
+    let rate = search(SearchVariable::Rate, 16.0, 32.0);
+    let few = |errors| LoadObservation { offered: 0, ..observed(100, errors) };
+    assert_eq!(play(&rate, |_, _| few(90)).1, 1);
+    assert_eq!(play(&search(SearchVariable::Users, 16.0, 32.0), |_, _| few(0)).1, 2);
+    assert_eq!(CapacitySearcher::new(&rate, true).step(few(0)), NextLoad::Play(32.0));
+    // Even arrivals may miss one at each end.
+    let slow = CapacitySearch { samples: 1, ..search(SearchVariable::Rate, 0.05, 0.1) };
+    let one = |load: f64, rounds: u32| LoadObservation {
+        offered: (load * 30.0).floor() as u64 * u64::from(rounds),
+        ..observed(10, 0)
+    };
+    assert_eq!(play(&slow, one).1, 2);
 }
 
 #[test]

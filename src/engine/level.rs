@@ -135,6 +135,7 @@ impl LoadObserver {
         });
         LoadObservation {
             judged: judged.collect(),
+            offered: seen.tally.offered.measured,
             interruption: seen.interruption(whole),
             measured: seen.point(),
         }
