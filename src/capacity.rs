@@ -6,20 +6,31 @@ mod knee;
 
 use crate::event::{LoadMeasurement, LoadPoint, LoadUnit, LoadVerdict, SearchEnd, SearchReport};
 use crate::plan::{CapacitySearch, Objective};
-use crate::vocabulary::SearchVariable;
 pub use judge::JudgedObjective;
 use judge::Judgement;
 
-/// A difference between two loads below this share of the lower one is not resolved any further.
+/// A difference between two loads below this share of the lower one is not resolved any further, and a load that falls
+/// short by more than this share is another load.
 const RESOLUTION: f64 = 0.05;
+
+/// So many requests are looked at before lateness ends a search, however few `samples` are: as many as before a target
+/// counts as failed.
+const MIN_LATENESS: u64 = 10;
 
 /// Why a load could not be played to its end, or says nothing about the target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SearchInterruption {
     /// The target failed.
     TargetFailed(String),
-    /// The prober did not offer the load as it should.
-    Prober(String),
+    /// The prober was late.
+    Late {
+        /// How late it was.
+        why: String,
+        /// Number of requests that were looked at.
+        of: u64,
+    },
+    /// The prober left requests out, because too many others were in flight.
+    LeftOut(String),
     /// A budget was exhausted.
     Budget,
     /// The run was stopped, or its time was up.
@@ -31,6 +42,8 @@ pub enum SearchInterruption {
 pub struct LoadObservation {
     /// The objectives, and how the requests were judged by them.
     pub judged: Vec<JudgedObjective>,
+    /// Number of requests that were due while it was measured.
+    pub offered: u64,
     /// Why the load ended early or says nothing, if so.
     pub interruption: Option<SearchInterruption>,
     /// The point of the curve; load, verdict, samples and missed objectives are filled in.
@@ -52,6 +65,7 @@ pub enum NextLoad {
 #[derive(Clone, Debug)]
 pub struct CapacitySearcher {
     search: CapacitySearch,
+    unit: LoadUnit,
     /// The loads on the way up that have not been tried, highest first.
     rising: Vec<f64>,
     load: f64,
@@ -62,25 +76,33 @@ pub struct CapacitySearcher {
     met: Option<f64>,
     /// The lowest load that missed them.
     missed: Option<f64>,
+    /// Whether that may be chance.
+    may_be_chance: bool,
+    /// Rounds in which a miss between two loads may be looked at longer: those that [`CapacitySearch::most`] counts for
+    /// loads which are at least as high, and that were not needed.
+    spare: u32,
     /// The load before this one on the way up, if it missed them and that may still be chance after all its rounds.
     doubted: Option<f64>,
     curve: Vec<LoadMeasurement>,
 }
 
 impl CapacitySearcher {
-    /// Begins a search.
-    pub fn new(search: &CapacitySearch) -> Self {
+    /// Begins a search. What arrives at a rate may play `journeys`.
+    pub fn new(search: &CapacitySearch, journeys: bool) -> Self {
         let mut rising = search.loads();
         rising.reverse();
         let load = rising.pop().unwrap_or(search.from);
         Self {
             search: search.clone(),
+            unit: search.unit(journeys),
             rising,
             load,
             rounds: 0,
             refinements: 0,
             met: None,
             missed: None,
+            may_be_chance: false,
+            spare: 0,
             doubted: None,
             curve: Vec::new(),
         }
@@ -102,16 +124,24 @@ impl CapacitySearcher {
         let Judgement { samples, missed, is_chance } = judge::judge(&observed.judged);
         let mut point = LoadMeasurement { load: self.load, samples, ..observed.measured };
         point.missed = missed;
-        if let Some(interruption) = observed.interruption {
+        let is_missed = !point.missed.is_empty();
+        let is_clear = is_missed && !is_chance;
+        // What was left out would have made the load higher: a target that misses without it misses with it.
+        let tells_nothing =
+            |it: &SearchInterruption| !(is_clear && matches!(it, SearchInterruption::LeftOut(_)));
+        if let Some(interruption) = observed.interruption.filter(tells_nothing) {
+            if self.is_late_by_chance(&interruption) && self.rounds < CapacitySearch::MAX_ROUNDS {
+                return NextLoad::Again;
+            }
             point.verdict = LoadVerdict::Unjudged;
             self.curve.push(point);
             return self.interrupted(interruption);
         }
-        let is_missed = !point.missed.is_empty();
         let is_few = samples < self.search.samples;
-        // A clear miss needs no more samples.
-        let is_open = if is_missed { is_chance } else { is_few };
-        if is_open && self.rounds < CapacitySearch::MAX_ROUNDS {
+        // A clear miss needs no more samples, nor more load.
+        let is_open = if is_missed { is_chance } else { is_few || self.is_lull(observed.offered) };
+        let more = if is_missed { self.rounds_beyond() } else { 0 };
+        if is_open && self.rounds < CapacitySearch::MAX_ROUNDS + more {
             return NextLoad::Again;
         }
         point.verdict = match (is_missed, is_few) {
@@ -122,16 +152,55 @@ impl CapacitySearcher {
         };
         let verdict = point.verdict;
         self.curve.push(point);
+        if self.missed.is_some() {
+            self.spare = self.spare.saturating_add(CapacitySearch::MAX_ROUNDS).saturating_sub(self.rounds);
+        }
         match verdict {
             LoadVerdict::Unjudged => return self.done(SearchEnd::TooFewSamples, None),
             // On the way up, the next load tells a miss from chance: a target that misses at one load misses at a higher one.
             LoadVerdict::Missed if is_chance && self.doubted.is_none() && self.may_go_up() => {
                 self.doubted = Some(self.load);
             }
-            LoadVerdict::Missed => self.missed = self.doubted.take().or(Some(self.load)),
+            LoadVerdict::Missed => {
+                if self.missed.is_none() {
+                    // The loads above this one are tried no more.
+                    let above = u32::try_from(self.rising.len()).unwrap_or(u32::MAX);
+                    self.spare = above.saturating_mul(CapacitySearch::MAX_ROUNDS);
+                }
+                (self.missed, self.may_be_chance) = (self.doubted.take().or(Some(self.load)), is_chance);
+            }
             LoadVerdict::Met | LoadVerdict::MetByFew => (self.met, self.doubted) = (Some(self.load), None),
         }
         self.next()
+    }
+
+    /// Whether so few requests were looked at that a short pause of the prober's machine makes most of them late.
+    fn is_late_by_chance(&self, interruption: &SearchInterruption) -> bool {
+        let least = self.search.samples.max(MIN_LATENESS);
+        matches!(interruption, SearchInterruption::Late { of, .. } if *of < least)
+    }
+
+    /// Whether so few requests were due that it was not this load: arrivals at random may have a lull. Where they play
+    /// journeys, the number of requests does not tell.
+    fn is_lull(&self, offered: u64) -> bool {
+        let due = self.load * self.search.hold.as_secs_f64() * f64::from(self.rounds);
+        // Even arrivals are less than one short in a round.
+        let offered = offered.saturating_add(self.rounds.into()) as f64;
+        self.unit == LoadUnit::RequestsPerSecond && offered < due * (1.0 - RESOLUTION)
+    }
+
+    /// In how many more rounds a miss of this load that may be chance is looked at, where no higher load will tell: as many
+    /// again, as far as the search does not become longer than [`CapacitySearch::most`].
+    fn rounds_beyond(&self) -> u32 {
+        let left = if self.missed.is_some() {
+            self.spare
+        } else if self.rising.is_empty() && self.met.is_none() && self.search.refine {
+            // Whether this load is met or missed, there is nothing to refine.
+            CapacitySearch::MAX_ROUNDS * CapacitySearch::MAX_REFINEMENTS
+        } else {
+            0
+        };
+        left.min(CapacitySearch::MAX_ROUNDS)
     }
 
     /// Whether it is still on the way up, and this is not the last load of it.
@@ -165,6 +234,7 @@ impl CapacitySearcher {
 
     fn answer(&mut self) -> NextLoad {
         let end = match (self.met, self.missed) {
+            (None, Some(_)) if self.may_be_chance => SearchEnd::TooFewSamples,
             (None, _) => SearchEnd::BelowRange,
             // The load that decides was judged by too few.
             (Some(_), _) if self.best().map(|best| best.load) != self.met => SearchEnd::TooFewSamples,
@@ -180,7 +250,9 @@ impl CapacitySearcher {
                 self.missed = Some(self.load);
                 self.done(SearchEnd::TargetFailed, Some(&why))
             }
-            SearchInterruption::Prober(why) => self.done(SearchEnd::ProberLimited, Some(&why)),
+            SearchInterruption::Late { why, .. } | SearchInterruption::LeftOut(why) => {
+                self.done(SearchEnd::ProberLimited, Some(&why))
+            }
             SearchInterruption::Budget => self.done(SearchEnd::Budget, None),
             SearchInterruption::Stopped => self.done(SearchEnd::Stopped, None),
         }
@@ -193,18 +265,11 @@ impl CapacitySearcher {
         Some(LoadPoint { load: best.load, requests_per_second: best.requests_per_second })
     }
 
-    fn unit(&self) -> LoadUnit {
-        match self.search.over {
-            SearchVariable::Users => LoadUnit::Users,
-            SearchVariable::Rate => LoadUnit::RequestsPerSecond,
-        }
-    }
-
     fn done(&mut self, end: SearchEnd, why: Option<&str>) -> NextLoad {
         let summary = self.summary(end, why);
         let curve = std::mem::take(&mut self.curve);
         let report = SearchReport {
-            unit: self.unit(),
+            unit: self.unit,
             end,
             summary,
             knee: knee::knee(&curve),
@@ -229,8 +294,12 @@ impl CapacitySearcher {
             let point = self.curve.iter().rfind(|point| (point.load - load).abs() < f64::EPSILON);
             point.map(|point| point.missed.join(", ")).unwrap_or_default()
         };
+        let chance = if self.may_be_chance { ", which may be chance" } else { "" };
         match (end, self.missed) {
-            (SearchEnd::Found, Some(at)) => format!("{so_far}; {} missed {}", show(at), missed(at)),
+            (SearchEnd::Found, Some(at)) => format!("{so_far}; {} missed {}{chance}", show(at), missed(at)),
+            (SearchEnd::TooFewSamples, Some(at)) if self.met.is_none() && self.may_be_chance => {
+                format!("too few requests were judged to tell: {} missed {}{chance}", show(at), missed(at))
+            }
             (SearchEnd::BelowRange, Some(at)) => {
                 format!("even {} missed {}: the capacity is less", show(at), missed(at))
             }
@@ -266,10 +335,11 @@ impl CapacitySearcher {
     }
 
     fn show(&self, load: f64) -> String {
-        match self.search.over {
-            SearchVariable::Users if load <= 1.0 => "1 user".to_owned(),
-            SearchVariable::Users => format!("{load:.0} users"),
-            SearchVariable::Rate => format!("{} requests/s", digits(load)),
+        let unit = self.unit.words();
+        match self.unit {
+            LoadUnit::Users if load <= 1.0 => "1 user".to_owned(),
+            LoadUnit::Users => format!("{load:.0} {unit}"),
+            LoadUnit::RequestsPerSecond | LoadUnit::JourneysPerSecond => format!("{} {unit}", digits(load)),
         }
     }
 }

@@ -146,7 +146,7 @@ macro_rules! rows {
         CapacityUsers = "tokenbeat.capacity_users", None, OptionalGauge, Run [], Searches,
             "Most users with which the last conclusive search met the objectives, 0 if the fewest missed one; absent before the first, and if the search varies the rate.";
         CapacityRequests = "tokenbeat.capacity_requests", RequestsPerSecond, OptionalGauge, Run [], Searches,
-            "Highest rate with which the last conclusive search met the objectives, 0 if the lowest load missed one: the offered rate, or what the users achieved.";
+            "Highest rate with which the last conclusive search met the objectives, 0 if the lowest load missed one: the offered rate, which is that of journeys where arrivals play some, or the requests per second that the users achieved.";
         CapacityKneeUsers = "tokenbeat.capacity_knee_users", None, OptionalGauge, Run [], Searches,
             "Users from which on throughput does not grow in proportion, in the last conclusive search; absent if it did, and if the search varies the rate.";
         CapacityKneeRequests = "tokenbeat.capacity_knee_requests", RequestsPerSecond, OptionalGauge, Run [], Searches,

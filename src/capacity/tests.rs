@@ -3,7 +3,7 @@
 use super::*;
 use crate::plan::Arrivals;
 use crate::plan::Think;
-use crate::vocabulary::SearchProgression;
+use crate::vocabulary::{SearchProgression, SearchVariable};
 use proptest::prelude::*;
 use rand::Rng as _;
 use std::time::Duration;
@@ -41,12 +41,12 @@ fn search(over: SearchVariable, from: f64, to: f64) -> CapacitySearch {
 
 fn observed(events: u64, errors: u64) -> LoadObservation {
     let judged = vec![JudgedObjective { name: "ttft".into(), objective: 0.95, events, errors }];
-    LoadObservation { judged, interruption: None, measured: point() }
+    LoadObservation { judged, offered: u64::MAX, interruption: None, measured: point() }
 }
 
 /// Plays a search to its end, and returns its report and the number of rounds.
 fn play(search: &CapacitySearch, mut target: impl FnMut(f64, u32) -> LoadObservation) -> (SearchReport, u32) {
-    let mut searcher = CapacitySearcher::new(search);
+    let mut searcher = CapacitySearcher::new(search, false);
     let (mut rounds, mut all) = (0, 0);
     loop {
         rounds += 1;
@@ -132,8 +132,18 @@ fn a_miss_that_may_be_chance_is_held_again() {
     assert_eq!((report.end, rounds), (SearchEnd::AtLeast, 4));
     // One that still may be chance after every round is decided by the next load.
     let close = |rounds| observed(40 * u64::from(rounds), 3 * u64::from(rounds));
+    // Where no load is left that could tell, it is held longer; if that does not help, nothing was found.
     let (report, rounds) = play(&users, |_, rounds| close(rounds));
-    assert_eq!((report.end, rounds, report.missed_at), (SearchEnd::BelowRange, 6, Some(1.0)));
+    assert_eq!((report.end, rounds, report.missed_at), (SearchEnd::TooFewSamples, 9, Some(1.0)));
+    assert_eq!(
+        report.summary,
+        "too few requests were judged to tell: 1 user missed ttft, which may be chance"
+    );
+    let clear = |rounds| observed(40 * u64::from(rounds), if rounds < 5 { 3 } else { 6 } * u64::from(rounds));
+    let (report, rounds) =
+        play(&users, |load, rounds| if load < 2.0 { close(rounds) } else { clear(rounds) });
+    assert_eq!((report.end, rounds, report.missed_at), (SearchEnd::BelowRange, 8, Some(1.0)));
+    assert_eq!(report.summary, "even 1 user missed ttft: the capacity is less");
     let (report, rounds) =
         play(&users, |load, rounds| if load < 2.0 { close(rounds) } else { observed(40, 0) });
     assert_eq!((report.end, rounds, report.capacity.map(|it| it.load)), (SearchEnd::AtLeast, 4, Some(2.0)));
@@ -170,7 +180,8 @@ fn a_search_stops_at_once_where_it_cannot_tell() {
         said,
         "up to 4 users met the objectives; at 8 users the target failed: 12 of 20 requests failed"
     );
-    let (end, said, missed) = stopped(SearchInterruption::Prober("late".to_owned()));
+    let late = SearchInterruption::Late { why: "late".to_owned(), of: 30 };
+    let (end, said, missed) = stopped(late);
     assert_eq!((end, missed), (SearchEnd::ProberLimited, None));
     assert!(said.starts_with("the prober was the limit at 8 users, and not the target: late"), "{said}");
     assert_eq!(stopped(SearchInterruption::Budget).0, SearchEnd::Budget);
@@ -178,6 +189,118 @@ fn a_search_stops_at_once_where_it_cannot_tell() {
         stopped(SearchInterruption::Stopped).1,
         "it was stopped at 8 users; up to 4 users met the objectives"
     );
+}
+
+#[test]
+fn between_two_loads_a_miss_that_may_be_chance_is_held_longer() {
+    let rate = search(SearchVariable::Rate, 8.0, 64.0);
+    let answer = |last_errors: fn(u32) -> u64| {
+        let target = move |load: f64, round: u32| match load {
+            ..12.0 => observed(40, 0),
+            12.0 => observed(40 * u64::from(round), last_errors(round)),
+            _ => observed(40, 20),
+        };
+        play(&rate, target).0
+    };
+    // Of 16, 24, 12 and the rest, only 12 is in doubt. The loads above 16 were never played, so there are rounds left.
+    let report = answer(|round| if round < 6 { 3 * u64::from(round) } else { 10 });
+    assert_eq!(report.curve.iter().find(|it| it.load > 11.0 && it.load < 12.5).unwrap().samples, 240);
+    assert!(report.capacity.unwrap().load >= 12.0, "{}", report.summary);
+    assert!(!report.summary.contains("chance"), "{}", report.summary);
+    // Six rounds without an answer: the report says so, if that load ends the search.
+    let rough =
+        CapacitySearch { step: SearchProgression::Linear, ..search(SearchVariable::Users, 8.0, 12.0) };
+    let target = |load: f64, round: u32| {
+        if load < 9.0 { observed(40, 0) } else { observed(40 * u64::from(round), 3 * u64::from(round)) }
+    };
+    let (report, rounds) = play(&rough, target);
+    assert_eq!((report.end, report.missed_at, rounds), (SearchEnd::Found, Some(9.0), 7));
+    assert_eq!(report.summary, "up to 8 users met the objectives; 9 users missed ttft, which may be chance");
+}
+
+#[test]
+fn a_load_that_was_met_in_a_lull_is_held_again() {
+    // 480 requests are due in 30 s, and only 400 come in the first round, or in every round.
+    let offered = |first: u64, later: u64| {
+        let rate = CapacitySearch { refine: false, ..search(SearchVariable::Rate, 16.0, 32.0) };
+        let target = move |load: f64, rounds: u32| LoadObservation {
+            offered: if load < 20.0 { first + later * u64::from(rounds - 1) } else { u64::MAX },
+            ..observed(100, if load < 20.0 { 0 } else { 50 })
+        };
+        play(&rate, target)
+    };
+    assert_eq!((offered(460, 0).1, offered(400, 540).1, offered(400, 400).1), (2, 3, 4));
+    assert_eq!(offered(400, 400).0.end, SearchEnd::Found);
+    // A clear miss is one of less load, too; of users and journeys, the number of requests says nothing.
+    let rate = search(SearchVariable::Rate, 16.0, 32.0);
+    let few = |errors| LoadObservation { offered: 0, ..observed(100, errors) };
+    assert_eq!(play(&rate, |_, _| few(90)).1, 1);
+    assert_eq!(play(&search(SearchVariable::Users, 16.0, 32.0), |_, _| few(0)).1, 2);
+    assert_eq!(CapacitySearcher::new(&rate, true).step(few(0)), NextLoad::Play(32.0));
+    // Even arrivals may miss one at each end.
+    let slow = CapacitySearch { samples: 1, ..search(SearchVariable::Rate, 0.05, 0.1) };
+    let one = |load: f64, rounds: u32| LoadObservation {
+        offered: (load * 30.0).floor() as u64 * u64::from(rounds),
+        ..observed(10, 0)
+    };
+    assert_eq!(play(&slow, one).1, 2);
+}
+
+#[test]
+fn what_arrives_at_a_rate_may_be_journeys() {
+    let rate = search(SearchVariable::Rate, 1.0, 2.0);
+    let mut searcher = CapacitySearcher::new(&rate, true);
+    let NextLoad::Done(report) = searcher.step(observed(100, 90)) else { panic!("it goes on") };
+    assert_eq!((report.unit, report.unit.label()), (LoadUnit::JourneysPerSecond, "journeys_per_second"));
+    assert_eq!(report.summary, "even 1.00 journeys/s missed ttft: the capacity is less");
+}
+
+#[test]
+fn a_clear_miss_of_what_was_sent_is_one_whatever_was_left_out() {
+    let rate = search(SearchVariable::Rate, 1.0, 64.0);
+    let left_out = |load: f64, errors: u64| LoadObservation {
+        interruption: (load > 10.0).then(|| SearchInterruption::LeftOut("30 of 128".to_owned())),
+        ..observed(100, if load > 10.0 { errors } else { 0 })
+    };
+    let (report, _) = play(&rate, |load, _| left_out(load, 80));
+    assert_eq!((report.end, report.capacity.map(|it| it.load)), (SearchEnd::Found, Some(10.0)));
+    // Without a miss, or with one that may be chance, it was the prober that did not offer the load.
+    for errors in [0, 6] {
+        let (report, rounds) = play(&rate, |load, _| left_out(load, errors));
+        assert_eq!((report.end, report.missed_at, rounds), (SearchEnd::ProberLimited, None, 5), "{errors}");
+    }
+    // What is late is measured wrongly, whatever it seems to miss.
+    let late = |load: f64, _| LoadObservation {
+        interruption: (load > 10.0)
+            .then(|| SearchInterruption::Late { why: "80 of 100".to_owned(), of: 100 }),
+        ..observed(100, if load > 10.0 { 80 } else { 0 })
+    };
+    assert_eq!(play(&rate, late).0.end, SearchEnd::ProberLimited);
+}
+
+#[test]
+fn a_few_late_requests_are_looked_at_again() {
+    let users = CapacitySearch { samples: 1, ..search(SearchVariable::Users, 6.0, 12.0) };
+    // A pause of the machine in the first round of the first load: five of six requests, then of twelve.
+    let paused = |users: f64, late: fn(u32) -> u64| {
+        move |load: f64, round: u32| {
+            let of = 6 * u64::from(round);
+            let is_late = load <= users && 2 * late(round) > of;
+            LoadObservation {
+                interruption: is_late.then(|| SearchInterruption::Late { why: "late".to_owned(), of }),
+                ..observed(of, 0)
+            }
+        }
+    };
+    let (report, rounds) = play(&users, paused(6.0, |_| 5));
+    assert_eq!((report.end, rounds), (SearchEnd::AtLeast, 3));
+    // One that is late in every round cannot keep up, and ten requests tell.
+    let (report, rounds) = play(&users, paused(6.0, |round| 5 * u64::from(round)));
+    assert_eq!((report.end, rounds), (SearchEnd::ProberLimited, 2));
+    // As many as the samples that are asked for, or as three rounds have.
+    let few = CapacitySearch { samples: 30, ..users };
+    let (report, rounds) = play(&few, paused(6.0, |round| 5 * u64::from(round)));
+    assert_eq!((report.end, rounds), (SearchEnd::ProberLimited, 3));
 }
 
 #[test]

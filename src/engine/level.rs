@@ -19,8 +19,8 @@ const MAX_RECENT: u32 = 20;
 /// all of them, and a short pause of its machine makes a few late.
 const LATE_SHARE: f64 = 0.5;
 
-/// Likewise if more than this share was over the limit of requests in flight. It is small, because a user that was
-/// refused pauses.
+/// Likewise if more than this share was over the limit of requests in flight, unless those that were sent clearly missed
+/// the objectives. It is small, because a user that was refused pauses.
 const REFUSED_SHARE: f64 = 0.01;
 
 /// A load, in all its rounds.
@@ -135,6 +135,7 @@ impl LoadObserver {
         });
         LoadObservation {
             judged: judged.collect(),
+            offered: seen.tally.offered.measured,
             interruption: seen.interruption(whole),
             measured: seen.point(),
         }
@@ -166,15 +167,18 @@ impl ObservedLoad {
         if !whole {
             return Some(SearchInterruption::Stopped);
         }
+        let is_more = |part: u64, share: f64, of: u64| part as f64 > share * of as f64;
+        // What a prober that is late measures is no miss of the target, so this comes first.
+        let late = result::lateness(&self.tally);
+        if is_more(late.late, LATE_SHARE, late.of) {
+            return Some(SearchInterruption::Late { why: late.words(), of: late.of });
+        }
         let refused = skipped(SkipReason::InFlight);
         let offered = self.tally.offered.total();
-        let is_more = |part: u64, share: f64, of: u64| part as f64 > share * of as f64;
-        if is_more(refused, REFUSED_SHARE, offered) {
+        is_more(refused, REFUSED_SHARE, offered).then(|| {
             let why = format!("{refused} of {offered} requests were over the in-flight limit");
-            return Some(SearchInterruption::Prober(why));
-        }
-        let late = result::lateness(&self.tally);
-        is_more(late.late, LATE_SHARE, late.of).then(|| SearchInterruption::Prober(late.words()))
+            SearchInterruption::LeftOut(why)
+        })
     }
 
     fn point(&self) -> LoadMeasurement {

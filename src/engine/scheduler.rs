@@ -216,11 +216,14 @@ impl PairScheduler {
             return self.skip(SkippedRun::Budget, 1);
         }
         // Two profiles may wait for the same target, and only one request can be the first.
+        let mut claim = None;
         if let (ScheduleEvent::TargetUse(_), Trigger::AfterIdle(after)) =
             (event, &self.runtime.plan.profile.schedule.trigger)
-            && !self.runtime.used.claim(*after)
         {
-            return Triggered::Failed;
+            claim = self.runtime.used.claim(*after);
+            if claim.is_none() {
+                return Triggered::Failed;
+            }
         }
         let run = self.runtime.run(begin);
         self.runtime.runs_from(Instant::now());
@@ -233,8 +236,12 @@ impl PairScheduler {
         let treatment = run.other.as_ref().map(|other| Arc::clone(&other.ident));
         let offered = run.offered.clone();
         self.current = Some(StartedRun { run: number, treatment, offered, ended, told: None });
+        let used = Arc::clone(&self.runtime.used);
         let task = async move {
             play(run, None).await;
+            if let Some(claim) = claim {
+                used.release(claim);
+            }
             drop(guard);
         };
         self.runtime.shared.tasks.spawn_on(task, &self.runtime.shared.handle);

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 /// Plays the search of a run, at most until `cut`, and leaves its report with the run.
 pub(super) async fn offer(run: &Arc<Run>, search: &CapacitySearch, cut: Option<Instant>) -> Offered {
-    let mut searcher = CapacitySearcher::new(search);
+    let mut searcher = CapacitySearcher::new(search, run.runtime.plan.profile.scenario.journeys);
     let mut level = Arc::new(LoadObserver::new(&run.runtime.gate.stop));
     let mut at = run.start.at;
     for number in 0.. {

@@ -13,12 +13,23 @@ pub enum LoadUnit {
     Users,
     /// Requests per second.
     RequestsPerSecond,
+    /// Journeys of several requests, or conversations, per second.
+    JourneysPerSecond,
 }
 
 impl LoadUnit {
     /// As in a label or a JSON field.
     pub fn label(self) -> &'static str {
         self.into()
+    }
+
+    /// For humans, after a number.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Users => "users",
+            Self::RequestsPerSecond => "requests/s",
+            Self::JourneysPerSecond => "journeys/s",
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! A capacity search: which loads it may play, and for how long.
 
 use super::{Arrivals, LoadCurve, Ramp, Shape, Stage, StageBounds, Think};
+use crate::event::LoadUnit;
 use crate::vocabulary::{SearchProgression, SearchVariable};
 use serde::Serialize;
 use std::sync::Arc;
@@ -44,6 +45,15 @@ impl CapacitySearch {
 
     /// Number of loads that are tried between the last two at most: they divide the step between them into 32 parts.
     pub const MAX_REFINEMENTS: u32 = 5;
+
+    /// The unit of its loads. What arrives at a rate is a user, and some users play `journeys`.
+    pub const fn unit(&self, journeys: bool) -> LoadUnit {
+        match (self.over, journeys) {
+            (SearchVariable::Users, _) => LoadUnit::Users,
+            (SearchVariable::Rate, false) => LoadUnit::RequestsPerSecond,
+            (SearchVariable::Rate, true) => LoadUnit::JourneysPerSecond,
+        }
+    }
 
     /// The loads on the way up, in ascending order; the last one is `to`.
     pub fn loads(&self) -> Vec<f64> {

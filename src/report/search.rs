@@ -2,13 +2,10 @@
 
 use super::tables::{ABSENT, table};
 use crate::detect::quantile::{CONFIDENCE, needed};
-use crate::event::{LoadMeasurement, LoadUnit, LoadVerdict, SearchReport};
+use crate::event::{LoadMeasurement, LoadVerdict, SearchReport};
 
 pub(super) fn render(report: &SearchReport) -> String {
-    let unit = match report.unit {
-        LoadUnit::Users => "users",
-        LoadUnit::RequestsPerSecond => "requests/s",
-    };
+    let unit = report.unit.words();
     let mut curve: Vec<&LoadMeasurement> = report.curve.iter().collect();
     curve.sort_by(|a, b| a.load.total_cmp(&b.load));
     let header = [
@@ -69,6 +66,7 @@ fn number(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use crate::event::LoadUnit;
     use crate::testing::search_report;
 
     #[test]
@@ -84,6 +82,12 @@ mod tests {
         assert_eq!(row(6), "│ 4 missed ttft 30 3.60 70 - - │");
         let mut straight = crate::event::SearchReport { knee: None, ..search_report() };
         assert!(super::render(&straight).starts_with("throughput grew in proportion to the load\n"));
+        let journeys = crate::event::SearchReport { unit: LoadUnit::JourneysPerSecond, ..search_report() };
+        let text = super::render(&journeys);
+        assert!(
+            text.starts_with("throughput stops growing in proportion at 2 journeys/s, with 3.50 requests/s")
+        );
+        assert!(text.contains("│ journeys/s "), "{text}");
         straight.curve.truncate(1);
         assert!(!super::render(&straight).contains("throughput"), "one load says nothing about growth");
         let mut enough = search_report();

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub enum SearchVariable {
     /// The number of simulated users (closed loop).
     Users,
-    /// The number of requests per second (open loop).
+    /// The number of requests per second; of conversations and scenarios, that of journeys (open loop).
     Rate,
 }
 

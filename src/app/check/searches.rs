@@ -2,7 +2,6 @@
 
 use crate::config::show_duration;
 use crate::plan::{Amount, CapacitySearch, Estimate, Forecast, PairPlan, Plan};
-use crate::vocabulary::SearchVariable;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -20,10 +19,7 @@ pub(super) fn describe(plan: &Plan, forecast: &Forecast) -> String {
 fn sentence(pair: &PairPlan, search: &CapacitySearch, run: &Estimate, currency: &str) -> String {
     let refinements = if search.refine { CapacitySearch::MAX_REFINEMENTS } else { 0 };
     let loads = search.loads().len() + refinements as usize;
-    let unit = match search.over {
-        SearchVariable::Users => "users",
-        SearchVariable::Rate => "requests/s",
-    };
+    let unit = search.unit(pair.profile.scenario.journeys).words();
     let time: Duration = pair.profile.stages.iter().filter_map(|stage| stage.shape.bounds().time).sum();
     let most = run.most;
     let requests = match most.requests {
@@ -49,12 +45,16 @@ mod tests {
     use jiff::Timestamp;
 
     fn shown(search: &str) -> String {
+        shown_of(search, "prompts: [x], output_tokens: 100")
+    }
+
+    fn shown_of(search: &str, workload: &str) -> String {
         let plan = from_yaml(&format!(
             "targets: {{ t: {{ api: openai-chat, base_url: 'http://127.0.0.1:8000', price: {{ input: 0, output: 10 }} }} }}\n\
              profiles: {{ p: {{ targets: [t], schedule: {{ cron: '0 3 * * *' }}, search: {{ {search} }}, \
              budget: {{ period: day, requests: 5000 }}, \
              slo: [{{ name: up, metric: availability, objective: 99% }}], \
-             workload: {{ prompts: [x], output_tokens: 100 }} }} }}"
+             workload: {{ {workload} }} }} }}"
         ));
         let plan = plan.unwrap_or_else(|e| panic!("{e}"));
         super::describe(&plan, &forecast(&plan, Timestamp::UNIX_EPOCH, &|_, _| None))
@@ -77,5 +77,9 @@ mod tests {
         let users = "over: users, from: 1, to: 4, hold: 20s, settle: 10s, refine: false";
         assert!(shown(&format!("{users}, think: 1s")).contains("; at most 651 requests"), "{}", shown(users));
         assert!(shown(users).contains("as many requests as are answered until then\n"), "{}", shown(users));
+        // What arrives at a rate is a conversation, if there are any.
+        let talking = "conversation: { turns: [x, y] }, output_tokens: 100";
+        let said = shown_of("over: rate, from: 1/s, to: 4/s, hold: 20s, settle: 10s", talking);
+        assert!(said.contains("the highest of 4 journeys/s, in 12m"), "{said}");
     }
 }

@@ -101,6 +101,26 @@ async fn of_two_that_wait_one_is_the_first() {
     assert_eq!(all, [1800, 3601]);
 }
 
+/// The agent's limit is used up by another target, so nothing is sent: the target is as cold as before for the next one.
+#[tokio::test(start_paused = true)]
+async fn a_run_that_sent_nothing_is_no_use() {
+    let twin = other("twin", "targets: [llama], schedule: { after_idle: 30m }");
+    let busy =
+        other("busy", "targets: [gpt], schedule: { cron: '29 10 * * *' }, load: [{ for: 62s, users: 1 }]");
+    let text = "agent: { limits: { in_flight: 1 } }\ntargets:\n  \
+                llama: { api: openai-chat, base_url: 'http://127.0.0.1:1/v1' }\n  \
+                gpt: { api: openai-chat, base_url: 'http://127.0.0.1:2/v1' }\nprofiles:\n"
+        .to_owned();
+    let plan = Arc::new(from_yaml(&(text + COLD + &twin + &busy)).unwrap_or_else(|e| panic!("{e}")));
+    // The other target is asked until three seconds after half past.
+    let world = World::of(&plan, "2026-11-20T10:00:00Z", takes(seconds(7)));
+    world.schedule_for(seconds(AFTER + 100)).await;
+    let mut all = [dues(&world, "cold"), dues(&world, "twin")].concat();
+    all.sort_unstable();
+    assert_eq!((world.facts.skipped(), all.len()), (vec!["in_flight"], 1), "{all:?}");
+    assert!((AFTER..AFTER + 15).contains(&all[0]), "{all:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_reload_does_not_begin_the_time_anew() {
     let world = world(COLD);

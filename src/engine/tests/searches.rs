@@ -161,6 +161,35 @@ async fn the_limit_on_requests_in_flight_is_not_the_targets() {
     assert!(report.summary.contains("over the in-flight limit"), "{}", report.summary);
 }
 
+/// Of random arrivals, some rounds have far fewer than the rate brings.
+#[tokio::test(start_paused = true)]
+async fn a_lull_of_random_arrivals_is_held_again() {
+    let random = CapacitySearch {
+        arrivals: Arrivals::Poisson,
+        refine: false,
+        samples: 1,
+        step: SearchProgression::Linear,
+        ..search(SearchVariable::Rate, 3.0, 6.0)
+    };
+    let report = report(build(random), queue(1000)).await;
+    assert_eq!(report.end, SearchEnd::AtLeast, "{report:?}");
+    let rounds: Vec<f64> = report.curve.iter().map(|it| (it.seconds / 10.0).round()).collect();
+    assert!(rounds.iter().any(|rounds| *rounds > 1.0), "{rounds:?}");
+    for (point, rounds) in report.curve.iter().zip(&rounds) {
+        let offered = point.samples as f64 / (point.load * point.seconds);
+        assert!(offered > 0.9 || *rounds > 2.0, "{point:?}");
+    }
+}
+
+/// A queue that grows because the target cannot keep up fills the limit as well.
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_the_queue_of_the_target_fills_is_a_miss_of_the_target() {
+    let build = Build { in_flight: 20, ..build(search(SearchVariable::Rate, 2.0, 64.0)) };
+    let report = report(build, queue(1)).await;
+    assert_eq!(report.end, SearchEnd::Found, "{report:?}");
+    assert!((found(&report) / 10.0 - 1.0).abs() < 0.05, "{report:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_budget_holds_and_ends_the_search() {
     let budget = Budget { requests: Some(400), tokens: None, cost: None, ..budget() };

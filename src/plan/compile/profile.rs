@@ -40,6 +40,10 @@ pub(super) fn compile(
         return None;
     }
     let scenario = scenario?;
+    if let Some(Some(search)) = &search {
+        let attempts = retry.as_ref().map_or(1, |retry| retry.attempts);
+        search::check_times(search, &scenario, attempts, &path.key("search"), findings);
+    }
     let revision = revision::of_profile(&scenario, &stages, written.reasoning);
     Some(Profile {
         name: name.into(),

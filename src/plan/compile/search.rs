@@ -2,9 +2,9 @@
 
 use super::stage::UNLIMITED;
 use super::{Findings, arrivals, stage};
-use crate::config::{self, Config, KeyPath, SearchLoad, nearest};
+use crate::config::{self, Config, KeyPath, SearchLoad, nearest, show_duration};
 use crate::limits;
-use crate::plan::{Arrivals, CapacitySearch, Think};
+use crate::plan::{Arrivals, CapacitySearch, Scenario, Think};
 use crate::vocabulary::SearchVariable;
 use std::sync::Arc;
 use std::time::Duration;
@@ -138,6 +138,80 @@ fn until(
     }
     let wanted = |name: &&str| written.until.is_empty() || written.until.iter().any(|it| it == name);
     known().filter(wanted).map(Arc::from).collect()
+}
+
+/// Warns of a search that cannot tell, as far as that follows from its times.
+pub(super) fn check_times(
+    search: &CapacitySearch,
+    scenario: &Scenario,
+    attempts: u32,
+    path: &KeyPath,
+    findings: &mut Findings,
+) {
+    if let Some(hold) = least_hold(search, scenario, attempts).filter(|hold| *hold > search.hold) {
+        let message = format!(
+            "is too short for any load to have {} samples in {} rounds, so no load can be the answer: at least {} are \
+             needed, or fewer `samples`",
+            search.samples,
+            CapacitySearch::MAX_ROUNDS,
+            show_duration(hold),
+        );
+        findings.warn(&path.key("hold"), message);
+    }
+    let (thought, whole) = (least_thought(scenario), search.settle.saturating_add(search.hold));
+    let shown = show_duration(thought);
+    match search.over {
+        SearchVariable::Rate if search.settle < thought => {
+            let message = format!(
+                "is shorter than a journey, which thinks for at least {shown}: until one has ended, fewer are under way \
+                 than the rate brings"
+            );
+            findings.warn(&path.key("settle"), message);
+        }
+        SearchVariable::Users if whole < thought => {
+            let message = format!(
+                "is, with `settle`, shorter than a journey, which thinks for at least {shown}: its last requests are never \
+                 sent"
+            );
+            findings.warn(&path.key("hold"), message);
+        }
+        SearchVariable::Rate | SearchVariable::Users => {}
+    }
+}
+
+/// How long the highest load must be held at least to have enough samples, in whole seconds; `None` if that depends on how
+/// fast the target answers.
+fn least_hold(search: &CapacitySearch, scenario: &Scenario, attempts: u32) -> Option<Duration> {
+    let thought = search.think.min;
+    // Of each load in each round.
+    let samples = search.samples as f64 / f64::from(CapacitySearch::MAX_ROUNDS);
+    let seconds = match search.over {
+        SearchVariable::Rate => samples / (search.to * most_plays(scenario) * f64::from(attempts)),
+        SearchVariable::Users if thought.is_zero() || scenario.journeys || attempts > 1 => return None,
+        // Each user asks at once, and then after each thought.
+        SearchVariable::Users => (samples / search.to - 1.0) * thought.as_secs_f64(),
+    };
+    Duration::try_from_secs_f64(seconds.ceil().max(0.0)).ok()
+}
+
+/// How many requests a journey has at most.
+fn most_plays(scenario: &Scenario) -> f64 {
+    let plays = scenario.all().map(|step| match step.conversation() {
+        Some(plan) => plan.turns().max as f64,
+        None => f64::from(step.repeat),
+    });
+    // A summary may follow each turn.
+    plays.sum::<f64>() * if scenario.summary.is_some() { 2.0 } else { 1.0 }
+}
+
+/// How long a complete journey thinks at least.
+fn least_thought(scenario: &Scenario) -> Duration {
+    let thoughts = scenario.steps.iter().enumerate().map(|(index, step)| {
+        // There is no think time before the first step of a journey.
+        let times = step.least_plays().saturating_sub(u64::from(index == 0));
+        step.think.min.saturating_mul(u32::try_from(times).unwrap_or(u32::MAX))
+    });
+    thoughts.fold(Duration::ZERO, Duration::saturating_add)
 }
 
 /// Warns of searches that limits will stop, or that nothing limits.

@@ -196,6 +196,7 @@ fn capacity(pair: &ResultPair) -> Option<Plot> {
         let label = match found.unit {
             LoadUnit::Users => "users",
             LoadUnit::RequestsPerSecond => "requests/s offered",
+            LoadUnit::JourneysPerSecond => "journeys/s offered",
         };
         let point = found.curve.iter();
         (label, point.map(|it| (it.load, it.requests_per_second, it.output_tokens_per_second)).collect())

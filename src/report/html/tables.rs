@@ -296,6 +296,7 @@ fn search(pair: &ResultPair) -> Option<HtmlTable> {
     let unit = match found.unit {
         LoadUnit::Users => "users",
         LoadUnit::RequestsPerSecond => "requests/s offered",
+        LoadUnit::JourneysPerSecond => "journeys/s offered",
     };
     let header =
         [unit, "objectives", "samples", "requests/s", "output tokens/s", "TTFT p95", "tokens/s of an answer"];

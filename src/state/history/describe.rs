@@ -1,7 +1,6 @@
 //! A short human-readable description of a profile's load.
 
 use crate::plan::{Arrivals, LoadCurve, Profile, Ramp, Scenario, Shape, Stage, StageBounds, Trigger};
-use crate::vocabulary::SearchVariable;
 use std::time::Duration;
 
 /// For example `every 20 s: 4 requests/s for 6 s in bursts`; warm-ups are left out.
@@ -15,10 +14,7 @@ pub(super) fn load(profile: &Profile) -> String {
     };
     let scenario = profile.scenario.journeys.then_some(&profile.scenario);
     if let Some(search) = &profile.search {
-        let of = match search.over {
-            SearchVariable::Users => "users",
-            SearchVariable::Rate => "requests/s",
-        };
+        let of = search.unit(scenario.is_some()).words();
         let steps = scenario.map_or_else(String::new, |scenario| format!("; {}", steps(scenario)));
         return format!("{when}: a search for capacity, {} to {} {of}{steps}", search.from, search.to);
     }

@@ -209,7 +209,7 @@ impl PairSeries {
                 cells.get(row::CapacityRequests).set(achieved);
                 cells.get(row::CapacityKneeUsers).put(knee.map(|it| it.load));
             }
-            LoadUnit::RequestsPerSecond => {
+            LoadUnit::RequestsPerSecond | LoadUnit::JourneysPerSecond => {
                 cells.get(row::CapacityRequests).set(load);
                 // Of an earlier search over users.
                 let users = [cells.made(row::CapacityUsers), cells.made(row::CapacityKneeUsers)];
