@@ -206,7 +206,9 @@ impl Columns {
     /// Reads the first row of a CSV file.
     pub(super) fn of_header(bytes: &[u8]) -> Result<Self, String> {
         let fields = fields(bytes)?;
-        let at = |names: &[&str]| fields.iter().position(|field| names.contains(&field));
+        // `prompt, "Max_Tokens"` would lose a column without a word. A quote after a blank belongs to the field.
+        let plain = |field: &str| field.trim().trim_matches('"').trim().to_ascii_lowercase();
+        let at = |names: &[&str]| fields.iter().position(|field| names.contains(&plain(field).as_str()));
         let prompt = at(&["prompt"]).ok_or("has no column `prompt` in its first line")?;
         let output_tokens = at(&["max_tokens", "output_tokens"]);
         Ok(Self {
@@ -380,6 +382,8 @@ mod tests {
         assert_eq!(said("7,a,,,\r8,b,,,\n"), "has a line end other than LF and CR LF");
         let open = "has a field that begins with a quote, and no quote at its end";
         assert_eq!(said("7,a,,,\"S\n8,b,,,\n"), open);
+        let spaced = Columns::of_header(b" Prompt , \"max_tokens\",WEIGHT , system\r\n").unwrap();
+        reads(format, &spaced, "a, 9, 3, S\n", "System: S; User: a", (Some(9), 3.0));
         assert_eq!(Columns::of_header(b"a,b\n").unwrap_err(), "has no column `prompt` in its first line");
     }
 
