@@ -23,7 +23,7 @@ const MAX_REQUESTS: usize = 8 << 20;
 const FIRST_READ: usize = 8 << 10;
 /// A millisecond, in microseconds.
 const MILLI: i64 = 1000;
-/// The time that a trace takes whose requests were all sent at once, in microseconds.
+/// The gap after requests that were all sent at once, and so have no mean gap, in microseconds.
 const SHORTEST: u64 = 1_000_000;
 
 /// The part of a trace that is used.
@@ -149,7 +149,8 @@ impl RequestTrace {
 
     /// Whether all requests were sent at the same time, and no window says how long the trace is.
     pub fn has_no_length(&self) -> bool {
-        self.part.to.is_none() && self.index.last().is_none_or(|last| last.at == 0)
+        let at = |request: Option<&IndexedRequest>| request.map(|request| request.at);
+        self.part.to.is_none() && at(self.index.first()) == at(self.index.last())
     }
 
     /// The sizes of its requests.
@@ -411,13 +412,14 @@ impl<'a> TraceScan<'a> {
         self.size.mean_output = self.output as f64 / count as f64;
         let last = self.index.last().map_or(0, |request| request.at.unsigned_abs());
         let window = self.part.to.map(|to| to.saturating_sub(self.part.from).as_micros());
-        let gap = last.div_ceil(count.saturating_sub(1).max(1)).max(1);
+        // Without the idle time that a window begins with: it comes before the first request, and between no two.
+        let span = last.saturating_sub(self.index.first().map_or(0, |request| request.at.unsigned_abs()));
+        let gap = if span == 0 { SHORTEST } else { span.div_ceil(count.saturating_sub(1).max(1)) };
         let since = |at: i64| u64::try_from(at.saturating_sub(self.origin.unwrap_or(at))).unwrap_or(0);
         let over = Duration::from_micros(since(self.latest).saturating_add(gap));
         self.doubts.over = self.part.to.filter(|to| *to > over).map(|_| over);
         let length = match window {
             Some(window) => u64::try_from(window).unwrap_or(u64::MAX),
-            None if last == 0 => SHORTEST,
             None => last.saturating_add(gap),
         };
         Ok(RequestTrace {

@@ -84,11 +84,15 @@ def side_by_side() -> list[Row]:
               Line(f"{sent} / ({preferred('sum', 'requests', 'rate5m')} > 0)", "requests"), width=6),
     ])  # fmt: skip
     cached = f"{ours.rate('tokenbeat_cached_input_tokens_total', PAIR)} / ({ours.rate('tokenbeat_tokens_total', PAIR, type='input')} > 0)"
+    # Where usage does not report it, the share is unknown and not zero.
+    reported = ours.rate("tokenbeat_usage_reports_total", PAIR, part="cached_input", reported="yes")
+    cached = f"{cached} and {reported} > 0"
     memory = Row("Cache and failures", [
         lines("Server: KV cache", "Use of the KV cache, mean and fullest replica. Near 100% requests wait or are preempted, and the"
               " first token becomes slow.", SHARE, Line(record("kv", "avg"), f"mean {WHO}"), Line(record("kv", "max"), f"fullest {WHO}"), width=6, top=1),
         lines("Prefix cache hits", "Share of prompt tokens from the server's prefix cache, and the same for the probe alone. With"
-              " `cache: bust` the probe should have none; otherwise its time to first token is too good.", SHARE,
+              " `cache: bust` the probe should have none; otherwise its time to first token is too good. None is shown of a probe"
+              " whose server does not report it.", SHARE,
               Line(record("prefix", "ratio_rate5m"), f"server {WHO}"), Line(cached, f"client {PAIR_LEGEND}"), width=6, top=1),
         lines("Client: failures by reason", "Share of tokenbeat's requests that failed.", SHARE,
               Line(failures(("profile", "target"), "$__rate_interval"), "{{outcome}} {{profile}} → {{target}}"), width=6, stack=True),

@@ -102,8 +102,8 @@ def board():
                COUNT, 'count (ALERTS{alertname=~"Tokenbeat.+",alertstate="firing"}) or vector(0)', marks=NONE_IS_GOOD, decimals=0),
         number("Requests", "Requests that ended in the selected range and count for or against a target.", COUNT, judged,
                decimals=0),
-        number("Cost", "Cost of the probing over the selected range, by the targets' prices, in the agent's currency.",
-               COUNT, f"sum ({cost((), RANGE)})", decimals=4),
+        number("Cost", "Cost of the probing over the selected range, by the targets' prices; a number for each currency.",
+               COUNT, cost((), RANGE), decimals=4, legend="{{currency}}"),
         number("Fullest budget", "The highest spent share of a budget in its current period. At 100% its requests are held back.",
                SHARE, ours.gauge("max", "tokenbeat_budget_spent_ratio"), marks=SPENT_SHARE, decimals=1),
     ])  # fmt: skip

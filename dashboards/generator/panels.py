@@ -87,9 +87,10 @@ def lines(title: str, says: str, unit: str, *queries: Line, width: int = 8, heig
     return panel
 
 
-def number(title: str, says: str, unit: str, expr: str, width: int = 4, height: int = 4, marks=None, decimals=None, none="–"):
-    """The current value, as a number."""
-    panel = _base(stat.Panel(), title, says, unit, [Line(expr, instant=True)], width, height, none)
+def number(title: str, says: str, unit: str, expr: str, width: int = 4, height: int = 4, marks=None, decimals=None, none="–",
+           legend: str = ""):  # fmt: skip
+    """The current value, as a number; with a legend, one for each of several series."""
+    panel = _base(stat.Panel(), title, says, unit, [Line(expr, legend, instant=True)], width, height, none)
     panel = panel.graph_mode(kinds.BigValueGraphMode.NONE).reduce_options(last())
     panel = panel.color_mode(kinds.BigValueColorMode.VALUE).thresholds(steps(*(marks or ((None, BLUE),))))
     return panel if decimals is None else panel.decimals(decimals)

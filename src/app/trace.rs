@@ -4,7 +4,6 @@ use super::print;
 use crate::cli::{Exit, InspectOptions};
 use crate::files::Files;
 use crate::trace::{RequestTrace, TokenPercentiles, TracePart, TraceStatistics, TraceSummary};
-use anyhow::anyhow;
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, Table};
 use std::fmt::Write as _;
@@ -18,11 +17,21 @@ const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█']
 pub(super) fn inspect(options: &InspectOptions) -> anyhow::Result<Exit> {
     let mut statistics = TraceStatistics::default();
     let from = options.from.unwrap_or_default();
+    if options.to.is_some_and(|to| to <= from) {
+        say!("error: `--to` must be later than `--from`");
+        return Ok(Exit::Usage);
+    }
     let (part, mut files) = (TracePart { from, to: options.to, ..TracePart::default() }, Files::default());
     let read = RequestTrace::read(&options.file, options.format, &part, true, &mut files, |line| {
         statistics.add(line);
     });
-    let trace = read.map_err(|why| anyhow!("{}: {why}", options.file.display()))?;
+    let trace = match read {
+        Ok(trace) => trace,
+        Err(why) => {
+            say!("error: {}: {why}", options.file.display());
+            return Ok(Exit::Usage);
+        }
+    };
     if let Some(first) = &trace.skipped().first {
         let count = trace.skipped().count;
         say!("warning: {}: {count} malformed lines are left out; the first: {first}", options.file.display());
@@ -139,12 +148,27 @@ fn digits(number: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn times_and_rates_are_short() {
         let times = [0.0305, 1.0, 59.94, 3600.0, 18_000.0, 604_800.0].map(seconds);
         assert_eq!(times, ["30.5ms", "1s", "59.9s", "60m", "5h", "7d"]);
         assert_eq!([20.0, 0.5, 0.001, 1234.6].map(per_second), ["20/s", "30/m", "3.6/h", "1235/s"]);
+    }
+
+    #[test]
+    fn what_cannot_be_inspected_is_bad_usage() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("trace");
+        let of = |seconds: [Option<u64>; 2]| {
+            let [from, to] = seconds.map(|time| time.map(Duration::from_secs));
+            inspect(&InspectOptions { file: file.clone(), format: None, from, to }).unwrap()
+        };
+        assert_eq!(of([None; 2]), Exit::Usage, "there is no file");
+        std::fs::write(&file, "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 12:00:00,1,1\n").unwrap();
+        assert_eq!(of([None, Some(0)]), Exit::Usage);
+        assert_eq!(of([Some(2), Some(1)]), Exit::Usage);
     }
 
     #[test]

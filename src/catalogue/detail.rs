@@ -55,6 +55,8 @@ const LEAN: &[Metric] = &[
     Metric::SloThresholdPerToken,
     Metric::SloThresholdTokens,
     Metric::CheckFailures,
+    Metric::RateLimitRemaining,
+    Metric::RateLimitLimit,
 ];
 
 /// What has many label values, of which few occur, and of which no rule needs the first increase.
@@ -253,6 +255,8 @@ mod tests {
             Metric::SkippedRuns,
             Metric::SkippedRequests,
             Metric::CapacitySearches,
+            Metric::RateLimitRemaining,
+            Metric::RateLimitLimit,
         ];
         for (metric, detail) in
             asked.iter().flat_map(|it| TelemetryDetail::ALL.iter().map(move |to| (it, to)))

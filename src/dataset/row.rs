@@ -74,6 +74,7 @@ impl DatasetRow {
         columns: &Columns,
         bytes: &[u8],
     ) -> Result<Self, String> {
+        let is_blank = |message: &Message| message.text.trim().is_empty();
         let mut row = match format {
             DatasetFormat::Lines => Self::of_texts(None, parse_text(bytes)?.trim(), None),
             DatasetFormat::Csv => columns.row(bytes)?,
@@ -83,10 +84,12 @@ impl DatasetRow {
             }
             DatasetFormat::Sharegpt => Self::of_whole(parse_json(bytes)?),
         };
+        // It would take the place of the system prompt of the workload.
+        row.messages.retain(|message| message.role != Role::System || !is_blank(message));
         if content == RowContent::Prompt {
             row.end_with_question()?;
         }
-        if row.messages.iter().all(|message| message.text.trim().is_empty()) {
+        if row.messages.iter().all(is_blank) {
             return Err("has an empty prompt".to_owned());
         }
         if !(row.weight > 0.0 && row.weight <= LARGEST_WEIGHT) {
@@ -96,7 +99,6 @@ impl DatasetRow {
     }
 
     fn of_texts(system: Option<&str>, prompt: &str, output_tokens: Option<u64>) -> Self {
-        let system = system.filter(|text| !text.is_empty());
         let system = system.map(|text| Message { role: Role::System, text: text.into() });
         let prompt = Message { role: Role::User, text: prompt.into() };
         Self { messages: system.into_iter().chain([prompt]).collect(), output_tokens, weight: 1.0 }
@@ -204,7 +206,9 @@ impl Columns {
     /// Reads the first row of a CSV file.
     pub(super) fn of_header(bytes: &[u8]) -> Result<Self, String> {
         let fields = fields(bytes)?;
-        let at = |names: &[&str]| fields.iter().position(|field| names.contains(&field));
+        // `prompt, "Max_Tokens"` would lose a column without a word. A quote after a blank belongs to the field.
+        let plain = |field: &str| field.trim().trim_matches('"').trim().to_ascii_lowercase();
+        let at = |names: &[&str]| fields.iter().position(|field| names.contains(&plain(field).as_str()));
         let prompt = at(&["prompt"]).ok_or("has no column `prompt` in its first line")?;
         let output_tokens = at(&["max_tokens", "output_tokens"]);
         Ok(Self {
@@ -306,6 +310,7 @@ mod tests {
     fn lines_of_json_have_a_prompt_or_messages() {
         let (format, none) = (DatasetFormat::Jsonl, Columns::default());
         reads(format, &none, r#"{"prompt": "Hi", "id": 5}"#, "User: Hi", (None, 1.0));
+        reads(format, &none, r#"{"prompt": "Hi", "system": " "}"#, "User: Hi", (None, 1.0));
         let all = r#"{"system": "Be brief.", "prompt": "Hi", "max_tokens": 7, "weight": 2.5}"#;
         reads(format, &none, all, "System: Be brief.; User: Hi", (Some(7), 2.5));
         let chat = r#"{"messages": [{"role": "developer", "content": "S"}, {"role": "user", "content": [{"type": "text", "text": "a"}, {"text": "b"}]}, {"role": "assistant", "content": "c"}, {"role": "user", "content": "d"}]}"#;
@@ -377,6 +382,8 @@ mod tests {
         assert_eq!(said("7,a,,,\r8,b,,,\n"), "has a line end other than LF and CR LF");
         let open = "has a field that begins with a quote, and no quote at its end";
         assert_eq!(said("7,a,,,\"S\n8,b,,,\n"), open);
+        let spaced = Columns::of_header(b" Prompt , \"max_tokens\",WEIGHT , system\r\n").unwrap();
+        reads(format, &spaced, "a, 9, 3, S\n", "System: S; User: a", (Some(9), 3.0));
         assert_eq!(Columns::of_header(b"a,b\n").unwrap_err(), "has no column `prompt` in its first line");
     }
 
@@ -388,6 +395,10 @@ mod tests {
         let other =
             r#"{"conversations": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}"#;
         reads(format, &none, other, "User: a", (None, 1.0));
+        // A blank system prompt is none: that of the workload applies.
+        let blank =
+            r#"{"conversations": [{"from": "system", "value": " "}, {"from": "human", "value": "a"}]}"#;
+        reads(format, &none, blank, "User: a", (None, 1.0));
         let said = |text: &str| read(format, &none, text).unwrap_err();
         assert_eq!(said(r#"{"conversations": [{"from": "gpt", "value": "x"}]}"#), "has no turn of a human");
         assert!(said(r#"{"items": []}"#).contains("missing field `conversations`"));

@@ -285,8 +285,14 @@ fn explain(path: &Path, error: &rusqlite::Error) -> StateError {
     let path = path.to_owned();
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StateError::InUse(path),
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) | None => {
-            StateError::Damaged { path, what: error.to_string() }
+        // SQL that does not go with the tables is an unknown error: they are not those of the file's version.
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown) | None => {
+            let what = match error {
+                rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
+                // Without the statement, which follows on further lines.
+                other => other.to_string().lines().next().unwrap_or_default().to_owned(),
+            };
+            StateError::Damaged { path, what }
         }
         Some(_) => StateError::Unwritable { path, what: error.to_string() },
     }

@@ -32,13 +32,20 @@ const SLOT: Duration = Duration::from_secs(10);
 /// Number of minutes from before the start that may lie within what is kept.
 const RESTORED: usize = 11;
 
+/// How far two readings of the wall clock may differ from those of the monotonic one before it was set, or the machine slept.
+const AS_READ: Duration = Duration::from_secs(1);
+
 /// Name of the verdict over all objectives, which is goodput.
 const ALL: &str = "all";
+
+/// Tells the time of the wall clock.
+type Wall = Box<dyn Fn() -> SystemTime + Send + Sync>;
 
 /// Receives facts and keeps the last ten minutes of each pair.
 pub struct HistoryRecorder {
     /// When slot 0 began, on both clocks.
     began: (Instant, SystemTime),
+    wall: Wall,
     pairs: Mutex<BTreeMap<Pair, PairHistory>>,
 }
 
@@ -89,7 +96,12 @@ impl PairHistory {
 impl HistoryRecorder {
     /// Creates an empty history for the pairs of a plan; facts about other pairs are dropped.
     pub fn new(plan: &Plan) -> Arc<Self> {
-        let history = Self { began: (Instant::now(), SystemTime::now()), pairs: Mutex::new(BTreeMap::new()) };
+        Self::by(Box::new(SystemTime::now), plan)
+    }
+
+    fn by(wall: Wall, plan: &Plan) -> Arc<Self> {
+        let began = (Instant::now(), wall());
+        let history = Self { began, wall, pairs: Mutex::new(BTreeMap::new()) };
         history.plan_changed(plan);
         Arc::new(history)
     }
@@ -129,18 +141,16 @@ impl HistoryRecorder {
 
     /// The history of a pair; `None` if it is not in the plan.
     pub fn of(&self, pair: &Pair) -> Option<HistoryView> {
-        let elapsed = self.began.0.elapsed();
+        let (began, elapsed) = self.present();
         // Traffic waits for the lock, so everything is computed outside of it.
         let series = self.lock().get(pair).cloned();
-        series.map(|series| series.view(self.began.1, elapsed))
+        series.map(|series| series.view(began, elapsed))
     }
 
     /// The slots of a pair as points of charts, oldest first, the current one last and as long as it is by now; slots in
     /// which nothing happened are left out. Empty if the pair is not in the plan.
     pub fn points(&self, pair: &Pair) -> Vec<SeriesPoint> {
-        let elapsed = self.began.0.elapsed();
-        // Counted back from now: the clock of the wall may have been set since the process started.
-        let began = SystemTime::now().checked_sub(elapsed).unwrap_or(self.began.1);
+        let (began, elapsed) = self.present();
         // Outside of the lock, too.
         let slots = self.lock().get(pair).map(|series| series.slots.clone());
         slots.map_or_else(Vec::new, |slots| view::points(&slots, began, elapsed))
@@ -174,6 +184,15 @@ impl HistoryRecorder {
             TargetWindow::of(&slots.iter().collect::<Vec<_>>())
         };
         targets.into_iter().map(|(target, pairs)| (target, window(pairs))).collect()
+    }
+
+    /// When slot 0 began by the wall clock as it goes now, and the time since then. Counted back from now: the clock may
+    /// have been set since the process started. What is only the time between two readings moves no slot.
+    fn present(&self) -> (SystemTime, Duration) {
+        let elapsed = self.began.0.elapsed();
+        let back = (self.wall)().checked_sub(elapsed).unwrap_or(self.began.1);
+        let apart = back.duration_since(self.began.1).unwrap_or_else(|earlier| earlier.duration());
+        (if apart < AS_READ { self.began.1 } else { back }, elapsed)
     }
 
     /// Those of the plan, in the order of their names.

@@ -4,12 +4,43 @@
 use super::{JourneyTally, JudgedCounts, Spent, Split, Tally, Times};
 use crate::event::{CountSource, Outcome, SkipReason};
 use enum_map::{Enum, EnumMap};
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 type ByLabel<V> = BTreeMap<String, V>;
+
+/// The largest number of times of a distribution: 2^53, up to which a number with a fraction is exact. The histograms do not
+/// come to an end with much larger ones, which no run has.
+const MOST: u64 = 1 << 53;
+
+/// The buckets of a distribution: the largest time of each in microseconds, and its count.
+#[derive(Serialize, Default)]
+#[serde(transparent)]
+struct SavedBuckets(Vec<(u64, u64)>);
+
+impl SavedBuckets {
+    fn of<const DIGITS: u8>(times: &Times<DIGITS>) -> Self {
+        Self(times.buckets())
+    }
+
+    fn times<const DIGITS: u8>(&self) -> Times<DIGITS> {
+        Times::of_buckets(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for SavedBuckets {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let buckets = Vec::<(u64, u64)>::deserialize(deserializer)?;
+        let all = buckets.iter().fold(0_u64, |all, (_, count)| all.saturating_add(*count));
+        if all > MOST {
+            return Err(D::Error::custom(format!("{all} times are more than the largest number, {MOST}")));
+        }
+        Ok(Self(buckets))
+    }
+}
 
 #[derive(Serialize, Deserialize, Default)]
 #[serde(default)]
@@ -18,18 +49,18 @@ struct Saved {
     skipped: ByLabel<(u64, u64)>,
     ended: ByLabel<(u64, u64)>,
     load_active_seconds: f64,
-    first_token: Vec<(u64, u64)>,
-    chunk_gap: Vec<(u64, u64)>,
-    longest_gap: Vec<(u64, u64)>,
-    per_token: Vec<(u64, u64)>,
-    whole_per_token: Vec<(u64, u64)>,
+    first_token: SavedBuckets,
+    chunk_gap: SavedBuckets,
+    longest_gap: SavedBuckets,
+    per_token: SavedBuckets,
+    whole_per_token: SavedBuckets,
     stalls: u64,
     token_deadlines: u64,
     token_deadlines_missed: u64,
-    reader_idle: Vec<(u64, u64)>,
-    duration: Vec<(u64, u64)>,
-    response_time: Vec<(u64, u64)>,
-    dispatch_lag: Vec<(u64, u64)>,
+    reader_idle: SavedBuckets,
+    duration: SavedBuckets,
+    response_time: SavedBuckets,
+    dispatch_lag: SavedBuckets,
     input_tokens: ByLabel<u64>,
     output_tokens: ByLabel<u64>,
     cached_input_tokens: u64,
@@ -85,18 +116,18 @@ impl<const DIGITS: u8> From<&Tally<Times<DIGITS>>> for Saved {
             skipped: labelled(&tally.skipped, split),
             ended: labelled(&tally.ended, split),
             load_active_seconds: tally.load_active.as_secs_f64(),
-            first_token: tally.first_token.buckets(),
-            chunk_gap: tally.chunk_gap.buckets(),
-            longest_gap: tally.longest_gap.buckets(),
-            per_token: tally.per_token.buckets(),
-            whole_per_token: tally.whole_per_token.buckets(),
+            first_token: SavedBuckets::of(&tally.first_token),
+            chunk_gap: SavedBuckets::of(&tally.chunk_gap),
+            longest_gap: SavedBuckets::of(&tally.longest_gap),
+            per_token: SavedBuckets::of(&tally.per_token),
+            whole_per_token: SavedBuckets::of(&tally.whole_per_token),
             stalls: tally.stalls,
             token_deadlines: tally.token_deadlines,
             token_deadlines_missed: tally.token_deadlines_missed,
-            reader_idle: tally.reader_idle.buckets(),
-            duration: tally.duration.buckets(),
-            response_time: tally.response_time.buckets(),
-            dispatch_lag: tally.dispatch_lag.buckets(),
+            reader_idle: SavedBuckets::of(&tally.reader_idle),
+            duration: SavedBuckets::of(&tally.duration),
+            response_time: SavedBuckets::of(&tally.response_time),
+            dispatch_lag: SavedBuckets::of(&tally.dispatch_lag),
             input_tokens: labelled(&tally.spent.input, count),
             output_tokens: labelled(&tally.spent.output, count),
             cached_input_tokens: tally.spent.cached_input,
@@ -125,18 +156,18 @@ impl<const DIGITS: u8> From<Saved> for Tally<Times<DIGITS>> {
             skipped: of_labels(reasons, |reason| reason.label(), saved.skipped, of_split),
             ended: of_labels(Outcome::all(), |outcome| outcome.label(), saved.ended, of_split),
             load_active: Duration::try_from_secs_f64(saved.load_active_seconds).unwrap_or_default(),
-            first_token: Times::of_buckets(&saved.first_token),
-            chunk_gap: Times::of_buckets(&saved.chunk_gap),
-            longest_gap: Times::of_buckets(&saved.longest_gap),
-            per_token: Times::of_buckets(&saved.per_token),
-            whole_per_token: Times::of_buckets(&saved.whole_per_token),
+            first_token: saved.first_token.times(),
+            chunk_gap: saved.chunk_gap.times(),
+            longest_gap: saved.longest_gap.times(),
+            per_token: saved.per_token.times(),
+            whole_per_token: saved.whole_per_token.times(),
             stalls: saved.stalls,
             token_deadlines: saved.token_deadlines,
             token_deadlines_missed: saved.token_deadlines_missed,
-            reader_idle: Times::of_buckets(&saved.reader_idle),
-            duration: Times::of_buckets(&saved.duration),
-            response_time: Times::of_buckets(&saved.response_time),
-            dispatch_lag: Times::of_buckets(&saved.dispatch_lag),
+            reader_idle: saved.reader_idle.times(),
+            duration: saved.duration.times(),
+            response_time: saved.response_time.times(),
+            dispatch_lag: saved.dispatch_lag.times(),
             spent,
             failed_checks: saved.failed_checks,
             judged: judged.map(|(slo, (events, errors))| (slo, JudgedCounts { events, errors })).collect(),
@@ -160,7 +191,7 @@ impl<'de, const DIGITS: u8> Deserialize<'de> for Tally<Times<DIGITS>> {
 #[serde(default)]
 struct SavedJourneys {
     ended: ByLabel<u64>,
-    duration: Vec<(u64, u64)>,
+    duration: SavedBuckets,
     input_tokens: u64,
     output_tokens: u64,
     cost: Option<f64>,
@@ -170,7 +201,7 @@ impl<const DIGITS: u8> Serialize for JourneyTally<Times<DIGITS>> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let saved = SavedJourneys {
             ended: labelled(&self.ended, count),
-            duration: self.duration.buckets(),
+            duration: SavedBuckets::of(&self.duration),
             input_tokens: self.input_tokens,
             output_tokens: self.output_tokens,
             cost: self.cost,
@@ -184,7 +215,7 @@ impl<'de, const DIGITS: u8> Deserialize<'de> for JourneyTally<Times<DIGITS>> {
         let saved = SavedJourneys::deserialize(deserializer)?;
         Ok(Self {
             ended: of_labels(Outcome::all(), |outcome| outcome.label(), saved.ended, |n| n),
-            duration: Times::of_buckets(&saved.duration),
+            duration: saved.duration.times(),
             input_tokens: saved.input_tokens,
             output_tokens: saved.output_tokens,
             cost: saved.cost,

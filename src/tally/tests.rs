@@ -131,6 +131,19 @@ fn what_is_saved_is_what_is_read() {
 }
 
 #[test]
+fn more_times_than_any_run_has_are_an_error() {
+    let read = |counts: [u64; 2]| {
+        let buckets = counts.map(|count| (100_u64, count));
+        serde_json::from_value::<RunTally>(serde_json::json!({ "per_token": buckets }))
+            .map(|it| it.per_token.count())
+    };
+    assert_eq!(read([1 << 52; 2]).unwrap(), 1 << 53);
+    for counts in [[1 << 63, 1], [u64::MAX; 2], [1 << 52, (1 << 52) + 1]] {
+        assert!(read(counts).unwrap_err().to_string().contains("more than"), "{counts:?}");
+    }
+}
+
+#[test]
 fn labels_that_are_not_known_and_keys_that_are_not_there_are_no_error() {
     let read: RunTally = serde_json::from_str(r#"{"ended": {"ok": [3, 0], "gone": [1, 1]}}"#).unwrap();
     assert_eq!((read.ok(), read.all_ended()), (3, Split { measured: 3, warm_up: 0 }));

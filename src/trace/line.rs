@@ -119,23 +119,26 @@ fn of_blocks(format: TraceFormat, bytes: &[u8], unit: f64) -> Result<TraceLine<'
     Ok(TraceLine { at: micros(line.timestamp * unit)?, model: "", request })
 }
 
-/// The first question, with the system prompt before it and the length of the answer after it.
+/// The first question, with the system prompt before it and the length of the answer after it. A blank
+/// system prompt is none.
 fn of_conversation(bytes: &[u8]) -> Result<TraceLine<'_>, String> {
     let conversation: TracedConversation = parse_json(bytes)?;
     let mut messages: Vec<Message> = Vec::new();
     let mut answer = None;
     for turn in conversation.conversations {
         let asked = messages.last().is_some_and(|message| message.role == Role::User);
+        let text = turn.value.trim();
         let role = match turn.from.as_str() {
-            "system" if messages.is_empty() => Role::System,
+            "system" if messages.is_empty() && !text.is_empty() => Role::System,
+            "human" | "user" if !asked && text.is_empty() => return Err("has an empty prompt".to_owned()),
             "human" | "user" if !asked => Role::User,
             "gpt" | "assistant" | "chatgpt" | "bard" | "bing" | "model" if asked => {
-                answer = Some(turn.value.len() as u64);
+                answer = Some(text.len() as u64);
                 break;
             }
             _ => continue,
         };
-        messages.push(Message { role, text: turn.value.trim().into() });
+        messages.push(Message { role, text: text.into() });
     }
     if messages.last().is_none_or(|message| message.role != Role::User) {
         return Err("has no turn of a human".to_owned());
@@ -370,6 +373,16 @@ mod tests {
         let no_answer = r#"{"conversations": [{"from": "human", "value": "a"}]}"#;
         assert_eq!(read(no_answer).unwrap_err(), "has no answer to its first turn");
         assert_eq!(read(r#"{"conversations": []}"#).unwrap_err(), "has no turn of a human");
+        // What is blank is no system prompt, no question and no answer.
+        let asked = |question: &str, answer: &str| {
+            let system = r#"{"from": "system", "value": " "}, {"from": "system", "value": "S"}"#;
+            read(&format!(
+                r#"{{"conversations": [{system}, {{"from": "human", "value": "{question}"}}, {{"from": "gpt", "value": "{answer}"}}]}}"#
+            ))
+        };
+        assert_eq!(asked("a", "b").unwrap().messages[0].text, "S".into());
+        assert_eq!(asked("a", " ").unwrap().output_tokens, 0);
+        assert_eq!(asked("\\n ", "b").unwrap_err(), "has an empty prompt");
     }
 
     #[test]

@@ -66,9 +66,20 @@ fn a_window_is_a_part_of_the_time_since_the_first_line() {
         read(&text, &window(from, to), false).map(|(_folder, trace, _)| (requests(&trace), trace.length()))
     };
     assert_eq!(of(1, Some(4)).unwrap(), (vec![(0, 2), (1500, 3)], 3_000_000));
-    assert_eq!(of(2, None).unwrap(), (vec![(500, 3), (2000, 4)], 4_000_000));
+    // The gap after the last request is that between the requests, without the time before the first one.
+    assert_eq!(of(2, None).unwrap(), (vec![(500, 3), (2000, 4)], 3_500_000));
+    assert_eq!(of(3, None).unwrap(), (vec![(1000, 4)], 2_000_000));
     assert_eq!(of(0, Some(2)).unwrap(), (vec![(0, 1), (1000, 2)], 2_000_000));
     assert_eq!(of(9, None).unwrap_err(), "holds no request in this window of these models");
+}
+
+#[test]
+fn requests_of_one_time_have_no_length_without_the_end_of_a_window() {
+    let has_none = |times: &[i64], part| read(&mooncake(times), &part, false).unwrap().1.has_no_length();
+    assert!(has_none(&[5, 5], TracePart::default()));
+    assert!(has_none(&[0, 3000, 3000], window(1, None)));
+    assert!(!has_none(&[0, 3000, 3000], window(1, Some(4))));
+    assert!(!has_none(&[0, 3000, 4000], window(1, None)));
 }
 
 #[test]

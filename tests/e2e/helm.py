@@ -98,6 +98,10 @@ def jobs_of(t: Session) -> dict[str, dict]:
     jobs: dict[str, dict] = {name: {"values": files, "kube": both} for name, files in found.items()}
     jobs["availability"]["kube"] = [NEWEST]  # it uses a field that is not in the oldest
     jobs["long"] = {"name": "a" * 53, "set": {"nameOverride": "b" * 63}, "kube": both}
+    # Helm allows dots in the names of releases, and anything in overrides; a Service has neither dots nor `_`.
+    jobs["dotted"] = {"name": "llm.eu-1", "set": {"nameOverride": "_probes.a b_", "shards": 3}, "kube": both}
+    jobs["dashed"] = {"name": "tokenbeat.eu", "set": {"persistence": {"enabled": True}}, "kube": both}
+    jobs["overridden"] = {"set": {"fullnameOverride": "-LLM_probes.eu--"}, "kube": both}
     jobs["other-config"] = {"set": {"config": MINIMAL, "restartOnConfigChange": True}}
     jobs["other-prompt"] = {"set": {**jobs["other-config"]["set"], "configFiles": {"prompts.txt": "x"}}}
     keyed = MINIMAL["targets"]["llama"] | {"auth": {"bearer": {"value": "not-a-real-key"}}}

@@ -614,7 +614,7 @@ async fn a_trace_is_described() {
             .contains("6 requests in the format sharegpt\nwithout times\n")
     );
     let wrong = inspect("azure-2023.csv", &["--format", "mooncake"]).await;
-    assert_eq!(wrong.code, 1, "{wrong:?}");
+    assert_eq!(wrong.code, 64, "{wrong:?}");
     assert!(wrong.err.contains("holds no request"), "{wrong:?}");
     let unknown = inspect("azure-2023.csv", &["--format", "parquet"]).await;
     assert!(unknown.code == 64 && unknown.err.contains("there are mooncake, azure, burstgpt"), "{unknown:?}");

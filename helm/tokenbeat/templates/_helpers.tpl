@@ -1,19 +1,33 @@
-{{/* Name of the chart, in the form of a label value. */}}
+{{/* Name of the chart, in the form of a label value. What is one already stays as it is: selectors contain it. */}}
 {{- define "tokenbeat.name" -}}
-{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- regexReplaceAll "[^A-Za-z0-9._-]+" $name "-" | trimPrefix "-" | trunc 63 | trimAll "._-" | default .Chart.Name -}}
+{{- end -}}
+
+{{/* A text in the form of a DNS label, as the name of a Service must be; names of releases and overrides may have dots. */}}
+{{- define "tokenbeat.dnsLabel" -}}
+{{- $label := regexReplaceAll "[^a-z0-9-]+" (lower .) "-" | trimPrefix "-" | trunc 63 | trimAll "-" -}}
+{{- required (printf "the name %q has no letter and no digit" .) $label -}}
 {{- end -}}
 
 {{/* Name of all objects that exist once. */}}
 {{- define "tokenbeat.fullname" -}}
 {{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" -}}
+{{- include "tokenbeat.dnsLabel" .Values.fullnameOverride -}}
 {{- else -}}
 {{- $name := include "tokenbeat.name" . -}}
 {{- if contains $name .Release.Name -}}
-{{- .Release.Name | trunc 63 | trimSuffix "-" -}}
+{{- include "tokenbeat.dnsLabel" .Release.Name -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name $name | trunc 63 | trimSuffix "-" -}}
+{{- include "tokenbeat.dnsLabel" (printf "%s-%s" .Release.Name $name) -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Fails if the name cannot be that of a Service, which begins with a letter. */}}
+{{- define "tokenbeat.checkServiceName" -}}
+{{- if regexMatch "^[0-9]" . -}}
+{{- fail (printf "the name of a Service must begin with a letter, and %q does not: set fullnameOverride" .) -}}
 {{- end -}}
 {{- end -}}
 
@@ -234,7 +248,7 @@ resources:
 {{/* Name of the Deployment or StatefulSet. The names of a StatefulSet's pods end with an ordinal, and are labels. */}}
 {{- define "tokenbeat.workloadName" -}}
 {{- $most := ternary 52 63 (eq (include "tokenbeat.sharded" .) "true") -}}
-{{- include "tokenbeat.fullname" . | trunc $most | trimSuffix "-" -}}
+{{- include "tokenbeat.fullname" . | trunc $most | trimAll "-" -}}
 {{- end -}}
 
 {{/* Name of the Service that gives each shard a name of its own. */}}

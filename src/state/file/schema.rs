@@ -138,6 +138,10 @@ pub(super) fn prepare(db: &mut Connection, path: &Path) -> Result<(), StateError
         return Err(StateError::Foreign(path.to_owned()));
     }
     let version = number(db, "user_version").map_err(fail)?;
+    if version < 0 {
+        let what = format!("schema version {version}");
+        return Err(StateError::Damaged { path: path.to_owned(), what });
+    }
     let Some(missing) = usize::try_from(version).ok().and_then(|version| MIGRATIONS.get(version..)) else {
         return Err(StateError::Newer { path: path.to_owned(), version, known: VERSION });
     };

@@ -356,6 +356,19 @@ fn a_file_that_is_damaged_foreign_or_newer_is_refused_and_says_what_to_do() {
 }
 
 #[test]
+fn tables_that_are_not_those_of_the_version_are_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    for version in [-1, 0, 1, 3] {
+        let path = dir.path().join(version.to_string());
+        write(&path, &WriteBatch::default());
+        Connection::open(&path).unwrap().pragma_update(None, "user_version", version).unwrap();
+        let said = StateFile::open(&path, KEPT).unwrap_err();
+        assert!(matches!(said, StateError::Damaged { .. }), "{version}: {said}");
+        assert!(!said.to_string().contains('\n'), "{version}: {said}");
+    }
+}
+
+#[test]
 fn a_run_that_an_earlier_version_called_degraded_gets_its_result_back() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("old.db");

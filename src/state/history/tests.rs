@@ -9,14 +9,24 @@ struct Fixture {
     history: Arc<HistoryRecorder>,
     sink: Arc<dyn Sink>,
     place: Arc<Place>,
+    /// By how many milliseconds the wall clock was set since the start.
+    set_by: Arc<Mutex<i64>>,
+}
+
+fn shifted(time: SystemTime, millis: i64) -> SystemTime {
+    let by = Duration::from_millis(millis.unsigned_abs());
+    if millis < 0 { time - by } else { time + by }
 }
 
 impl Fixture {
     fn new() -> Self {
         let plan = small_plan();
-        let history = HistoryRecorder::new(&plan);
+        let set_by = Arc::new(Mutex::new(0));
+        let (began, set) = ((Instant::now(), SystemTime::now()), Arc::clone(&set_by));
+        let wall = move || shifted(began.1 + began.0.elapsed(), *set.lock().unwrap());
+        let history = HistoryRecorder::by(Box::new(wall), &plan);
         let sink: Arc<dyn Sink> = Arc::<HistoryRecorder>::clone(&history);
-        Self { history, sink, place: Arc::clone(&plan.pairs[0].places[1]) }
+        Self { history, sink, place: Arc::clone(&plan.pairs[0].places[1]), set_by }
     }
 
     fn ok(&self) {
@@ -223,4 +233,25 @@ impl Sink for Summing {
     fn record(&self, fact: &Fact) {
         fact.count_in(&mut self.0.lock().unwrap());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn slots_follow_a_clock_that_was_set() {
+    for set_by in [-3 * 3_600_000, 3 * 3_600_000] {
+        let fixture = Fixture::new();
+        let began = fixture.history.began.1;
+        let minute = began.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() / 60 - 1;
+        let (pair, tally) = (fixture.place.pair.clone(), crate::tally::RunTally::default());
+        fixture.history.restore(&[SavedMinute { minute: minute.try_into().unwrap(), pair, tally }]);
+        pass(10).await;
+        assert_eq!(fixture.view().slots.len(), 3);
+        *fixture.set_by.lock().unwrap() = set_by;
+        let starts: Vec<_> = fixture.view().slots.iter().map(|slot| slot.start.0).collect();
+        // The minute is hours ago now, or still to come.
+        assert_eq!(starts, [0, 10_000].map(|since| shifted(began, set_by + since)));
+    }
+    // Moments between the readings of two clocks move nothing.
+    let fixture = Fixture::new();
+    *fixture.set_by.lock().unwrap() = -20;
+    assert_eq!(fixture.view().slots[0].start.0, fixture.history.began.1);
 }

@@ -238,7 +238,10 @@ impl PairHistory {
         let present = number(elapsed);
         let first = (present + 1).saturating_sub(SLOTS);
         let oldest = (began + elapsed).checked_sub(SLOT * u32::try_from(SLOTS).unwrap_or(u32::MAX));
-        let restored = self.restored.iter().filter(|slot| oldest.is_none_or(|oldest| slot.end() > oldest));
+        // None of them is later than the start by a clock that was set back since.
+        let is_kept =
+            |slot: &&SlotView| slot.start.0 < began && oldest.is_none_or(|oldest| slot.end() > oldest);
+        let restored = self.restored.iter().filter(is_kept);
         HistoryView {
             load: Arc::clone(&self.load),
             streamed: self.streamed,

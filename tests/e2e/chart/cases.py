@@ -39,6 +39,12 @@ MINIMAL = {
 # Values that Helm must reject, and a text that its message must contain.
 REFUSED = {
     "a second replica": ({"replicas": 2}, "/replicas"),
+    "a Service whose name begins with a digit": ({"fullnameOverride": "2-probes"}, "must begin with a letter"),
+    "a Service of shards whose name begins with a digit": (
+        {"fullnameOverride": "2-probes", "shards": 2, "service": {"enabled": False}},
+        "must begin with a letter",
+    ),
+    "a name of dashes": ({"fullnameOverride": "-_-"}, "no letter and no digit"),
     "no shards": ({"shards": 0}, "/shards"),
     "one volume for all shards": (
         {"shards": 3, "persistence": {"enabled": True, "existingClaim": "a"}},
