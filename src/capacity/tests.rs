@@ -239,8 +239,9 @@ fn a_load_that_was_met_in_a_lull_is_held_again() {
     assert_eq!(CapacitySearcher::new(&rate, true).step(few(0)), NextLoad::Play(32.0));
     // Even arrivals may miss one at each end.
     let slow = CapacitySearch { samples: 1, ..search(SearchVariable::Rate, 0.05, 0.1) };
+    // 1.5 requests are due in 30 s of the first load, 3 of the second.
     let one = |load: f64, rounds: u32| LoadObservation {
-        offered: (load * 30.0).floor() as u64 * u64::from(rounds),
+        offered: if load < 0.1 { 1 } else { 3 } * u64::from(rounds),
         ..observed(10, 0)
     };
     assert_eq!(play(&slow, one).1, 2);
