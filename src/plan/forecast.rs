@@ -6,25 +6,28 @@
 mod conversation;
 mod journey;
 mod model_call;
+mod open_times;
 mod outlook;
 mod starts;
 
 pub use model_call::{InputTokens, TokenCounter};
 pub use outlook::{Outlook, outlooks};
 
-use super::{Arrivals, LoadCurve, PairPlan, Plan, Price, Scenario, Schedule, Stage, StageBounds, Trigger};
-use super::{evenly_spread, next_occurrence, run_time};
+use super::{Arrivals, LoadCurve, PairPlan, Plan, Price, Profile, Scenario, Schedule, Stage, StageBounds};
+use super::{Trigger, evenly_spread, next_occurrence, run_time};
 use crate::event::Pair;
 use jiff::{SignedDuration, Timestamp};
+use open_times::OpenTimes;
 use serde_json::Value;
+use std::collections::HashMap;
 use std::fmt;
 use std::ops::Add;
 use std::time::Duration;
 
 /// Number of days considered.
 const DAYS: f64 = 7.0;
-/// The same, in minutes.
-const MINUTES: i64 = 7 * 24 * 60;
+/// The same time.
+const WEEK: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// Maximum number of cron runs counted one by one; the remaining days are assumed to be like those before.
 const MAX_COUNTED: u32 = 20_000;
 
@@ -249,7 +252,7 @@ impl Add for ForecastUsage {
 }
 
 /// Whether to forecast the maximum or the expected usage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum View {
     Most,
     Expected,
@@ -257,7 +260,13 @@ enum View {
 
 /// Forecasts what a plan will do from `now` on. `count` counts the tokens of texts for targets with a tokenizer.
 pub fn forecast(plan: &Plan, now: Timestamp, count: TokenCounter<'_>) -> Forecast {
-    let pairs: Vec<PairForecast> = plan.pairs.iter().map(|pair| of_pair(pair, now, count)).collect();
+    let mut known = HashMap::new();
+    let pairs = plan.pairs.iter().map(|pair| {
+        let key = starts::ScheduleKey::of(&pair.profile);
+        let runs = known.entry(key).or_insert_with(|| ScheduledRuns::of(&pair.profile, now));
+        of_pair(pair, runs, count)
+    });
+    let pairs: Vec<PairForecast> = pairs.collect();
     let nothing = Daily {
         runs: Amount::ZERO,
         journeys: None,
@@ -296,11 +305,31 @@ impl Add for TokenForecast {
     }
 }
 
-fn of_pair(pair: &PairPlan, now: Timestamp, count: TokenCounter<'_>) -> PairForecast {
-    let profile = &pair.profile;
-    let starts = starts::upcoming(&profile.schedule, &profile.stages, now);
+/// The runs of a schedule in the coming week.
+struct ScheduledRuns {
+    /// When they start, as a sample.
+    starts: Vec<Timestamp>,
+    /// Their number per day, at most.
+    most: Amount,
+    /// Their number per day, as expected.
+    expected: Amount,
+}
+
+impl ScheduledRuns {
+    fn of(profile: &Profile, now: Timestamp) -> Self {
+        let Profile { schedule, stages, .. } = profile;
+        let starts = starts::upcoming(schedule, stages, now);
+        let most = runs(schedule, stages, now, View::Most);
+        // How long a run takes makes no difference to a cron expression.
+        let is_cron = matches!(schedule.trigger, Trigger::Cron(_));
+        let expected = if is_cron { most } else { runs(schedule, stages, now, View::Expected) };
+        Self { starts, most, expected }
+    }
+}
+
+fn of_pair(pair: &PairPlan, runs: &ScheduledRuns, count: TokenCounter<'_>) -> PairForecast {
     let [most, expected] =
-        [View::Most, View::Expected].map(|view| journey::of_run(pair, view, &starts, count));
+        [View::Most, View::Expected].map(|view| journey::of_run(pair, view, &runs.starts, count));
     let usage = |run: &journey::RunAmounts| ForecastUsage {
         requests: run.requests,
         input_tokens: run.tokens.input,
@@ -311,14 +340,10 @@ fn of_pair(pair: &PairPlan, now: Timestamp, count: TokenCounter<'_>) -> PairFore
     let (requests, tokens) = journey::least(pair);
     let cost = pair.target.price.map(|price| cost(price, tokens));
     let least = ForecastUsage { requests, input_tokens: tokens.input, output_tokens: tokens.output, cost };
-    let runs = |view| runs(&profile.schedule, &profile.stages, now, view);
     let daily = Daily {
-        runs: runs(View::Most),
-        journeys: profile.scenario.journeys.then(|| runs(View::Most).times(most.journeys)),
-        takes: Estimate {
-            most: run.most.times(runs(View::Most)),
-            expected: run.expected.times(runs(View::Expected)),
-        },
+        runs: runs.most,
+        journeys: pair.profile.scenario.journeys.then(|| runs.most.times(most.journeys)),
+        takes: Estimate { most: run.most.times(runs.most), expected: run.expected.times(runs.expected) },
     };
     let replicas = pair.most_replicas();
     let daily = match replicas {
@@ -408,7 +433,8 @@ fn runs(schedule: &Schedule, stages: &[Stage], now: Timestamp, view: View) -> Am
         if schedule.windows.is_empty() {
             Amount::Exact(runs)
         } else {
-            Amount::About(runs * starts::open_share(schedule, now, SignedDuration::from_mins(MINUTES)))
+            let open = OpenTimes::of(schedule, now, end_of_week(now));
+            Amount::About(runs * open.share(now, WEEK))
         }
     };
     match (&schedule.trigger, starts::interval(schedule, stages, view)) {
@@ -427,23 +453,28 @@ fn runs(schedule: &Schedule, stages: &[Stage], now: Timestamp, view: View) -> Am
     }
 }
 
+/// When the days end that are considered.
+fn end_of_week(now: Timestamp) -> Timestamp {
+    now.saturating_add(WEEK).unwrap_or(Timestamp::MAX)
+}
+
 fn cron_runs(schedule: &Schedule, cron: &croner::Cron, now: Timestamp) -> Amount {
     let mut at = now.to_zoned_datetime(schedule.timezone.clone());
-    let end = now.saturating_add(SignedDuration::from_mins(MINUTES)).unwrap_or(Timestamp::MAX);
+    let end = end_of_week(now);
     let (mut counted, mut runs) = (0_u32, 0.0);
-    let open_share = |time| starts::open_share(schedule, now, time);
+    let open = OpenTimes::of(schedule, now, end);
     while let Some(next) = next_occurrence(cron, &at) {
         if next.timestamp() > end {
             break;
         }
-        if schedule.is_open(next.datetime()) {
+        if open.contains(next.timestamp()) {
             runs += 1.0;
         }
         counted += 1;
         at = next;
         if counted == MAX_COUNTED {
             let time = now.duration_until(at.timestamp());
-            let (so_far, all) = (open_share(time), open_share(SignedDuration::from_mins(MINUTES)));
+            let (so_far, all) = (open.share(now, time), open.share(now, WEEK));
             // Where no window has opened yet, as many are assumed as were due outside.
             let of_open = if so_far > 0.0 { runs / so_far } else { f64::from(counted) };
             return Amount::About(of_open * all * 86_400.0 / time.as_secs_f64());

@@ -4,6 +4,7 @@ use crate::config::show_duration;
 use crate::detect::values_until_told;
 use crate::plan::{DetectionBounds, PairPlan, Plan};
 use jiff::Timestamp;
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -12,18 +13,35 @@ const CHANGE: f64 = 0.2;
 
 /// A line for each profile and target whose runs are compared.
 pub(super) fn describe(plan: &Plan, now: Timestamp) -> String {
-    let mut text = String::new();
+    let (mut text, mut delays) = (String::new(), Delays::default());
     for pair in &plan.pairs {
         if let Some(bounds) = plan.detection_bounds(pair, now) {
-            let _ = writeln!(text, "{}", sentence(plan, pair, &bounds));
+            let told = delays.of(&bounds);
+            let _ = writeln!(text, "{}", sentence(plan, pair, &bounds, told));
         }
     }
     text
 }
 
-fn sentence(plan: &Plan, pair: &PairPlan, bounds: &DetectionBounds) -> String {
+/// The delays that were simulated, by the least change and the step of the rate of false alarms.
+#[derive(Default)]
+struct Delays(HashMap<(u64, i32), Option<usize>>);
+
+impl Delays {
+    /// The number of values until the change is told. A simulation takes milliseconds, and there may be thousands of
+    /// pairs, so rates that differ by a few percent share one: the delay grows with their logarithm.
+    fn of(&mut self, bounds: &DetectionBounds) -> Option<usize> {
+        const STEP: f64 = 1.05;
+        let min_change = bounds.detection.min_change;
+        #[expect(clippy::cast_possible_truncation, reason = "float casts saturate")]
+        let step = bounds.values_per_false_alarm.log(STEP).round() as i32;
+        let delay = || values_until_told(CHANGE, min_change, STEP.powi(step));
+        *self.0.entry((min_change.to_bits(), step)).or_insert_with(delay)
+    }
+}
+
+fn sentence(plan: &Plan, pair: &PairPlan, bounds: &DetectionBounds, told: Option<usize>) -> String {
     let each = bounds.interval.as_secs_f64() * bounds.values_per_false_alarm;
-    let told = values_until_told(CHANGE, bounds.detection.min_change, bounds.values_per_false_alarm);
     let told = told.and_then(|values| u32::try_from(values).ok()).map_or_else(
         || "takes thousands of runs to be told".to_owned(),
         |values| {

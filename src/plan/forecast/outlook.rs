@@ -1,6 +1,6 @@
 //! Forecasts how long each budget lasts. Manual runs, and what is already spent, are not considered.
 
-use super::starts::{self, Steps};
+use super::starts::{KnownLoads, StepLoads, Steps};
 use super::{Amount, Forecast, ForecastUsage, View};
 use crate::event::{BudgetScope, BudgetUnit};
 use crate::plan::{Budget, Plan, Profile};
@@ -63,9 +63,10 @@ pub fn outlooks(plan: &Plan, forecast: &Forecast, now: Timestamp) -> Vec<Outlook
             std::slice::from_ref(profile),
         ))
     });
+    let mut known = KnownLoads::default();
     agent
         .chain(profiles)
-        .flat_map(|(scope, budget, covers)| of_budget(&scope, budget, covers, forecast, now))
+        .flat_map(|(scope, budget, covers)| of_budget(&scope, budget, covers, forecast, now, &mut known))
         .collect()
 }
 
@@ -75,6 +76,7 @@ fn of_budget(
     covers: &[Arc<Profile>],
     forecast: &Forecast,
     now: Timestamp,
+    known: &mut KnownLoads,
 ) -> Vec<Outlook> {
     let limits = [
         (BudgetUnit::Requests, budget.requests.map(|limit| limit as f64)),
@@ -83,12 +85,12 @@ fn of_budget(
     ];
     let horizon = Horizon::of(budget, now);
     let [most, expected] = [View::Most, View::Expected].map(|view| {
-        let loads = covers.iter().map(|profile| (profile, starts::load(profile, horizon.steps, view)));
+        let loads = covers.iter().map(|profile| (profile, known.of(profile, horizon.steps, view)));
         loads.collect::<Vec<_>>()
     });
     let limits = limits.into_iter().filter_map(|(unit, limit)| Some((unit, limit?)));
     let of_limit = |(unit, limit): (BudgetUnit, f64)| {
-        let amounts = |loads: &[(&Arc<Profile>, Option<Vec<f64>>)], view| {
+        let amounts = |loads: &[(&Arc<Profile>, StepLoads)], view| {
             total(loads, horizon.steps.count, |name| of_run(forecast, name, unit, view))
         };
         let (most, expected) = (amounts(&most, View::Most), amounts(&expected, View::Expected));
@@ -151,7 +153,7 @@ fn least_of(forecast: &Forecast, profile: &str, unit: BudgetUnit) -> Option<f64>
 
 /// The total load of several profiles; `None` if one of them is unknown.
 fn total(
-    loads: &[(&Arc<Profile>, Option<Vec<f64>>)],
+    loads: &[(&Arc<Profile>, StepLoads)],
     count: usize,
     of_run: impl Fn(&str) -> Amount,
 ) -> Option<Vec<f64>> {
@@ -166,7 +168,7 @@ fn total(
             continue;
         }
         let run = run.value()?;
-        total.iter_mut().zip(load).for_each(|(total, load)| *total += load * run);
+        total.iter_mut().zip(load.iter()).for_each(|(total, load)| *total += load * run);
     }
     Some(total)
 }

@@ -1,9 +1,13 @@
 //! When runs start, in steps of equal length: the load of a schedule over hours, days and months.
 
 use super::View;
+use super::open_times::OpenTimes;
+use crate::plan::canonical::sha256_of;
 use crate::plan::{Profile, Schedule, Stage, Trigger, next_occurrence, run_time};
 use crate::vocabulary::Overlap;
 use jiff::{SignedDuration, Timestamp};
+use std::collections::HashMap;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// Maximum number of cron runs counted one by one; as many are assumed for each open minute of the rest of the time.
@@ -12,8 +16,36 @@ const MAX_COUNTED: u32 = 4096;
 /// Number of starts in a sample.
 const MAX_SAMPLED: usize = 300;
 
+/// Tells schedules apart whose runs start at other times, or take another time. Many profiles share one, and to follow it
+/// through a month takes a millisecond and more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct ScheduleKey([u8; 32]);
+
+impl ScheduleKey {
+    pub(super) fn of(profile: &Profile) -> Self {
+        Self(sha256_of(&(&profile.schedule, run_time(&profile.stages))))
+    }
+}
+
+/// The runs that offer load in each step, as fractions of a run: a run that takes several steps is spread over them.
+/// `None` if their number depends on the target.
+pub(super) type StepLoads = Option<Rc<[f64]>>;
+
+/// The loads of schedules that were asked for.
+#[derive(Debug, Default)]
+pub(super) struct KnownLoads(HashMap<(ScheduleKey, Steps, View), StepLoads>);
+
+impl KnownLoads {
+    pub(super) fn of(&mut self, profile: &Profile, steps: Steps, view: View) -> StepLoads {
+        // Of these, both views are the same.
+        let view = if matches!(profile.schedule.trigger, Trigger::Cron(_)) { View::Most } else { view };
+        let key = (ScheduleKey::of(profile), steps, view);
+        self.0.entry(key).or_insert_with(|| load(profile, steps, view)).clone()
+    }
+}
+
 /// A time range divided into steps.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Steps {
     pub(super) from: Timestamp,
     pub(super) length: SignedDuration,
@@ -65,8 +97,9 @@ pub(super) fn interval(schedule: &Schedule, stages: &[Stage], view: View) -> Opt
 /// When runs start in the coming days, as a sample; empty for runs on request, and if it depends on the target. The
 /// offset of each pair is ignored.
 pub(super) fn upcoming(schedule: &Schedule, stages: &[Stage], now: Timestamp) -> Vec<Timestamp> {
-    let end = now.saturating_add(SignedDuration::from_hours(24 * 7)).unwrap_or(Timestamp::MAX);
-    let is_open = |at: &Timestamp| open(schedule, *at);
+    let end = super::end_of_week(now);
+    let open = OpenTimes::of(schedule, now, end);
+    let is_open = |at: &Timestamp| open.contains(*at);
     match (&schedule.trigger, interval(schedule, stages, View::Most)) {
         (Trigger::Cron(cron), _) => {
             let from = now.to_zoned_datetime(schedule.timezone.clone());
@@ -88,44 +121,26 @@ pub(super) fn upcoming(schedule: &Schedule, stages: &[Stage], now: Timestamp) ->
     }
 }
 
-/// The runs that offer load in each step, as fractions of a run: a run that takes several steps is spread over them.
-/// `None` if their number depends on the target.
-pub(super) fn load(profile: &Profile, steps: Steps, view: View) -> Option<Vec<f64>> {
+fn load(profile: &Profile, steps: Steps, view: View) -> StepLoads {
     let schedule = &profile.schedule;
+    let open = OpenTimes::of(schedule, steps.from, steps.at(steps.count as f64));
     let starts = match &schedule.trigger {
         Trigger::Manual => vec![0.0; steps.count],
-        Trigger::Cron(cron) => by_cron(schedule, cron, steps),
+        Trigger::Cron(cron) => by_cron(schedule, cron, &open, steps),
         Trigger::Every { .. } | Trigger::Continuous | Trigger::AfterIdle(_) => {
-            by_interval(schedule, interval(schedule, &profile.stages, view)?, steps)
+            by_interval(&open, interval(schedule, &profile.stages, view)?, steps)
         }
     };
-    Some(spread(&starts, run_time(&profile.stages).unwrap_or_default(), steps))
-}
-
-/// Share of a time in which runs may start. Windows open and close on full minutes, so checking each minute is exact.
-pub(super) fn open_share(schedule: &Schedule, from: Timestamp, length: SignedDuration) -> f64 {
-    if schedule.windows.is_empty() {
-        return 1.0;
-    }
-    let (first, minutes) = (from.as_second().div_euclid(60), length.as_mins().max(1));
-    let open = (0..minutes).filter(|offset| {
-        let at = first.saturating_add(*offset).checked_mul(60).and_then(|at| Timestamp::from_second(at).ok());
-        at.is_some_and(|at| open(schedule, at))
-    });
-    open.count() as f64 / minutes as f64
-}
-
-fn open(schedule: &Schedule, at: Timestamp) -> bool {
-    schedule.windows.is_empty() || schedule.is_open(schedule.timezone.to_datetime(at))
+    Some(spread(&starts, run_time(&profile.stages).unwrap_or_default(), steps).into())
 }
 
 /// Starts on a grid aligned to the epoch. The offset of each pair is ignored.
-fn by_interval(schedule: &Schedule, interval: Duration, steps: Steps) -> Vec<f64> {
+fn by_interval(open: &OpenTimes, interval: Duration, steps: Steps) -> Vec<f64> {
     let mut starts = vec![0.0; steps.count];
     let (interval, length) = (interval.as_secs_f64(), steps.length.as_secs_f64());
     if interval <= length {
         for (index, starts) in starts.iter_mut().enumerate() {
-            *starts = length / interval * open_share(schedule, steps.at(index as f64), steps.length);
+            *starts = length / interval * open.share(steps.at(index as f64), steps.length);
         }
         return starts;
     }
@@ -133,7 +148,7 @@ fn by_interval(schedule: &Schedule, interval: Duration, steps: Steps) -> Vec<f64
     let mut into = (epoch / interval).ceil() * interval - epoch;
     while into < length * steps.count as f64 {
         let at = steps.at(into / length);
-        if open(schedule, at)
+        if open.contains(at)
             && let Some(starts) = starts.get_mut(steps.index(at))
         {
             *starts += 1.0;
@@ -143,7 +158,7 @@ fn by_interval(schedule: &Schedule, interval: Duration, steps: Steps) -> Vec<f64
     starts
 }
 
-fn by_cron(schedule: &Schedule, cron: &croner::Cron, steps: Steps) -> Vec<f64> {
+fn by_cron(schedule: &Schedule, cron: &croner::Cron, open: &OpenTimes, steps: Steps) -> Vec<f64> {
     let mut starts = vec![0.0; steps.count];
     // An occurrence exactly at the start counts.
     let before = steps.from.checked_sub(SignedDuration::from_secs(1)).unwrap_or(steps.from);
@@ -151,13 +166,13 @@ fn by_cron(schedule: &Schedule, cron: &croner::Cron, steps: Steps) -> Vec<f64> {
     for _ in 0..MAX_COUNTED {
         let Some(next) = next_occurrence(cron, &at) else { return starts };
         let Some(count) = starts.get_mut(steps.index(next.timestamp())) else { return starts };
-        if schedule.is_open(next.datetime()) {
+        if open.contains(next.timestamp()) {
             *count += 1.0;
         }
         at = next;
     }
     let counted = steps.index(at.timestamp());
-    let share = |index: usize| open_share(schedule, steps.at(index as f64), steps.length);
+    let share = |index: usize| open.share(steps.at(index as f64), steps.length);
     let of_open = starts.iter().take(counted).sum::<f64>() / (0..counted).map(share).sum::<f64>();
     // Where no window has opened yet, as many are assumed as were due outside.
     let passed = steps.from.duration_until(at.timestamp()).as_secs_f64() / steps.length.as_secs_f64();
@@ -201,7 +216,7 @@ mod tests {
         let from: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let day = from + SignedDuration::from_hours(24);
         let steps = Steps::new(from, day, SignedDuration::from_hours(1));
-        load(&profile(schedule, stage), steps, View::Expected).unwrap()
+        load(&profile(schedule, stage), steps, View::Expected).unwrap().to_vec()
     }
 
     fn at(loads: &[f64]) -> Vec<(usize, f64)> {
@@ -249,5 +264,34 @@ mod tests {
         assert!((runs("{ every: 1h }") - 12.0).abs() < 1e-9, "{}", runs("{ every: 1h }"));
         assert!((runs("{ every: 1h, overlap: queue }") - 16.0).abs() < 1e-9);
         assert!((runs("{ continuous: {} }") - 16.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn profiles_of_one_schedule_share_what_is_known_and_others_do_not() {
+        let steps = Steps { from: Timestamp::UNIX_EPOCH, length: SignedDuration::from_hours(1), count: 24 };
+        let mut known = KnownLoads::default();
+        let alike = ["{ for: 10s, rate: 1/s }", "{ for: 10s, users: 3 }"];
+        for (schedule, stage, shares) in [
+            ("{ every: 10m }", alike[0], false),
+            ("{ every: 10m }", alike[1], true),
+            ("{ every: 10m }", "{ for: 2h, rate: 1/s }", false),
+            ("{ every: 20m }", alike[0], false),
+            ("{ cron: '*/5 * * * *' }", alike[0], false),
+            (
+                "{ cron: '*/5 * * * *', windows: [{ days: [mon-fri], from: '08:00', to: '09:00' }] }",
+                alike[0],
+                false,
+            ),
+            ("{ cron: '*/5 * * * *', timezone: Asia/Kathmandu }", alike[0], false),
+        ] {
+            let profile = profile(schedule, stage);
+            for view in [View::Most, View::Expected] {
+                let (before, said) = (known.0.len(), known.of(&profile, steps, view));
+                assert_eq!(said, load(&profile, steps, view), "{schedule} {stage}");
+                let is_cron = matches!(profile.schedule.trigger, Trigger::Cron(_));
+                let is_known = shares || (is_cron && view == View::Expected);
+                assert_eq!(known.0.len() == before, is_known, "{schedule} {stage}");
+            }
+        }
     }
 }
