@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import bench_accuracy as accuracy
+import bench_check as checks
 import bench_cost as cost
 import bench_scale as scale
 import bench_tables as tables
@@ -40,7 +41,7 @@ def run(t: Session, binary: Path) -> None:
     need()
     figures: dict[str, object] = {"machine": machine(), "binary": str(binary.name)}
     rows: dict[str, list[dict]] = {"server": [], "cost": [], "accuracy": [], "dispatch": []}
-    rows |= {"scale": [], "shared": [], "series": []}
+    rows |= {"scale": [], "shared": [], "series": [], "check": []}
     figures |= rows
     # Scrapes and exports are received beside the server: the client's core is left to the client.
     os.sched_setaffinity(0, {SERVER})
@@ -78,6 +79,10 @@ def short(t: Session, binary: Path, rows: dict[str, list[dict]]) -> None:
         with t.check(f"{streams} streams over {kind}: counts are exact, times are the server's"):
             errors.append(accuracy.measure(t, binary, streams, pace, 3, first_ms=200, tokens=50, **more))
             judge(t, errors[-1])
+    with t.check("to check 1,000 profiles takes at most four times as long where their runs are counted one by one"):
+        rows["check"] += [checks.check(t, binary, what) for what in (checks.BY_INTERVAL, checks.BY_CRON)]
+        by_interval, by_cron = (row["cpu_seconds"] for row in rows["check"])
+        expect(by_cron < 4 * by_interval or not optimised, f"{rows['check']}")
 
 
 def full(t: Session, binary: Path, rows: dict[str, list[dict]], wanted: set[str]) -> None:
@@ -128,6 +133,8 @@ def cases(t: Session, binary: Path):
     for profiles, targets in SERIES:
         title = f"the series of {profiles} profiles at {targets} targets"
         yield "scale", "series", title, partial(scale.series, t, binary, profiles, targets)
+    for what in checks.CONFIGS:
+        yield "check", "check", f"check of {what}", partial(checks.check, t, binary, what)
 
 
 def ratio(row: dict, most: float, optimised: bool) -> None:

@@ -40,6 +40,7 @@ def sections(figures: dict):
     yield "### Streams", scaled(figures["scale"])
     yield "### Profiles and targets", shared(figures["shared"])
     yield "### Series", series(figures["series"])
+    yield "### The check of a config", checked(figures["check"])
 
 
 def servers(rows: list[dict]) -> list[list[str]]:
@@ -157,6 +158,14 @@ def series(rows: list[dict]) -> list[list[str]]:
         for of in (row["text"], row["protobuf"]):
             scrapes += [f"{of['mb']:.1f} MB", f"{of['ms']:.0f} ms ({of['cpu_ms']:.0f} ms)", f"+{of['more_mib']:.1f} MiB"]
         table.append([row["what"], f"{row['series']:,}", f"{row['anonymous_mib']:.1f} MiB", *scrapes])
+    return table if rows else []
+
+
+def checked(rows: list[dict]) -> list[list[str]]:
+    table = [["config", "time", "of a processor", "memory at most"]]
+    for row in rows:
+        cells = f"{row['seconds']:.2f} s", f"{row['cpu_seconds']:.2f} s", f"{row['peak_mib']:.0f} MiB"
+        table.append([row["what"], *cells])
     return table if rows else []
 
 

@@ -34,7 +34,7 @@ SUITES = {
 }
 
 # The parts of `bench`; `full` is all of them.
-BENCH = ("full", "server", "cost", "accuracy", "neighbour", "protocols", "dispatch", "scale")
+BENCH = ("full", "server", "cost", "accuracy", "neighbour", "protocols", "dispatch", "scale", "check")
 
 
 def main(arguments: list[str]) -> int:
@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> int:
         print(listing())
         return 0
     if {"--help", "-h"} & set(arguments):
-        print(f"usage: tests/run [--list] [SUITE...] [TIME] [full|server|cost|accuracy|neighbour|protocols|dispatch|scale] [--markdown]\n\n{listing()}")
+        print(f"usage: tests/run [--list] [SUITE...] [TIME] [full|server|cost|accuracy|neighbour|protocols|dispatch|scale|check] [--markdown]\n\n{listing()}")
         return 0
     # A time belongs to the suite `soak`.
     times = [word for word in arguments if re.fullmatch(r"\d+[smh]", word)]

@@ -79,12 +79,33 @@ fn period(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::plan::from_yaml;
-    use jiff::Timestamp;
+
+    #[test]
+    fn a_delay_is_simulated_once_and_is_that_of_the_rate() {
+        let text = "targets: { t: { api: openai-chat, base_url: 'http://127.0.0.1:8000' } }\nprofiles:\n";
+        let profile = |index| {
+            let change = if index % 2 == 0 { "5%" } else { "10%" };
+            format!(
+                "  p{index}: {{ targets: [t], schedule: {{ every: 10m }}, workload: {{ prompts: [x] }}, detect: {{ min_change: {change} }} }}\n"
+            )
+        };
+        let text = (0..6).map(profile).fold(text.to_owned(), |text, profile| text + &profile);
+        let plan = from_yaml(&text).unwrap_or_else(|errors| panic!("{errors}"));
+        let mut delays = Delays::default();
+        for pair in &plan.pairs {
+            let bounds = plan.detection_bounds(pair, Timestamp::UNIX_EPOCH).unwrap();
+            let told = delays.of(&bounds).unwrap();
+            let exact = values_until_told(CHANGE, bounds.detection.min_change, bounds.values_per_false_alarm);
+            assert!(told.abs_diff(exact.unwrap()) <= 1, "{told} {exact:?}");
+        }
+        assert_eq!(delays.0.len(), 2);
+    }
 
     #[test]
     fn a_short_period_is_not_zero_days() {
-        let said = [90.0 * 86_400.0, 86_400.0, 3600.0].map(super::period);
+        let said = [90.0 * 86_400.0, 86_400.0, 3600.0].map(period);
         assert_eq!(said, ["90 days", "24 hours", "60 minutes"]);
     }
 
@@ -95,7 +116,7 @@ mod tests {
                     b: { targets: [t], schedule: { every: 10m }, workload: { prompts: [x] }, detect: off }\n  \
                     c: { targets: [t], schedule: { every: 1h }, workload: { prompts: [x] }, detect: { min_change: 20% } }\n";
         let plan = from_yaml(text).unwrap_or_else(|errors| panic!("{errors}"));
-        let shown = super::describe(&plan, Timestamp::UNIX_EPOCH);
+        let shown = describe(&plan, Timestamp::UNIX_EPOCH);
         let lines: Vec<&str> = shown.lines().collect();
         assert_eq!(lines.len(), 2, "{shown}");
         assert!(
@@ -110,7 +131,7 @@ mod tests {
         assert!(lines[1].ends_with("a change of 20% takes thousands of runs to be told"), "{shown}");
         let often =
             from_yaml(&text.replace("every: 10m", "every: 10s")).unwrap_or_else(|errors| panic!("{errors}"));
-        let shown = super::describe(&often, Timestamp::UNIX_EPOCH);
+        let shown = describe(&often, Timestamp::UNIX_EPOCH);
         assert!(shown.contains(" of runs if they differ by 10%"), "runs are taken together: {shown}");
     }
 }
